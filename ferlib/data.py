@@ -1,0 +1,296 @@
+"""Any FER layout on disk -> every image decoded once into one uint8 array, a table beside it, and loaders.
+
+The whole of FER2013 is 83 MB as bytes, so it is held in memory: no image file is opened while a model trains. What was
+read is kept in a cache folder (`FERLIB_CACHE`, else `~/.cache/ferlib`), the sealed `PrivateTest` in a file of its own
+that `load` never reads; `ferlib.protocol.open_sealed` does.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from ferlib import __version__, layouts, sample
+from ferlib.emotions import EMOTIONS, SPLITS
+
+OFFICIAL_COUNTS = {  # images of each emotion, in EMOTIONS' order; counted in the challenge's CSV
+    "Training": (3995, 436, 4097, 7215, 4830, 3171, 4965),
+    "PublicTest": (467, 56, 496, 895, 653, 415, 607),
+    "PrivateTest": (491, 55, 528, 879, 594, 416, 626),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class FaceDataset(Dataset):
+    """Faces in memory: `images` (n, size, size) uint8 and a `table` of n rows with at least `label`, `split` and `row`.
+
+    `row` counts from 0 in the order of the source, over all splits. `transform`, if any, maps one (size, size) uint8
+    array to what `dataset[i]` hands out in its place; `notes` say what is missing or odd about the source.
+    """
+
+    images: np.ndarray
+    table: pd.DataFrame
+    name: str
+    notes: tuple[str, ...] = ()
+    transform: Callable[[np.ndarray], torch.Tensor] | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.images) != len(self.table):
+            raise ValueError(f"{len(self.images)} images but {len(self.table)} rows in the table: give one row an image")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        """One face, a uint8 tensor (1, size, size) unless `transform` makes something else of it, and its label."""
+        image = self.images[index]
+        face = torch.from_numpy(image.copy())[None] if self.transform is None else self.transform(image)
+        return face, int(self.labels[index])
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The class of each image, (n,) int64 in the order of `EMOTIONS`."""
+        return self.table["label"].to_numpy(np.int64)
+
+    def counts(self) -> pd.DataFrame:
+        """Images by split (rows) and emotion (columns)."""
+        splits = [split for split in SPLITS if (self.table["split"] == split).any()]
+        counts = pd.crosstab(self.table["split"], self.table["label"])
+        return counts.reindex(index=splits, columns=range(len(EMOTIONS)), fill_value=0).set_axis(EMOTIONS, axis=1)
+
+    def subset(self, which: str | Sequence[int] | np.ndarray | pd.Series) -> "FaceDataset":
+        """The rows of one split (by name), of a boolean mask (n,), or at positions; without a copy where rows adjoin.
+
+        Raises `ValueError` for a split that this dataset does not have, or a mask of another length.
+        """
+        if isinstance(which, str):
+            present = [split for split in SPLITS if (self.table["split"] == split).any()]
+            if which not in present:
+                raise ValueError(f"{self.name} has no split {which!r} open; it has {', '.join(present)}. {_why_no(which)}")
+            which = (self.table["split"] == which).to_numpy()
+        picks = np.asarray(which)
+        if picks.dtype == bool:
+            if len(picks) != len(self):
+                raise ValueError(f"a mask of {len(picks)} was given for a dataset of {len(self)} images")
+            picks = np.flatnonzero(picks)
+        adjoining = len(picks) > 0 and bool((np.diff(picks) == 1).all())
+        images = self.images[picks[0] : picks[-1] + 1] if adjoining else self.images[picks]
+        return replace(self, images=images, table=self.table.iloc[picks].reset_index(drop=True))
+
+    def __repr__(self) -> str:
+        lines = [f"{self.name}: {len(self):,} faces of {self.images.shape[1]}x{self.images.shape[2]} px"]
+        lines += [f"  {split}: {int(total):,}" for split, total in self.counts().sum(axis=1).items()]
+        return "\n".join(lines + [f"  note: {note}" for note in self.notes])
+
+
+def _why_no(split: str) -> str:
+    if split == "PrivateTest":
+        return "PrivateTest stays sealed: see ferlib.protocol.open_sealed, or `ferlib evaluate --open-sealed-test`."
+    return "ferlib.protocol.split carves one out of Training without twins on both sides."
+
+
+def load(source: str | Path = "sample", *, size: int = 48) -> FaceDataset:
+    """Load every open split of a source; `PrivateTest` is read only by `ferlib.protocol.open_sealed`.
+
+    `source` is `"sample"` (faces drawn by `ferlib.sample`), `"fer2013"` (looked up in `FERLIB_DATA`, then `data/`), or
+    a path: the challenge's CSV, also .gz or .xz, a tree of class folders, or a .zip or .tgz of either. Images of class
+    folders become grayscale (0.299 R + 0.587 G + 0.114 B) and size x size px (area-averaged down, cubic up).
+
+    Raises `FileNotFoundError` for what is not there, `ValueError` naming the first row or file that is not as it should
+    be. Warns of what a copy of FER2013 lacks.
+    """
+    dataset = _load(source, size=size, sealed=False)
+    for note in dataset.notes:
+        warnings.warn(f"{dataset.name}: {note}", stacklevel=2)
+    return dataset
+
+
+def loader(dataset: FaceDataset, batch_size: int, *, shuffle: bool = False, workers: int = 0) -> DataLoader:
+    """Batches (images, labels) of a dataset; without a transform they are cut from the array whole, with no per-image work.
+
+    Images are uint8 (batch, 1, size, size) without a transform, labels int64 (batch,). A shuffled loader drops the last,
+    smaller batch. Seed torch before each epoch: the order, and each worker's random numbers, follow from it.
+    """
+    return DataLoader(
+        _Batches(dataset), batch_size, shuffle=shuffle, drop_last=shuffle, num_workers=workers,
+        collate_fn=_as_is, pin_memory=torch.cuda.is_available(),
+    )  # fmt: skip
+
+
+class _Batches(Dataset):
+    """Hands a loader whole batches, through the method that torch's fetcher asks for first."""
+
+    def __init__(self, dataset: FaceDataset):
+        self.dataset, self.labels = dataset, torch.from_numpy(dataset.labels)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.__getitems__([index])
+
+    def __getitems__(self, indices: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        if self.dataset.transform is None:
+            images = torch.from_numpy(self.dataset.images[indices])[:, None]
+        else:
+            images = torch.stack([self.dataset[i][0] for i in indices])
+        return images, self.labels[indices]
+
+
+def _as_is(batch: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    return batch
+
+
+# ---- finding the source and keeping what was read -------------------------------------------------------------------
+
+
+def cache_folder() -> Path:
+    """Where decoded data is kept: `FERLIB_CACHE`, else `~/.cache/ferlib`."""
+    return Path(os.environ.get("FERLIB_CACHE") or Path.home() / ".cache" / "ferlib")
+
+
+def find(source: str | Path) -> Path:
+    """The file or folder behind a source's name; raises `FileNotFoundError` saying where it was looked for."""
+    if str(source) != "fer2013":
+        path = Path(source).expanduser()
+        if not path.exists():
+            raise FileNotFoundError(f"{path} does not exist; give 'sample', 'fer2013', or the path of a CSV, folder or archive")
+        return path
+    named = os.environ.get("FERLIB_DATA")
+    folders = [Path(named)] if named else []
+    folders += [Path("data"), Path("../data"), Path(__file__).parent.parent / "data"]
+    names = [f"fer2013{end}" for end in (".csv", ".csv.gz", ".csv.xz", "", *layouts.ARCHIVES)] + ["fer2013-folders.zip"]
+    for folder in folders:
+        if folder.is_file() or (folder / "train").is_dir():
+            return folder
+        for name in names:
+            if (folder / name).exists():
+                return folder / name
+    looked = ", ".join(dict.fromkeys(str(folder) for folder in folders))
+    raise FileNotFoundError(
+        f"fer2013 was not found in {looked}; put fer2013.csv into data/, or set FERLIB_DATA to where it is "
+        "(data/README.md says where to get it)"
+    )
+
+
+def _load(source: str | Path, *, size: int, sealed: bool) -> FaceDataset:
+    """`load`, with the sealed split included if `sealed`: for `ferlib.protocol` alone."""
+    if not 1 <= size <= 1024:
+        raise ValueError(f"size is {size}; it is the side of an image in pixels, 1 to 1024")
+    if str(source) == "sample":
+        name, key = "sample", hashlib.sha256(Path(sample.__file__).read_bytes()).hexdigest()
+    else:
+        path = find(source)
+        name, key = path.name, _fingerprint(path)
+    key = hashlib.sha256(f"{__version__} {Path(__file__).stat().st_size} {size} {key}".encode()).hexdigest()[:16]
+    kept = cache_folder() / f"{re.sub(r'[^A-Za-z0-9]+', '-', name)[:40]}-{key}"
+    dataset = _read_kept(kept, name, sealed)
+    if dataset is not None:
+        return dataset
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        scratch = tempfile.TemporaryDirectory(dir=kept.parent, prefix="making-", ignore_cleanup_errors=True)
+    except OSError as error:
+        warnings.warn(f"the cache {kept.parent} is not writable ({error}); reading without it", stacklevel=3)
+        scratch = tempfile.TemporaryDirectory(prefix="ferlib-", ignore_cleanup_errors=True)
+    with scratch as folder:
+        made = Path(folder) / "made"
+        made.mkdir()
+        with tempfile.TemporaryDirectory(dir=folder) as unpacked:
+            chunks = iter([sample.dataset()]) if str(source) == "sample" else layouts.read(path, size, Path(unpacked))
+            _write_kept(made, name, chunks)
+        if made.parent.parent == kept.parent:
+            shutil.rmtree(kept, ignore_errors=True)
+            try:
+                made.rename(kept)
+                made = kept
+            except OSError:  # another process was first: what it made is the same
+                made = kept if kept.exists() else made
+        dataset = _read_kept(made, name, sealed)
+    assert dataset is not None, "a cache that was just written must be readable"
+    return dataset
+
+
+def _fingerprint(path: Path) -> str:
+    """A text that changes when the file, or any file of the folder, does."""
+    files = [path] if path.is_file() else sorted(entry for entry in path.rglob("*") if entry.is_file())
+    digest = hashlib.sha256(str(path.resolve()).encode())
+    for file in files:
+        stat = file.stat()
+        digest.update(f"{file}{stat.st_size} {stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _write_kept(folder: Path, name: str, chunks: Iterator[layouts.Chunk]) -> None:
+    """Write what a reader yields: `open.u8` and `sealed.u8` hold the images, `table.csv` and `meta.json` the rest."""
+    tables, shape = [], (0, 0)
+    with open(folder / "open.u8", "wb") as opened, open(folder / "sealed.u8", "wb") as closed:
+        for images, table in chunks:
+            sealed = (table["split"] == "PrivateTest").to_numpy()
+            opened.write(images[~sealed].tobytes())
+            closed.write(images[sealed].tobytes())
+            tables.append(table)
+            shape = images.shape[1:]
+    if not tables:
+        raise ValueError(f"{name} holds no image")
+    whole = pd.concat(tables, ignore_index=True)
+    whole.insert(0, "row", range(len(whole)))
+    whole.to_csv(folder / "table.csv", index=False)
+    meta = {"shape": shape, "sealed": int((whole["split"] == "PrivateTest").sum()), "rows": len(whole)}
+    meta["notes"] = _notes(name, whole)
+    (folder / "meta.json").write_text(json.dumps(meta))
+
+
+def _read_kept(folder: Path, name: str, sealed: bool) -> FaceDataset | None:
+    """The dataset kept in a cache folder, or None when it is absent or not whole (it is then made again)."""
+    try:
+        meta = json.loads((folder / "meta.json").read_text())
+        table = pd.read_csv(folder / "table.csv", keep_default_na=False, low_memory=False)
+        images = [np.fromfile(folder / "open.u8", np.uint8).reshape(-1, *meta["shape"])]
+        if sealed:
+            images.append(np.fromfile(folder / "sealed.u8", np.uint8).reshape(-1, *meta["shape"]))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError) as error:
+        warnings.warn(f"the cache {folder} is damaged ({error}); reading {name} again", stacklevel=4)
+        return None
+    hidden = table["split"] == "PrivateTest"
+    table = pd.concat([table[~hidden], table[hidden]] if sealed else [table[~hidden]], ignore_index=True)
+    if len(table) != sum(map(len, images)) or meta["rows"] != len(hidden):
+        warnings.warn(f"the cache {folder} is not whole; reading {name} again", stacklevel=4)
+        return None
+    return FaceDataset(np.concatenate(images) if sealed else images[0], table, name, tuple(meta["notes"]))
+
+
+def _notes(name: str, table: pd.DataFrame) -> list[str]:
+    """What a copy of FER2013 lacks against the official counts, split by split; and what a plain `test/` folder means."""
+    counts = {split: table.loc[table["split"] == split, "label"].value_counts() for split in SPLITS}
+    if "official" in table and not table["official"].all():
+        if "PublicTest" in set(table["split"]) or "PrivateTest" not in set(table["split"]):
+            return []
+        return [
+            "test/ carries no official file names, so which of its images are PublicTest cannot be told: all of it stays "
+            "sealed as PrivateTest; to choose between models, carve a validation split out of Training"
+        ]
+    if name == "sample":
+        return []
+    notes = []
+    for split in SPLITS:
+        want = dict(enumerate(OFFICIAL_COUNTS[split]))
+        off = [f"{EMOTIONS[i]} {counts[split].get(i, 0)} of {want[i]}" for i in want if counts[split].get(i, 0) != want[i]]
+        total = int(counts[split].sum())
+        if off:
+            listed = f" ({', '.join(off)})" if total else ""
+            notes.append(f"{split}: {total:,} of FER2013's {sum(want.values()):,} images{listed}")
+    return notes

@@ -1,0 +1,211 @@
+"""Networks for small gray faces: two of our own, any of timm's, and one safe file to keep them in.
+
+A model that `build_model` made knows its own input (`model.input_spec`) and how it was built (`model.built_with`), so
+that `save_model` needs no more than the model, and `load_model` no more than the file.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import nn
+
+from ferlib.emotions import EMOTIONS
+from ferlib.transforms import InputSpec
+
+WEIGHTS_FILE = "model.safetensors"
+
+
+class PlainCNN(nn.Module):
+    """The textbook network: convolution, ReLU, max-pool three times over, then dropout and two dense layers.
+
+    Takes (n, in_chans, 48, 48), gives logits (n, num_classes). 0.7 M parameters.
+    """
+
+    def __init__(self, num_classes: int = 7, in_chans: int = 1, drop_rate: float = 0.5):
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(in_chans, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),  # 48 -> 24
+            nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),  # -> 12
+            nn.Conv2d(64, 128, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),  # -> 6
+        )  # fmt: skip
+        self.head = nn.Sequential(
+            nn.Flatten(), nn.Dropout(drop_rate), nn.Linear(128 * 6 * 6, 128), nn.ReLU(), nn.Linear(128, num_classes)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.features(x))
+
+
+class Residual(nn.Module):
+    """x + GELU(BatchNorm(convolution(x))): (n, channels, h, w) -> the same shape."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), nn.GELU()
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.body(x)
+
+
+class FerNet(nn.Module):
+    """A small residual network shaped for 48-px faces: most of its work is done on 12x12 and 6x6 maps.
+
+    Takes (n, in_chans, h, w), gives logits (n, num_classes). `widths` are the channels after the stem and each of the
+    three stages, `depths` the residual blocks in each. 2.0 M parameters as it stands. The stage's form (pooling before
+    the normalisation) follows Keller Jordan's airbench networks (arXiv 2404.00498).
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 7,
+        in_chans: int = 1,
+        drop_rate: float = 0.2,
+        widths: tuple[int, ...] = (32, 64, 256, 256),
+        depths: tuple[int, ...] = (1, 1, 1),
+    ):
+        super().__init__()
+        self.stem = nn.Conv2d(in_chans, widths[0], 4, stride=2, padding=1)  # 48 -> 24
+        stages = zip(widths, widths[1:], depths, strict=False)
+        self.stages = nn.Sequential(*(self._stage(*stage) for stage in stages))  # 24 -> 12 -> 6 -> 3
+        self.drop = nn.Dropout(drop_rate)
+        self.head = nn.Linear(2 * widths[-1], num_classes)
+
+    @staticmethod
+    def _stage(width_in: int, width_out: int, depth: int) -> nn.Sequential:
+        return nn.Sequential(
+            nn.Conv2d(width_in, width_out, 3, padding=1, bias=False), nn.MaxPool2d(2), nn.BatchNorm2d(width_out),
+            nn.GELU(), *(Residual(width_out) for _ in range(depth)),
+        )  # fmt: skip
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stages(self.stem(x))
+        pooled = torch.cat([x.amax((2, 3)), x.mean((2, 3))], 1)  # (n, 2 * channels)
+        return self.head(self.drop(pooled))
+
+
+OWN_MODELS: dict[str, type[nn.Module]] = {"plain_cnn": PlainCNN, "fernet": FerNet}
+
+
+def build_model(
+    name: str, *, num_classes: int = 7, in_chans: int = 1, size: int = 48, small_stem: bool = True, **options: Any
+) -> nn.Module:
+    """Build `"fernet"`, `"plain_cnn"` or any model that timm knows, from scratch, for faces of `size` px.
+
+    `small_stem` halves a timm model's first stride and drops a max-pool behind it, since a stem made for 224 px leaves
+    a 2x2 map of a 48-px face; `options` go to the model (`drop_rate`, `widths`, timm's own). The model carries
+    `input_spec`. Raises `ValueError` for an unknown name, with names that are near it.
+    """
+    if name in OWN_MODELS:
+        if name == "plain_cnn" and size != 48:
+            raise ValueError(f"plain_cnn takes faces of 48 px, {size} were asked; take fernet or a timm model")
+        model: nn.Module = OWN_MODELS[name](num_classes=num_classes, in_chans=in_chans, **options)
+    elif timm.is_model(name):
+        model = timm.create_model(name, num_classes=num_classes, in_chans=in_chans, **options)
+        if small_stem:
+            _shrink_stem(model, name)
+    else:
+        near = timm.list_models(f"*{name[:8]}*")[:5] if name else []
+        raise ValueError(
+            f"no model is called {name!r}; allowed are {', '.join(OWN_MODELS)} and timm's names"
+            + (f", such as {', '.join(near)}" if near else " (`timm.list_models()` lists them)")
+        )
+    model.input_spec = InputSpec(size, in_chans, (0.5077,) * in_chans, (0.2550,) * in_chans)
+    model.built_with = {
+        "name": name, "num_classes": num_classes, "in_chans": in_chans, "size": size, "small_stem": small_stem, **options,
+    }  # fmt: skip
+    return model
+
+
+def _shrink_stem(model: nn.Module, name: str) -> None:
+    """Halve the first convolution's stride and drop the max-pool of the stem, in place, keeping every weight's shape."""
+    first = model.pretrained_cfg.get("first_conv", "")
+    layer = model.get_submodule(first[0] if isinstance(first, tuple) else first) if first else None
+    if not isinstance(layer, nn.Conv2d):
+        raise ValueError(f"{name} has no first convolution to slow down; build it with small_stem=False")
+    layer.stride = tuple(max(1, stride // 2) for stride in layer.stride)
+    if isinstance(getattr(model, "maxpool", None), nn.MaxPool2d):
+        model.maxpool = nn.Identity()
+
+
+def count_parameters(model: nn.Module) -> tuple[int, int]:
+    """Parameters of a model: (all, those that train)."""
+    sizes = [(p.numel(), p.numel() if p.requires_grad else 0) for p in model.parameters()]
+    return sum(size for size, _ in sizes), sum(trains for _, trains in sizes)
+
+
+def save_model(model: nn.Module, folder: str | Path, **facts: Any) -> Path:
+    """Write a model of `build_model` to `folder/model.safetensors`, whole or not at all; returns that path.
+
+    The file's header holds how to rebuild the model, its input, its classes, a hash of the weights, and `facts`.
+    """
+    if not hasattr(model, "built_with"):
+        raise ValueError("this model was not made by build_model, so its file could not say how to rebuild it")
+    path = Path(folder) / WEIGHTS_FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    about = {
+        "built_with": model.built_with, "input_spec": dataclasses.asdict(model.input_spec), "classes": EMOTIONS,
+        "weights_sha256": _hash(tensors), **facts,
+    }  # fmt: skip
+    scratch = path.with_suffix(".part")
+    scratch.write_bytes(save(tensors, {"ferlib": json.dumps(about)}))
+    os.replace(scratch, path)
+    return path
+
+
+def load_model(path: str | Path) -> nn.Module:
+    """Rebuild a model from its file, or from a folder that holds `model.safetensors`, in evaluation mode.
+
+    `model.about` holds the file's facts. No code in the file is run (safetensors and JSON). Raises `FileNotFoundError`,
+    or `ValueError` for a file that is cut short, altered, not ours, or made for other classes; nothing is half-loaded.
+    """
+    path = Path(path).expanduser()
+    file = path / WEIGHTS_FILE if path.is_dir() else path
+    if not file.exists():
+        raise FileNotFoundError(f"{file} does not exist; train a model first: ferlib train --recipe cpu --out {path}")
+    try:
+        with safe_open(file, "pt") as opened:
+            about = json.loads((opened.metadata() or {}).get("ferlib", "null"))
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)
+    except (SafetensorError, json.JSONDecodeError, struct.error, OSError) as error:
+        raise ValueError(f"{file} is no whole safetensors file ({error}); fetch or train it again") from error
+    if not isinstance(about, dict) or not {"built_with", "input_spec", "classes", "weights_sha256"} <= set(about):
+        raise ValueError(f"{file} was not written by ferlib.models.save_model: it does not say how to build its model")
+    if tuple(about["classes"]) != EMOTIONS:
+        raise ValueError(f"{file} is for the classes {', '.join(about['classes'])}; ferlib's are {', '.join(EMOTIONS)}")
+    if _hash(tensors) != about["weights_sha256"]:
+        raise ValueError(f"{file} was altered: its weights do not match the hash it carries; fetch or train it again")
+    spec = about["input_spec"]
+    model = build_model(**about["built_with"])
+    try:
+        model.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise ValueError(f"{file} does not fit the model that it names: {error}") from error
+    model.input_spec = InputSpec(spec["size"], spec["channels"], tuple(spec["mean"]), tuple(spec["std"]))
+    model.about = about
+    return model.eval()
+
+
+def model_hash(model: nn.Module) -> str:
+    """SHA-256 of a model's weights, names included: which model a figure belongs to."""
+    return _hash({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
+
+
+def _hash(tensors: dict[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)};".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes() if tensor.numel() else b"")
+    return digest.hexdigest()

@@ -1,0 +1,340 @@
+"""The training loop, in the open: settings, one epoch, many epochs, checkpoint and resume.
+
+Runs on CPU, on a GPU, or under `accelerate launch` on several processes, unchanged. Every epoch begins by seeding all
+random numbers from (seed, epoch), so that a run resumed at an epoch's end goes on exactly as it would have.
+"""
+
+import dataclasses
+import math
+import os
+import pickle
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator, DataLoaderConfiguration
+from accelerate.utils import set_seed
+from timm.optim import param_groups_weight_decay
+from timm.utils import ModelEmaV3
+from torch import nn
+from tqdm.auto import tqdm
+
+from ferlib.data import FaceDataset, loader
+from ferlib.models import save_model
+from ferlib.transforms import EvalTransform
+
+BatchTransform = Callable[[torch.Tensor], torch.Tensor]
+OPTIMIZERS = ("adamw", "adam", "sgd")
+SCHEDULES = ("onecycle", "cosine", "plateau", "constant")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """All that `fit` can be told. Learning rates are the highest of the run; an epoch is one pass over Training."""
+
+    epochs: int = 20
+    batch_size: int = 128  # faces, over all processes
+    optimizer: str = "adamw"
+    lr: float = 0.003
+    weight_decay: float = 0.05  # not on biases and normalisation layers
+    momentum: float = 0.9  # sgd only, Nesterov's
+    schedule: str = "onecycle"
+    warmup: float = 0.15  # share of the steps, for onecycle (to its peak, then linearly to zero) and cosine
+    clip_norm: float | None = 2.0  # of the whole gradient
+    label_smoothing: float = 0.1
+    ema: float | None = None  # decay a step of the averaged weights that are validated and kept
+    patience: int | None = None  # epochs without a better validation accuracy before stopping
+    keep: str = "last"  # which epoch's weights to give back: "last", or "best" by validation accuracy
+    precision: str = "auto"
+    workers: int = 0  # loader processes; they only help per-image transforms
+    compile: bool = False  # torch.compile: slow to start, then faster on a GPU
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("precision", PRECISIONS), ("keep", ("last", "best"))):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}")
+        for name, least in (("epochs", 1), ("batch_size", 1), ("lr", 0), ("weight_decay", 0), ("workers", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+        for name in ("warmup", "label_smoothing", "momentum", "ema"):
+            if getattr(self, name) is not None and not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; allowed are 0 up to, not including, 1")
+
+
+@dataclass(frozen=True, eq=False)
+class FitResult:
+    """What `fit` gives: the model with the kept weights, one row of `history` an epoch, and why it stopped.
+
+    History columns: epoch (from 1), images_seen, lr, train_loss, train_accuracy, val_loss, val_accuracy (fractions),
+    seconds. Training figures are taken while the weights still move, on augmented faces.
+    """
+
+    model: nn.Module
+    history: pd.DataFrame
+    stopped: str  # "finished", "patience" or "interrupted"
+    precision: str
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch (from 1) with the highest validation accuracy, the first of equals."""
+        return int(self.history.loc[self.history["val_accuracy"].idxmax(), "epoch"])
+
+
+def choose_precision(model: nn.Module, device: torch.device) -> str:
+    """`"bf16"`, `"fp16"` or `"fp32"`: the fastest that is safe for this model on this machine, by rule.
+
+    On a GPU bf16 where it is native, else fp16. On a CPU bf16 only with AVX512-BF16 or AMX and without depthwise
+    convolutions, which were two to three times slower in bf16 when measured.
+    """
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    if device.type != "cpu":
+        return "fp32"
+    depthwise = any(isinstance(m, nn.Conv2d) and m.groups == m.in_channels > 1 for m in model.modules())
+    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return "bf16" if native and not depthwise else "fp32"
+
+
+def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """The optimiser over a model's trainable parameters, without weight decay on vectors (biases, normalisation)."""
+    groups = param_groups_weight_decay(model, config.weight_decay)
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups, config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
+    return (torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam)(groups, config.lr)
+
+
+def lr_factor(step: int, steps: int, config: TrainConfig) -> float:
+    """The share (0 to 1) of the highest learning rate that step `step` of `steps` uses."""
+    if config.schedule in ("constant", "plateau"):
+        return 1.0
+    rise = config.warmup * steps
+    if step < rise:
+        return (step + 1) / (rise + 1)
+    rest = (step - rise) / max(1, steps - rise)  # from 0 to 1
+    return 1 - rest if config.schedule == "onecycle" else (1 + math.cos(math.pi * rest)) / 2
+
+
+def train_one_epoch(
+    model: nn.Module,
+    batches: Any,
+    transform: BatchTransform,
+    optimizer: torch.optim.Optimizer,
+    accelerator: Accelerator,
+    config: TrainConfig,
+    *,
+    precision: str = "fp32",
+    scaler: torch.amp.GradScaler | None = None,
+    after_step: Callable[[], None] = lambda: None,
+) -> tuple[float, float]:
+    """One pass over the training batches; returns the mean loss and the accuracy (a fraction) along the way."""
+    model.train()
+    scaler = scaler or torch.amp.GradScaler(enabled=False)
+    totals = torch.zeros(3, device=accelerator.device)  # loss, hits and faces, summed on the device: no wait in the loop
+    for images, labels in batches:
+        with _autocast(accelerator, precision):
+            logits = model(transform(images))
+        loss = F.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
+        optimizer.zero_grad()
+        accelerator.backward(scaler.scale(loss))
+        if config.clip_norm is not None:
+            scaler.unscale_(optimizer)
+            nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+        scaler.step(optimizer)
+        scaler.update()
+        after_step()
+        hits = (logits.argmax(1) == labels).sum()
+        totals += torch.stack([loss.detach() * len(labels), hits, torch.full_like(hits, len(labels))])
+    loss_sum, hit_sum, faces = accelerator.reduce(totals).tolist()
+    return loss_sum / faces, hit_sum / faces
+
+
+@torch.no_grad()
+def validate(
+    model: nn.Module, batches: Any, transform: BatchTransform, accelerator: Accelerator, *, precision: str = "fp32"
+) -> tuple[float, float]:
+    """Cross-entropy without smoothing and accuracy (a fraction) over all faces, each counted once."""
+    model.eval()
+    parts = []
+    for images, labels in batches:
+        with _autocast(accelerator, precision):
+            logits = model(transform(images))
+        parts.append(accelerator.gather_for_metrics((logits.float(), labels)))
+    logits, labels = (torch.cat(part) for part in zip(*parts, strict=True))
+    if len(labels) != len(batches.dataset):
+        raise RuntimeError(f"{len(labels)} of {len(batches.dataset)} faces were validated")
+    return F.cross_entropy(logits, labels).item(), (logits.argmax(1) == labels).sum().item() / len(labels)
+
+
+def _autocast(accelerator: Accelerator, precision: str) -> torch.autocast:
+    kind = torch.float16 if precision == "fp16" else torch.bfloat16
+    return torch.autocast(accelerator.device.type, kind, enabled=precision != "fp32")
+
+
+def fit(
+    model: nn.Module,
+    train_set: FaceDataset,
+    val_set: FaceDataset,
+    config: TrainConfig,
+    *,
+    train_transform: BatchTransform | None = None,
+    out: str | Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+) -> FitResult:
+    """Train a model of `build_model`, validating after each epoch.
+
+    `train_transform` maps a uint8 batch to the model's input (default: no augmentation). With `out`, that folder gets
+    `model.safetensors` (the kept epoch), `history.csv` and `state.pt`; `resume=True` goes on from there, or begins if
+    there is nothing yet. On a CPU the resumed history and weights equal the uninterrupted run's bit for bit. An
+    interrupt (Ctrl-C) ends the run with what there is. Seeds Python's, NumPy's and torch's global random numbers.
+    Raises `ValueError` for a state of other settings, `FloatingPointError` when the loss is no longer finite.
+    """
+    if len(train_set) < config.batch_size:
+        raise ValueError(f"{len(train_set)} training faces are fewer than one batch of {config.batch_size}")
+    run = _Run(model, train_set, val_set, config, train_transform, None if out is None else Path(out))
+    if resume:
+        run.resume()
+    quiet = not (progress and run.accelerator.is_main_process)
+    stopped = "finished"
+    with tqdm(total=config.epochs, initial=len(run.history), unit="epoch", disable=quiet) as bar:
+        try:
+            for epoch in range(len(run.history) + 1, config.epochs + 1):
+                if config.patience is not None and run.epochs_since_best() >= config.patience:
+                    stopped = "patience"
+                    break
+                row = run.epoch(epoch)
+                bar.update()
+                bar.set_postfix_str(
+                    f"loss {row['train_loss']:.3f} train {row['val_loss']:.3f} val, "
+                    f"accuracy {row['train_accuracy']:.1%} train {row['val_accuracy']:.1%} val"
+                )
+        except KeyboardInterrupt:
+            stopped = "interrupted"
+    if run.kept:
+        run.plain.load_state_dict(run.kept)
+    return FitResult(run.plain.eval(), pd.DataFrame(run.history), stopped, run.precision)
+
+
+class _Run:
+    """The moving parts of one `fit`: they are made together, saved together and resumed together."""
+
+    def __init__(
+        self, model: nn.Module, train_set: FaceDataset, val_set: FaceDataset, config: TrainConfig,
+        train_transform: BatchTransform | None, out: Path | None,
+    ):  # fmt: skip
+        self.config, self.out = config, out
+        self.seed = config.seed * 100_003  # far apart, so that no two seeds share an epoch's order
+        self.accelerator = Accelerator(
+            dataloader_config=DataLoaderConfiguration(split_batches=True, use_seedable_sampler=True, data_seed=self.seed)
+        )
+        device = self.accelerator.device
+        self.precision = choose_precision(model, device) if config.precision == "auto" else config.precision
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
+        self.plain = model.to(device, memory_format=torch.channels_last)
+        self.eval_transform: BatchTransform = EvalTransform(model.input_spec)
+        self.train_transform = train_transform or self.eval_transform
+        self.optimizer = build_optimizer(self.plain, config)
+        self.highest = [group["lr"] for group in self.optimizer.param_groups]
+        self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(self.optimizer, factor=0.5, patience=2)
+        self.model, self.train, self.val = self.accelerator.prepare(
+            self.plain,
+            loader(train_set, config.batch_size, shuffle=True, workers=config.workers),
+            loader(val_set, max(256, config.batch_size), workers=config.workers),
+        )
+        if config.compile:
+            self.model = torch.compile(self.model)
+        self.ema = ModelEmaV3(self.plain, decay=config.ema, use_warmup=True) if config.ema else None
+        self.judged: nn.Module = self.plain if self.ema is None else self.ema.module
+        self.step = 0
+        self.history: list[dict[str, float]] = []
+        self.kept: dict[str, torch.Tensor] = {}
+
+    def epochs_since_best(self) -> int:
+        accuracies = [row["val_accuracy"] for row in self.history]
+        return len(accuracies) - 1 - accuracies.index(max(accuracies)) if accuracies else 0
+
+    def epoch(self, number: int) -> dict[str, float]:
+        """Train and validate once, then save; returns the history's new row."""
+        began = time.perf_counter()
+        set_seed(self.seed + number, device_specific=True)
+        self.train.set_epoch(number)
+        self.set_lr()
+        lr = max(group["lr"] for group in self.optimizer.param_groups)
+        train_loss, train_accuracy = train_one_epoch(
+            self.model, self.train, self.train_transform, self.optimizer, self.accelerator, self.config,
+            precision=self.precision, scaler=self.scaler, after_step=self.after_step,
+        )  # fmt: skip
+        if not math.isfinite(train_loss):
+            raise FloatingPointError(f"the loss of epoch {number} is {train_loss}: lower lr ({self.config.lr}) or set clip_norm")
+        judged = self.model if self.ema is None else self.judged
+        val_loss, val_accuracy = validate(judged, self.val, self.eval_transform, self.accelerator, precision=self.precision)
+        if self.config.schedule == "plateau":
+            self.plateau.step(val_loss)
+        row = {
+            "epoch": number, "images_seen": number * len(self.train) * self.config.batch_size, "lr": lr,
+            "train_loss": train_loss, "train_accuracy": train_accuracy, "val_loss": val_loss, "val_accuracy": val_accuracy,
+            "seconds": time.perf_counter() - began,
+        }  # fmt: skip
+        self.history.append(row)
+        if self.config.keep == "last" or self.epochs_since_best() == 0:
+            self.kept = {name: value.detach().cpu().clone() for name, value in self.judged.state_dict().items()}
+            if self.out is not None and self.accelerator.is_main_process:
+                save_model(self.judged, self.out, training=dataclasses.asdict(self.config), epoch=number)
+        self.save()
+        return row
+
+    def after_step(self) -> None:
+        self.step += 1
+        if self.ema is not None:
+            self.ema.update(self.plain, step=self.step)
+        self.set_lr()
+
+    def set_lr(self) -> None:
+        if self.config.schedule != "plateau":
+            factor = lr_factor(self.step, len(self.train) * self.config.epochs, self.config)
+            for group, highest in zip(self.optimizer.param_groups, self.highest, strict=True):
+                group["lr"] = highest * factor
+
+    def save(self) -> None:
+        """Write history and state, each whole or not at all."""
+        if self.out is None or not self.accelerator.is_main_process:
+            return
+        history = pd.DataFrame(self.history)
+        parts = ("plain", "optimizer", "plateau", "scaler", *(["ema"] if self.ema else []))
+        state = {part: getattr(self, part).state_dict() for part in parts}
+        state |= {"config": dataclasses.asdict(self.config), "history": self.history, "step": self.step, "kept": self.kept}
+        _write_whole(self.out / "history.csv", lambda path: history.to_csv(path, index=False))
+        _write_whole(self.out / "state.pt", lambda path: torch.save(state, path))
+
+    def resume(self) -> None:
+        """Take up the state in `out`, if there is one."""
+        if self.out is None:
+            raise ValueError("resume needs out, the folder of the run to go on with")
+        path = self.out / "state.pt"
+        if not path.exists():
+            return
+        try:
+            state = torch.load(path, map_location=self.accelerator.device, weights_only=True)
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise ValueError(f"{path} is no whole training state; remove it to begin anew ({error})") from error
+        old, now = state["config"], dataclasses.asdict(self.config)
+        changed = [f"{name} {old.get(name)!r} -> {now[name]!r}" for name in now if old.get(name) != now[name]]
+        if changed:
+            raise ValueError(f"{self.out} was trained with other settings ({', '.join(changed)}): keep them, or give another out")
+        for part in ("plain", "optimizer", "plateau", "scaler", *(["ema"] if self.ema else [])):
+            getattr(self, part).load_state_dict(state[part])
+        self.history, self.step = state["history"], state["step"]
+        self.kept = {name: value.cpu() for name, value in state["kept"].items()}
+
+
+def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
+    scratch = path.with_name(path.name + ".part")
+    write(scratch)
+    os.replace(scratch, path)

@@ -1,0 +1,176 @@
+"""From a stored face to what a network is fed, and back to a picture.
+
+Two stages, so that either may be left out. A *per-image* transform (Albumentations: `light`, `strong`) maps one uint8
+array to another in the loader's workers. A *batch* transform (`EvalTransform`, `BatchAugment`) maps a whole uint8 batch
+to normalised floats on the model's device; it needs no Albumentations, and augments a batch in one stroke.
+"""
+
+import math
+import os
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What a network expects to be fed: side in pixels, channels, and mean and sd of a channel on the 0-1 scale."""
+
+    size: int = 48
+    channels: int = 1
+    mean: tuple[float, ...] = (0.5077,)  # of FER2013's Training pixels
+    std: tuple[float, ...] = (0.2550,)
+
+    def __post_init__(self) -> None:
+        if self.size < 1 or self.channels not in (1, 3):
+            raise ValueError(f"size {self.size} and channels {self.channels} given; size is at least 1, channels 1 or 3")
+        if not len(self.mean) == len(self.std) == self.channels or min(self.std) <= 0:
+            raise ValueError(f"{self.channels} channels need as many means and positive sds: {self.mean}, {self.std}")
+
+
+class EvalTransform:
+    """Resize and normalise a uint8 batch (n, 1, h, w) to float32 (n, channels, size, size); nothing in it is random."""
+
+    def __init__(self, spec: InputSpec):
+        self.spec = spec
+
+    def __call__(self, batch: torch.Tensor) -> torch.Tensor:
+        spec = self.spec
+        faces = _checked(batch).float()
+        if faces.shape[-2:] != (spec.size, spec.size):
+            shrinks = faces.shape[-1] > spec.size
+            faces = F.interpolate(faces, (spec.size, spec.size), mode="bilinear", antialias=shrinks)
+        return _normalise(faces, spec)
+
+
+class BatchAugment:
+    """Flip, turn, scale, shift, brighten and erase a whole uint8 batch (n, 1, h, w) -> float32 (n, channels, size, size).
+
+    One affine grid does the geometry and the resizing together, so that a face is interpolated once. The random numbers
+    are drawn on the CPU, so that a seed gives the same faces on every device. `BatchAugment(spec, flip=0, rotate=0,
+    scale=0, shift=0, brightness=0, contrast=0)` gives what `EvalTransform(spec)` gives, when it need not shrink.
+    """
+
+    def __init__(
+        self,
+        spec: InputSpec,
+        *,
+        flip: float = 0.5,  # probability
+        rotate: float = 10.0,  # degrees, at most, to either side
+        scale: float = 0.12,  # share of the size, at most, up or down
+        shift: float = 0.08,  # share of the width and of the height, at most
+        brightness: float = 0.2,  # share of the full range, at most, up or down
+        contrast: float = 0.2,  # share of the contrast about mid gray, at most, up or down
+        erase: float = 0.0,  # probability of one gray rectangle (random erasing, Zhong et al. 2020)
+    ):
+        for name, value, most in (("flip", flip, 1), ("rotate", rotate, 180), ("scale", scale, 0.9), ("shift", shift, 1),
+                                  ("brightness", brightness, 1), ("contrast", contrast, 1), ("erase", erase, 1)):  # fmt: skip
+            if not 0 <= value <= most:
+                raise ValueError(f"{name} is {value}; allowed are 0 to {most}")
+        self.spec, self.flip, self.rotate, self.scale, self.shift = spec, flip, rotate, scale, shift
+        self.brightness, self.contrast, self.erase = brightness, contrast, erase
+
+    def __call__(self, batch: torch.Tensor) -> torch.Tensor:
+        faces = _checked(batch)
+        matrices = self.matrices(len(faces)).to(faces.device)
+        grid = F.affine_grid(matrices, [len(faces), 1, self.spec.size, self.spec.size], align_corners=False)
+        faces = F.grid_sample(faces.float(), grid, padding_mode="border", align_corners=False)
+        gain = _uniform(len(faces), 1 - self.contrast, 1 + self.contrast)
+        lift = 255 * _uniform(len(faces), -self.brightness, self.brightness) + 127.5 * (1 - gain)
+        gain, lift = (number.view(-1, 1, 1, 1).to(faces.device) for number in (gain, lift))
+        faces = _normalise(faces.mul_(gain).add_(lift).clamp_(0, 255), self.spec)
+        return self._erased(faces) if self.erase else faces
+
+    def matrices(self, n: int) -> torch.Tensor:
+        """`n` random affine maps (n, 2, 3) from the output's coordinates to the input's, both from -1 to 1."""
+        angle = _uniform(n, -self.rotate, self.rotate) * math.pi / 180
+        inverse = 1 / _uniform(n, 1 - self.scale, 1 + self.scale)
+        mirror = torch.where(torch.rand(n) < self.flip, -1.0, 1.0)
+        x, y = (2 * _uniform(n, -self.shift, self.shift) for _ in range(2))  # a width is 2 in these coordinates
+        cos, sin = torch.cos(angle) * inverse, torch.sin(angle) * inverse
+        return torch.stack([cos * mirror, -sin, x, sin * mirror, cos, y], 1).view(n, 2, 3)
+
+    def _erased(self, faces: torch.Tensor) -> torch.Tensor:
+        """Some faces with a rectangle of 12 to 42% of the side set to 0, which is the mean gray."""
+        n, size = len(faces), faces.shape[-1]
+        inside = []
+        for _ in range(2):
+            centre, half = _uniform(n, 0, size), _uniform(n, 0.06, 0.21) * size
+            inside.append((torch.arange(size) - centre[:, None]).abs() < half[:, None])
+        hit = inside[0][:, :, None] & inside[1][:, None, :] & (torch.rand(n) < self.erase)[:, None, None]
+        return faces.masked_fill_(hit[:, None].to(faces.device), 0.0)
+
+
+def _checked(batch: torch.Tensor) -> torch.Tensor:
+    if batch.dtype != torch.uint8 or batch.ndim != 4 or batch.shape[1] != 1:
+        raise ValueError(f"a batch must be uint8 (n, 1, h, w); {batch.dtype} {tuple(batch.shape)} was given")
+    return batch
+
+
+def _normalise(faces: torch.Tensor, spec: InputSpec) -> torch.Tensor:
+    """Float faces (n, 1, h, w) of 0-255 -> (n, channels, h, w) with the spec's mean and sd taken out."""
+    mean = torch.tensor(spec.mean, device=faces.device).view(-1, 1, 1) * 255
+    scale = 1 / (torch.tensor(spec.std, device=faces.device).view(-1, 1, 1) * 255)
+    return (faces - mean).mul_(scale)
+
+
+def _uniform(n: int, low: float, high: float) -> torch.Tensor:
+    return torch.rand(n) * (high - low) + low
+
+
+def to_picture(tensor: torch.Tensor, spec: InputSpec) -> np.ndarray:
+    """Undo `EvalTransform`'s normalisation: float (n, channels, h, w) -> uint8 (n, h, w), the channels averaged."""
+    if tensor.ndim != 4 or tensor.shape[1] != spec.channels:
+        raise ValueError(f"expected (n, {spec.channels}, h, w), got {tuple(tensor.shape)}")
+    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (spec.mean, spec.std))
+    gray = (tensor.detach().float().cpu() * std + mean).mean(1)
+    return (gray * 255).round().clamp(0, 255).to(torch.uint8).numpy()
+
+
+class PerImage:
+    """An Albumentations pipeline as a dataset's transform: uint8 (h, w) -> uint8 tensor (1, h, w).
+
+    Albumentations 2 heeds neither torch's seed nor its worker's, so that workers repeat each other's random numbers;
+    each call therefore seeds the pipeline from torch's generator, which loaders do seed apart for every worker.
+    """
+
+    def __init__(self, *steps: object):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # an argument of another version is only warned about, then ignored
+            self.pipeline = _albumentations().Compose(list(steps))
+
+    def __call__(self, image: np.ndarray) -> torch.Tensor:
+        self.pipeline.set_random_seed(int(torch.randint(2**31, ())))
+        return torch.from_numpy(np.ascontiguousarray(self.pipeline(image=image)["image"]))[None]
+
+
+def light() -> PerImage:
+    """What a face survives without any doubt: flip, a small turn, shift and scale, a little light."""
+    A = _albumentations()
+    return PerImage(
+        A.HorizontalFlip(p=0.5),
+        A.Affine(rotate=(-10, 10), scale=(0.95, 1.05), translate_percent=(-0.05, 0.05), border_mode=1, p=0.8),
+        A.RandomBrightnessContrast(brightness_limit=0.15, contrast_limit=0.15, p=0.5),
+    )
+
+
+def strong() -> PerImage:
+    """For long training: wider geometry and light, blur, noise and holes, still with the emotion to be seen."""
+    A = _albumentations()
+    return PerImage(
+        A.HorizontalFlip(p=0.5),
+        A.Affine(rotate=(-20, 20), scale=(0.8, 1.2), translate_percent=(-0.1, 0.1), shear=(-8, 8), border_mode=1, p=0.9),
+        A.RandomBrightnessContrast(brightness_limit=0.3, contrast_limit=0.3, p=0.7),
+        A.OneOf([A.GaussianBlur(blur_limit=(3, 3)), A.GaussNoise(std_range=(0.02, 0.08))], p=0.3),
+        A.CoarseDropout(num_holes_range=(1, 2), hole_height_range=(0.1, 0.3), hole_width_range=(0.1, 0.3), p=0.5),
+    )
+
+
+def _albumentations():  # type: () -> Any
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # without it the import asks the network for a newer version
+    import albumentations
+
+    return albumentations
