@@ -37,12 +37,13 @@ def _parser() -> argparse.ArgumentParser:
 
     def verb(name: str, run: Any, text: str, example: str) -> argparse.ArgumentParser:
         form = argparse.RawDescriptionHelpFormatter
-        made = verbs.add_parser(name, help=text, description=text, epilog=f"example:\n  {example}", formatter_class=form)
+        made = verbs.add_parser(
+            name, help=text, description=text, epilog=f"example:\n  {example}", formatter_class=form
+        )
         made.set_defaults(run=run)
         return made
 
     verb("doctor", _doctor, "is this machine ready? what is not, and the command that mends it", "ferlib doctor")
-    source = {"default": "sample", "metavar": "SOURCE", "help": "sample, fer2013, or the path of a CSV, folder or archive"}
     show = verb("data", _data, "load a source and say what is in it", "ferlib data --data data/fer2013.csv")
     audit = verb("audit", _audit, "count twins, leaks, conflicting labels and blanks", "ferlib audit --data sample")
     train = verb(
@@ -54,17 +55,24 @@ def _parser() -> argparse.ArgumentParser:
         "ferlib evaluate --model runs/cpu --data data/fer2013.csv --split PublicTest --json out.json",
     )  # fmt: skip
     for made in (show, audit, train, evaluate):
-        made.add_argument("--data", **source)
+        help_text = "sample, fer2013, or the path of a CSV, folder or archive (default: sample)"
+        made.add_argument("--data", default="sample", metavar="SOURCE", help=help_text)
     train.add_argument("--recipe", default="cpu", help="the recipe's name (default: cpu)")
     train.add_argument("--out", type=Path, required=True, help="folder for the model, its history and its state")
     train.add_argument("--resume", action="store_true", help="go on with the run in --out")
-    train.add_argument("--limit", type=int, metavar="N", help="train on N faces, classes in proportion, for a quick look")
+    train.add_argument(
+        "--limit", type=int, metavar="N", help="train on N faces, classes in proportion, for a quick look"
+    )
     for name, kind in (("epochs", int), ("batch-size", int), ("lr", float), ("seed", int), ("workers", int)):
         train.add_argument(f"--{name}", type=kind, help="in place of the recipe's own")
     train.add_argument("--precision", choices=PRECISIONS, help="in place of the recipe's own")
     evaluate.add_argument("--model", type=Path, required=True, help="folder of a run, or a model.safetensors")
-    evaluate.add_argument("--split", default="PublicTest", help="Training, PublicTest or PrivateTest (default: PublicTest)")
-    evaluate.add_argument("--json", type=Path, metavar="FILE", help="write all figures here, and the confusion matrix as FILE's .png")
+    evaluate.add_argument(
+        "--split", default="PublicTest", help="Training, PublicTest or PrivateTest (default: PublicTest)"
+    )
+    evaluate.add_argument(
+        "--json", type=Path, metavar="FILE", help="write all figures here, and the confusion matrix as FILE's .png"
+    )
     evaluate.add_argument("--open-sealed-test", metavar="REASON", help="with --split PrivateTest: why it is opened now")
     return parser
 
@@ -110,20 +118,27 @@ def _train(args: argparse.Namespace) -> int:
     train_set, val_set = dataset.subset("Training"), dataset.subset("PublicTest")
     if args.limit is not None:
         if not 7 <= args.limit < len(train_set):
-            raise ValueError(f"--limit is {args.limit}; Training has {len(train_set):,} faces, so give 7 to {len(train_set) - 1:,}")
-        picks, _ = train_test_split(range(len(train_set)), train_size=args.limit, stratify=train_set.labels, random_state=0)
+            raise ValueError(
+                f"--limit is {args.limit}; Training has {len(train_set):,} faces, so give 7 to {len(train_set) - 1:,}"
+            )
+        picks, _ = train_test_split(
+            range(len(train_set)), train_size=args.limit, stratify=train_set.labels, random_state=0
+        )
         train_set = train_set.subset(sorted(picks))
     if recipe.per_image is not None:
         train_set = dataclasses.replace(train_set, transform=recipe.per_image())
     args.out.mkdir(parents=True, exist_ok=True)
     model, augment = recipe.build()
     total, _ = models.count_parameters(model)
-    print(f"{recipe.name}: {recipe.model['name']}, {total:,} parameters, {len(train_set):,} faces, {recipe.config.epochs} epochs")
-    result = training.fit(model, train_set, val_set, recipe.config, train_transform=augment, out=args.out, resume=args.resume)
-    last = result.history.iloc[-1] if len(result.history) else None
-    if last is None:
+    size = f"{recipe.model['name']}, {total:,} parameters"
+    print(f"{recipe.name}: {size}; {len(train_set):,} faces, {recipe.config.epochs} epochs")
+    result = training.fit(
+        model, train_set, val_set, recipe.config, train_transform=augment, out=args.out, resume=args.resume
+    )
+    if result.history.empty:
         raise KeyboardInterrupt
-    print(f"{result.stopped} after epoch {last['epoch']:.0f}, in {result.precision}: PublicTest accuracy {last['val_accuracy']:.2%}")
+    epoch, accuracy = len(result.history), result.history["val_accuracy"].iloc[-1]
+    print(f"{result.stopped} after epoch {epoch}, in {result.precision}; PublicTest accuracy {accuracy:.2%}, one view")
     print(f"next: ferlib evaluate --model {args.out} --data {args.data}")
     return 0 if result.stopped != "interrupted" else 130
 
@@ -143,8 +158,13 @@ def _evaluate(args: argparse.Namespace) -> int:
     else:
         faces = data.load(args.data).subset(args.split)
     clean = protocol.audit(args.data).clean(args.split)
-    figures: dict[str, Any] = {"model": str(args.model), "model_sha256": digest, "data": faces.name, "split": args.split}
-    transform = EvalTransform(model.input_spec)
+    figures: dict[str, Any] = {
+        "model": str(args.model),
+        "model_sha256": digest,
+        "data": faces.name,
+        "split": args.split,
+    }
+    transform = EvalTransform(models.input_spec(model))
     for name, views in (("single_view", (None,)), ("flip_averaged", (None, evaluation.flip))):
         found = evaluation.predict(model, faces.images, faces.labels, transform, views=views)
         parts = {"official": found, "clean": found.subset(clean)} if args.split != "Training" else {"official": found}

@@ -12,9 +12,12 @@ import re
 import shutil
 import tempfile
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -47,7 +50,9 @@ class FaceDataset(Dataset):
 
     def __post_init__(self) -> None:
         if len(self.images) != len(self.table):
-            raise ValueError(f"{len(self.images)} images but {len(self.table)} rows in the table: give one row an image")
+            raise ValueError(
+                f"{len(self.images)} images but {len(self.table)} rows in the table: give one row an image"
+            )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -58,10 +63,10 @@ class FaceDataset(Dataset):
         face = torch.from_numpy(image.copy())[None] if self.transform is None else self.transform(image)
         return face, int(self.labels[index])
 
-    @property
+    @cached_property
     def labels(self) -> np.ndarray:
         """The class of each image, (n,) int64 in the order of `EMOTIONS`."""
-        return self.table["label"].to_numpy(np.int64)
+        return np.array(self.table["label"], dtype=np.int64)
 
     def counts(self) -> pd.DataFrame:
         """Images by split (rows) and emotion (columns)."""
@@ -77,9 +82,11 @@ class FaceDataset(Dataset):
         if isinstance(which, str):
             present = [split for split in SPLITS if (self.table["split"] == split).any()]
             if which not in present:
-                raise ValueError(f"{self.name} has no split {which!r} open; it has {', '.join(present)}. {_why_no(which)}")
+                raise ValueError(
+                    f"{self.name} has no split {which!r} open; it has {', '.join(present)}. {_why_no(which)}"
+                )
             which = (self.table["split"] == which).to_numpy()
-        picks = np.asarray(which)
+        picks = np.asarray(which) if len(which) else np.empty(0, np.int64)
         if picks.dtype == bool:
             if len(picks) != len(self):
                 raise ValueError(f"a mask of {len(picks)} was given for a dataset of {len(self)} images")
@@ -117,10 +124,10 @@ def load(source: str | Path = "sample", *, size: int = 48) -> FaceDataset:
 
 
 def loader(dataset: FaceDataset, batch_size: int, *, shuffle: bool = False, workers: int = 0) -> DataLoader:
-    """Batches (images, labels) of a dataset; without a transform they are cut from the array whole, with no per-image work.
+    """Batches (images, labels) of a dataset; without a transform they are cut whole from the array.
 
-    Images are uint8 (batch, 1, size, size) without a transform, labels int64 (batch,). A shuffled loader drops the last,
-    smaller batch. Seed torch before each epoch: the order, and each worker's random numbers, follow from it.
+    Images are uint8 (batch, 1, size, size) without a transform, labels int64 (batch,). A shuffled loader drops the
+    last, smaller batch. Seed torch before each epoch: the order, and each worker's random numbers, follow from it.
     """
     return DataLoader(
         _Batches(dataset), batch_size, shuffle=shuffle, drop_last=shuffle, num_workers=workers,
@@ -148,7 +155,7 @@ class _Batches(Dataset):
         return images, self.labels[indices]
 
 
-def _as_is(batch: tuple[torch.Tensor, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+def _as_is(batch: Any) -> Any:
     return batch
 
 
@@ -165,7 +172,9 @@ def find(source: str | Path) -> Path:
     if str(source) != "fer2013":
         path = Path(source).expanduser()
         if not path.exists():
-            raise FileNotFoundError(f"{path} does not exist; give 'sample', 'fer2013', or the path of a CSV, folder or archive")
+            raise FileNotFoundError(
+                f"{path} does not exist; give 'sample', 'fer2013', or the path of a CSV, folder or archive"
+            )
         return path
     named = os.environ.get("FERLIB_DATA")
     folders = [Path(named)] if named else []
@@ -233,7 +242,7 @@ def _fingerprint(path: Path) -> str:
 
 
 def _write_kept(folder: Path, name: str, chunks: Iterator[layouts.Chunk]) -> None:
-    """Write what a reader yields: `open.u8` and `sealed.u8` hold the images, `table.csv` and `meta.json` the rest."""
+    """Write what a reader yields: `open.u8` and `sealed.u8` hold the images, `table.npz` and `meta.json` the rest."""
     tables, shape = [], (0, 0)
     with open(folder / "open.u8", "wb") as opened, open(folder / "sealed.u8", "wb") as closed:
         for images, table in chunks:
@@ -246,7 +255,9 @@ def _write_kept(folder: Path, name: str, chunks: Iterator[layouts.Chunk]) -> Non
         raise ValueError(f"{name} holds no image")
     whole = pd.concat(tables, ignore_index=True)
     whole.insert(0, "row", range(len(whole)))
-    whole.to_csv(folder / "table.csv", index=False)
+    columns: dict[str, Any] = {str(name): column.to_numpy() for name, column in whole.items()}
+    columns = {name: values.astype(str) if values.dtype == object else values for name, values in columns.items()}
+    np.savez(folder / "table.npz", **columns)  # exact, typed and without pickle, which a CSV and a DataFrame are not
     meta = {"shape": shape, "sealed": int((whole["split"] == "PrivateTest").sum()), "rows": len(whole)}
     meta["notes"] = _notes(name, whole)
     (folder / "meta.json").write_text(json.dumps(meta))
@@ -256,13 +267,14 @@ def _read_kept(folder: Path, name: str, sealed: bool) -> FaceDataset | None:
     """The dataset kept in a cache folder, or None when it is absent or not whole (it is then made again)."""
     try:
         meta = json.loads((folder / "meta.json").read_text())
-        table = pd.read_csv(folder / "table.csv", keep_default_na=False, low_memory=False)
+        with np.load(folder / "table.npz", allow_pickle=False) as columns:
+            table = pd.DataFrame(dict(columns))
         images = [np.fromfile(folder / "open.u8", np.uint8).reshape(-1, *meta["shape"])]
         if sealed:
             images.append(np.fromfile(folder / "sealed.u8", np.uint8).reshape(-1, *meta["shape"]))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         warnings.warn(f"the cache {folder} is damaged ({error}); reading {name} again", stacklevel=4)
         return None
     hidden = table["split"] == "PrivateTest"
@@ -274,21 +286,23 @@ def _read_kept(folder: Path, name: str, sealed: bool) -> FaceDataset | None:
 
 
 def _notes(name: str, table: pd.DataFrame) -> list[str]:
-    """What a copy of FER2013 lacks against the official counts, split by split; and what a plain `test/` folder means."""
+    """What a copy of FER2013 lacks against the official counts; and what a `test/` folder without names means."""
     counts = {split: table.loc[table["split"] == split, "label"].value_counts() for split in SPLITS}
     if "official" in table and not table["official"].all():
         if "PublicTest" in set(table["split"]) or "PrivateTest" not in set(table["split"]):
             return []
         return [
-            "test/ carries no official file names, so which of its images are PublicTest cannot be told: all of it stays "
-            "sealed as PrivateTest; to choose between models, carve a validation split out of Training"
+            "test/ carries no official file names, so which of its images are PublicTest cannot be told: all of it "
+            "stays sealed as PrivateTest; to choose between models, carve a validation split out of Training"
         ]
     if name == "sample":
         return []
     notes = []
     for split in SPLITS:
         want = dict(enumerate(OFFICIAL_COUNTS[split]))
-        off = [f"{EMOTIONS[i]} {counts[split].get(i, 0)} of {want[i]}" for i in want if counts[split].get(i, 0) != want[i]]
+        off = [
+            f"{EMOTIONS[i]} {counts[split].get(i, 0)} of {want[i]}" for i in want if counts[split].get(i, 0) != want[i]
+        ]
         total = int(counts[split].sum())
         if off:
             listed = f" ({', '.join(off)})" if total else ""

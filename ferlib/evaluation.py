@@ -28,9 +28,13 @@ class Predictions:
 
     def __post_init__(self) -> None:
         if self.logits.ndim != 2 or self.logits.shape != (len(self.labels), len(EMOTIONS)):
-            raise ValueError(f"logits {self.logits.shape} do not fit {len(self.labels)} labels and {len(EMOTIONS)} classes")
+            raise ValueError(
+                f"logits {self.logits.shape} do not fit {len(self.labels)} labels and {len(EMOTIONS)} classes"
+            )
         if not np.isfinite(self.logits).all():
-            raise ValueError(f"the logits of {(~np.isfinite(self.logits)).any(1).sum()} faces are not finite: diverged training?")
+            raise ValueError(
+                f"the logits of {(~np.isfinite(self.logits)).any(1).sum()} faces are not finite: diverged training?"
+            )
 
     @property
     def predicted(self) -> np.ndarray:
@@ -84,7 +88,7 @@ def predict(
 ) -> Predictions:
     """Run a model once over uint8 faces (n, h, w), averaging its probabilities over `views` of each face.
 
-    `transform` is the batch transform that fits the model, such as `EvalTransform(model.input_spec)`; a view maps the
+    `transform` is the batch transform that fits the model: `EvalTransform(input_spec(model))`. A view maps the
     transformed batch, None is the face as it is: `views=(None, flip)` averages a face and its mirror image. The model
     runs where its parameters are, in evaluation mode, and is left in the mode that it was in.
     """
@@ -135,7 +139,7 @@ def bootstrap(confusion: np.ndarray, *, resamples: int = 2000, seed: int = 0) ->
 
 
 def summarise(predictions: Predictions, *, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """Accuracy, balanced accuracy and macro-F1 (rows) as value, low, high: fractions, with bootstrap percentile intervals."""
+    """Accuracy, balanced accuracy and macro-F1 (rows): value and bootstrap percentile interval low, high; fractions."""
     if not 0 < level < 1:
         raise ValueError(f"level is {level}; it is the interval's coverage, between 0 and 1")
     confusion = predictions.confusion()
@@ -159,7 +163,7 @@ def as_json(predictions: Predictions) -> dict[str, Any]:
     return {
         "n": len(predictions.labels),
         "correct": int(predictions.correct.sum()),
-        **{name: row.to_dict() for name, row in summarise(predictions).iterrows()},
+        **{str(name): figures for name, figures in summarise(predictions).to_dict("index").items()},
         "per_class": report(predictions).to_dict("index"),
         "confusion": predictions.confusion().tolist(),
         "classes": list(EMOTIONS),

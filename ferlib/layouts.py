@@ -46,20 +46,26 @@ def read(path: Path, size: int, unpacked: Path) -> Iterator[Chunk]:
         return read(inner[0] if len(inner) == 1 and inner[0].is_dir() else unpacked, size, unpacked)
     if ".csv" in path.suffixes:
         return _read_csv(path, size)
-    raise ValueError(f"{path.name} is no layout that ferlib reads; give a .csv (also .gz, .xz), a folder, a .zip or a .tgz")
+    raise ValueError(
+        f"{path.name} is no layout that ferlib reads; give a .csv (also .gz, .xz), a folder, a .zip or a .tgz"
+    )
 
 
 def _read_csv(path: Path, size: int) -> Iterator[Chunk]:
-    """The challenge's CSV: columns emotion (0-6), pixels (48*48 values of 0-255, apart by blanks) and Usage (the split)."""
+    """The challenge's CSV: columns emotion (0-6), pixels (48*48 numbers of 0-255 and blanks) and Usage (the split)."""
     if size != 48:
-        raise ValueError(f"size {size} was asked of {path.name}, whose images are 48 px; resize in the transform instead")
+        raise ValueError(
+            f"size {size} was asked of {path.name}, whose images are 48 px; resize in the transform instead"
+        )
     openers: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open}
     try:
         with openers.get(path.suffix, open)(path, "rb") as file:
             columns = [field.strip().strip(b'"').lower() for field in file.readline().split(b",")]
             if not {b"emotion", b"pixels", b"usage"} <= set(columns):
                 found = b", ".join(columns).decode(errors="replace")[:80]
-                raise ValueError(f"{path.name} must have the columns emotion, pixels, Usage; its first line is {found!r}")
+                raise ValueError(
+                    f"{path.name} must have the columns emotion, pixels, Usage; its first line is {found!r}"
+                )
             where = [columns.index(name) for name in (b"emotion", b"pixels", b"usage")]
             rows: list[tuple[bytes, bytes, bytes]] = []
             first = 2  # the line of rows[0], as an editor counts them
@@ -139,7 +145,11 @@ def _read_folder(root: Path, size: int) -> Iterator[Chunk]:
     places, strangers = [], []
     for path in sorted(root.rglob("*")):
         parts = path.relative_to(root).parts
-        if path.is_dir() or parts[-1] in ("Thumbs.db", "desktop.ini") or any(part.startswith((".", "__")) for part in parts):
+        if (
+            path.is_dir()
+            or parts[-1] in ("Thumbs.db", "desktop.ini")
+            or any(part.startswith((".", "__")) for part in parts)
+        ):
             continue
         if path.suffix.lower() in IMAGE_SUFFIXES:
             places.append((*_place(path, parts, root.name), "/".join(parts)))
@@ -155,7 +165,7 @@ def _read_folder(root: Path, size: int) -> Iterator[Chunk]:
         for start in range(0, len(places), CHUNK):
             part = places[start : start + CHUNK]
             images = list(pool.map(lambda place: _read_image(root / place[3], size), part))
-            yield np.stack(images), pd.DataFrame(part, columns=["split", "label", "official", "file"])
+            yield np.stack(images), pd.DataFrame(part, columns=["split", "label", "official", "path"])
 
 
 def _place(path: Path, parts: tuple[str, ...], root: str) -> tuple[str, int, bool]:
@@ -175,9 +185,11 @@ def _place(path: Path, parts: tuple[str, ...], root: str) -> tuple[str, int, boo
 def _read_image(path: Path, size: int) -> np.ndarray:
     """One image file as (size, size) uint8 gray; raises `ValueError` naming the file when it cannot be read."""
     raw = np.frombuffer(path.read_bytes(), np.uint8)
-    image = cv2.imdecode(raw, cv2.IMREAD_GRAYSCALE) if len(raw) else None
+    image = cv2.imdecode(raw, cv2.IMREAD_ANYCOLOR) if len(raw) else None  # 8 bits, gray or blue-green-red
     if image is None:
         raise ValueError(f"{path.parent.name}/{path.name} cannot be read as an image; remove it or fetch it again")
+    if image.ndim == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     if image.shape[0] != image.shape[1]:
         high, wide = image.shape
         raise ValueError(f"{path.parent.name}/{path.name} is {wide}x{high} px; faces must be square: crop it first")

@@ -103,8 +103,8 @@ def build_model(
     """Build `"fernet"`, `"plain_cnn"` or any model that timm knows, from scratch, for faces of `size` px.
 
     `small_stem` halves a timm model's first stride and drops a max-pool behind it, since a stem made for 224 px leaves
-    a 2x2 map of a 48-px face; `options` go to the model (`drop_rate`, `widths`, timm's own). The model carries
-    `input_spec`. Raises `ValueError` for an unknown name, with names that are near it.
+    a 2x2 map of a 48-px face; `options` go to the model (`drop_rate`, `widths`, timm's own). Ask `input_spec(model)`
+    what it wants to be fed. Raises `ValueError` for an unknown name, with names that are near it.
     """
     if name in OWN_MODELS:
         if name == "plain_cnn" and size != 48:
@@ -120,22 +120,34 @@ def build_model(
             f"no model is called {name!r}; allowed are {', '.join(OWN_MODELS)} and timm's names"
             + (f", such as {', '.join(near)}" if near else " (`timm.list_models()` lists them)")
         )
-    model.input_spec = InputSpec(size, in_chans, (0.5077,) * in_chans, (0.2550,) * in_chans)
-    model.built_with = {
-        "name": name, "num_classes": num_classes, "in_chans": in_chans, "size": size, "small_stem": small_stem, **options,
-    }  # fmt: skip
+    spec = InputSpec(size, in_chans, (0.5077,) * in_chans, (0.2550,) * in_chans)
+    own = {"name": name, "num_classes": num_classes, "in_chans": in_chans, "size": size, "small_stem": small_stem}
+    return _know(model, input_spec=spec, built_with=own | options)
+
+
+def input_spec(model: nn.Module) -> InputSpec:
+    """What a model of `build_model` or `load_model` wants to be fed."""
+    spec = getattr(model, "input_spec", None)
+    if not isinstance(spec, InputSpec):
+        raise ValueError("this model does not know its input: make it by ferlib.models.build_model or load_model")
+    return spec
+
+
+def _know(model: nn.Module, **facts: Any) -> nn.Module:
+    for name, fact in facts.items():
+        setattr(model, name, fact)
     return model
 
 
 def _shrink_stem(model: nn.Module, name: str) -> None:
-    """Halve the first convolution's stride and drop the max-pool of the stem, in place, keeping every weight's shape."""
-    first = model.pretrained_cfg.get("first_conv", "")
+    """Halve the first convolution's stride and drop the stem's max-pool, in place; every weight keeps its shape."""
+    first: Any = getattr(model, "pretrained_cfg", {}).get("first_conv", "")
     layer = model.get_submodule(first[0] if isinstance(first, tuple) else first) if first else None
     if not isinstance(layer, nn.Conv2d):
         raise ValueError(f"{name} has no first convolution to slow down; build it with small_stem=False")
     layer.stride = tuple(max(1, stride // 2) for stride in layer.stride)
     if isinstance(getattr(model, "maxpool", None), nn.MaxPool2d):
-        model.maxpool = nn.Identity()
+        _know(model, maxpool=nn.Identity())
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:
@@ -149,13 +161,12 @@ def save_model(model: nn.Module, folder: str | Path, **facts: Any) -> Path:
 
     The file's header holds how to rebuild the model, its input, its classes, a hash of the weights, and `facts`.
     """
-    if not hasattr(model, "built_with"):
-        raise ValueError("this model was not made by build_model, so its file could not say how to rebuild it")
+    spec = input_spec(model)
     path = Path(folder) / WEIGHTS_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     about = {
-        "built_with": model.built_with, "input_spec": dataclasses.asdict(model.input_spec), "classes": EMOTIONS,
+        "built_with": model.built_with, "input_spec": dataclasses.asdict(spec), "classes": EMOTIONS,
         "weights_sha256": _hash(tensors), **facts,
     }  # fmt: skip
     scratch = path.with_suffix(".part")
@@ -192,9 +203,8 @@ def load_model(path: str | Path) -> nn.Module:
         model.load_state_dict(tensors)
     except RuntimeError as error:
         raise ValueError(f"{file} does not fit the model that it names: {error}") from error
-    model.input_spec = InputSpec(spec["size"], spec["channels"], tuple(spec["mean"]), tuple(spec["std"]))
-    model.about = about
-    return model.eval()
+    known = InputSpec(spec["size"], spec["channels"], tuple(spec["mean"]), tuple(spec["std"]))
+    return _know(model, input_spec=known, about=about).eval()
 
 
 def model_hash(model: nn.Module) -> str:

@@ -132,9 +132,7 @@ def _together(dataset: FaceDataset) -> np.ndarray:
     return connected_components(coo_array((np.ones(len(ends[0])), ends), shape=(nodes, nodes)), directed=False)[1][:n]
 
 
-def open_sealed(
-    source: str | Path, reason: str, model_hash: str, *, ledger: str | Path = LEDGER
-) -> FaceDataset:
+def open_sealed(source: str | Path, reason: str, model_hash: str, *, ledger: str | Path = LEDGER) -> FaceDataset:
     """Give the sealed `PrivateTest`, after writing time, data, model and reason to the ledger.
 
     Open it once, when everything has been chosen on other data. `model_hash` says which model is to be judged
@@ -154,5 +152,7 @@ def open_sealed(
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise ValueError(f"the ledger {ledger} cannot be written ({error.strerror}); the sealed test stays closed") from error
+        raise ValueError(
+            f"the ledger {ledger} cannot be written ({error.strerror}); the sealed test stays closed"
+        ) from error
     return test.subset("PrivateTest")

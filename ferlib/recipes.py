@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from ferlib.models import build_model
+from ferlib.models import build_model, input_spec
 from ferlib.training import TrainConfig
 from ferlib.transforms import BatchAugment
 
@@ -28,7 +28,7 @@ class Recipe:
         """A fresh model for faces of `size` px, seeded by the config, and the batch transform to train it with."""
         torch.manual_seed(self.config.seed)
         model = build_model(**self.model, size=size)
-        return model, None if self.augment is None else BatchAugment(model.input_spec, **self.augment)
+        return model, None if self.augment is None else BatchAugment(input_spec(model), **self.augment)
 
 
 RECIPES = {
@@ -36,14 +36,15 @@ RECIPES = {
     for recipe in (
         Recipe(
             "cpu", "FerNet from scratch for two CPU cores: 20 epochs of FER2013 in about a quarter of an hour",
-            {"name": "fernet", "widths": (32, 64, 192, 320), "depths": (1, 2, 2)}, TrainConfig(ema=0.998), {"erase": 0.3},
+            {"name": "fernet", "widths": (32, 64, 192, 320), "depths": (1, 2, 2)},
+            TrainConfig(ema=0.998), {"erase": 0.3},
         ),
         Recipe(
             "plain_cnn", "the textbook network, Adam at a constant rate, early stopping: where students start",
             {"name": "plain_cnn"},
             TrainConfig(
-                epochs=30, batch_size=64, optimizer="adam", lr=1e-3, weight_decay=0, schedule="constant", clip_norm=None,
-                label_smoothing=0, patience=5, keep="best",
+                epochs=30, batch_size=64, optimizer="adam", lr=1e-3, weight_decay=0, schedule="constant",
+                clip_norm=None, label_smoothing=0, patience=5, keep="best",
             ),
             {"rotate": 10, "scale": 0.1, "shift": 0, "brightness": 0, "contrast": 0},
         ),

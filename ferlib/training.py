@@ -25,7 +25,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from ferlib.data import FaceDataset, loader
-from ferlib.models import save_model
+from ferlib.models import input_spec, save_model
 from ferlib.transforms import EvalTransform
 
 BatchTransform = Callable[[torch.Tensor], torch.Tensor]
@@ -57,7 +57,12 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, allowed in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("precision", PRECISIONS), ("keep", ("last", "best"))):
+        for name, allowed in (
+            ("optimizer", OPTIMIZERS),
+            ("schedule", SCHEDULES),
+            ("precision", PRECISIONS),
+            ("keep", ("last", "best")),
+        ):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}")
         for name, least in (("epochs", 1), ("batch_size", 1), ("lr", 0), ("weight_decay", 0), ("workers", 0)):
@@ -84,7 +89,7 @@ class FitResult:
     @property
     def best_epoch(self) -> int:
         """The epoch (from 1) with the highest validation accuracy, the first of equals."""
-        return int(self.history.loc[self.history["val_accuracy"].idxmax(), "epoch"])
+        return int(self.history["epoch"].iloc[int(self.history["val_accuracy"].argmax())])
 
 
 def choose_precision(model: nn.Module, device: torch.device) -> str:
@@ -136,7 +141,9 @@ def train_one_epoch(
     """One pass over the training batches; returns the mean loss and the accuracy (a fraction) along the way."""
     model.train()
     scaler = scaler or torch.amp.GradScaler(enabled=False)
-    totals = torch.zeros(3, device=accelerator.device)  # loss, hits and faces, summed on the device: no wait in the loop
+    totals = torch.zeros(
+        3, device=accelerator.device
+    )  # loss, hits and faces, summed on the device: no wait in the loop
     for images, labels in batches:
         with _autocast(accelerator, precision):
             logits = model(transform(images))
@@ -232,13 +239,15 @@ class _Run:
         self.config, self.out = config, out
         self.seed = config.seed * 100_003  # far apart, so that no two seeds share an epoch's order
         self.accelerator = Accelerator(
-            dataloader_config=DataLoaderConfiguration(split_batches=True, use_seedable_sampler=True, data_seed=self.seed)
+            dataloader_config=DataLoaderConfiguration(
+                split_batches=True, use_seedable_sampler=True, data_seed=self.seed
+            )
         )
         device = self.accelerator.device
         self.precision = choose_precision(model, device) if config.precision == "auto" else config.precision
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
-        self.plain = model.to(device, memory_format=torch.channels_last)
-        self.eval_transform: BatchTransform = EvalTransform(model.input_spec)
+        self.plain = model.to(device).to(memory_format=torch.channels_last)
+        self.eval_transform: BatchTransform = EvalTransform(input_spec(model))
         self.train_transform = train_transform or self.eval_transform
         self.optimizer = build_optimizer(self.plain, config)
         self.highest = [group["lr"] for group in self.optimizer.param_groups]
@@ -272,15 +281,19 @@ class _Run:
             precision=self.precision, scaler=self.scaler, after_step=self.after_step,
         )  # fmt: skip
         if not math.isfinite(train_loss):
-            raise FloatingPointError(f"the loss of epoch {number} is {train_loss}: lower lr ({self.config.lr}) or set clip_norm")
+            raise FloatingPointError(
+                f"the loss of epoch {number} is {train_loss}: lower lr ({self.config.lr}) or set clip_norm"
+            )
         judged = self.model if self.ema is None else self.judged
-        val_loss, val_accuracy = validate(judged, self.val, self.eval_transform, self.accelerator, precision=self.precision)
+        val_loss, val_accuracy = validate(
+            judged, self.val, self.eval_transform, self.accelerator, precision=self.precision
+        )
         if self.config.schedule == "plateau":
             self.plateau.step(val_loss)
         row = {
             "epoch": number, "images_seen": number * len(self.train) * self.config.batch_size, "lr": lr,
-            "train_loss": train_loss, "train_accuracy": train_accuracy, "val_loss": val_loss, "val_accuracy": val_accuracy,
-            "seconds": time.perf_counter() - began,
+            "train_loss": train_loss, "train_accuracy": train_accuracy,
+            "val_loss": val_loss, "val_accuracy": val_accuracy, "seconds": time.perf_counter() - began,
         }  # fmt: skip
         self.history.append(row)
         if self.config.keep == "last" or self.epochs_since_best() == 0:
@@ -309,7 +322,12 @@ class _Run:
         history = pd.DataFrame(self.history)
         parts = ("plain", "optimizer", "plateau", "scaler", *(["ema"] if self.ema else []))
         state = {part: getattr(self, part).state_dict() for part in parts}
-        state |= {"config": dataclasses.asdict(self.config), "history": self.history, "step": self.step, "kept": self.kept}
+        state |= {
+            "config": dataclasses.asdict(self.config),
+            "history": self.history,
+            "step": self.step,
+            "kept": self.kept,
+        }
         _write_whole(self.out / "history.csv", lambda path: history.to_csv(path, index=False))
         _write_whole(self.out / "state.pt", lambda path: torch.save(state, path))
 
@@ -327,7 +345,9 @@ class _Run:
         old, now = state["config"], dataclasses.asdict(self.config)
         changed = [f"{name} {old.get(name)!r} -> {now[name]!r}" for name in now if old.get(name) != now[name]]
         if changed:
-            raise ValueError(f"{self.out} was trained with other settings ({', '.join(changed)}): keep them, or give another out")
+            raise ValueError(
+                f"{self.out} was trained with other settings ({', '.join(changed)}); keep them or give another out"
+            )
         for part in ("plain", "optimizer", "plateau", "scaler", *(["ema"] if self.ema else [])):
             getattr(self, part).load_state_dict(state[part])
         self.history, self.step = state["history"], state["step"]

@@ -7,8 +7,11 @@ to normalised floats on the model's device; it needs no Albumentations, and augm
 
 import math
 import os
+import random
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +29,9 @@ class InputSpec:
 
     def __post_init__(self) -> None:
         if self.size < 1 or self.channels not in (1, 3):
-            raise ValueError(f"size {self.size} and channels {self.channels} given; size is at least 1, channels 1 or 3")
+            raise ValueError(
+                f"size {self.size} and channels {self.channels} given; size is at least 1, channels 1 or 3"
+            )
         if not len(self.mean) == len(self.std) == self.channels or min(self.std) <= 0:
             raise ValueError(f"{self.channels} channels need as many means and positive sds: {self.mean}, {self.std}")
 
@@ -46,32 +51,30 @@ class EvalTransform:
         return _normalise(faces, spec)
 
 
+@dataclass(frozen=True)
 class BatchAugment:
-    """Flip, turn, scale, shift, brighten and erase a whole uint8 batch (n, 1, h, w) -> float32 (n, channels, size, size).
+    """Flip, turn, scale, shift, brighten and erase a uint8 batch (n, 1, h, w) -> float32 (n, channels, size, size).
 
     One affine grid does the geometry and the resizing together, so that a face is interpolated once. The random numbers
     are drawn on the CPU, so that a seed gives the same faces on every device. `BatchAugment(spec, flip=0, rotate=0,
     scale=0, shift=0, brightness=0, contrast=0)` gives what `EvalTransform(spec)` gives, when it need not shrink.
     """
 
-    def __init__(
-        self,
-        spec: InputSpec,
-        *,
-        flip: float = 0.5,  # probability
-        rotate: float = 10.0,  # degrees, at most, to either side
-        scale: float = 0.12,  # share of the size, at most, up or down
-        shift: float = 0.08,  # share of the width and of the height, at most
-        brightness: float = 0.2,  # share of the full range, at most, up or down
-        contrast: float = 0.2,  # share of the contrast about mid gray, at most, up or down
-        erase: float = 0.0,  # probability of one gray rectangle (random erasing, Zhong et al. 2020)
-    ):
-        for name, value, most in (("flip", flip, 1), ("rotate", rotate, 180), ("scale", scale, 0.9), ("shift", shift, 1),
-                                  ("brightness", brightness, 1), ("contrast", contrast, 1), ("erase", erase, 1)):  # fmt: skip
+    spec: InputSpec
+    _: KW_ONLY
+    flip: float = 0.5  # probability
+    rotate: float = 10.0  # degrees, at most, to either side
+    scale: float = 0.12  # share of the size, at most, up or down
+    shift: float = 0.08  # share of the width and of the height, at most
+    brightness: float = 0.2  # share of the full range, at most, up or down
+    contrast: float = 0.2  # share of the contrast about mid gray, at most, up or down
+    erase: float = 0.0  # probability of one gray rectangle (random erasing, Zhong et al. 2020)
+
+    def __post_init__(self) -> None:
+        for name in ("flip", "rotate", "scale", "shift", "brightness", "contrast", "erase"):
+            value, most = getattr(self, name), {"rotate": 180, "scale": 0.9}.get(name, 1)
             if not 0 <= value <= most:
                 raise ValueError(f"{name} is {value}; allowed are 0 to {most}")
-        self.spec, self.flip, self.rotate, self.scale, self.shift = spec, flip, rotate, scale, shift
-        self.brightness, self.contrast, self.erase = brightness, contrast, erase
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         faces = _checked(batch)
@@ -133,44 +136,47 @@ def to_picture(tensor: torch.Tensor, spec: InputSpec) -> np.ndarray:
 class PerImage:
     """An Albumentations pipeline as a dataset's transform: uint8 (h, w) -> uint8 tensor (1, h, w).
 
-    Albumentations 2 heeds neither torch's seed nor its worker's, so that workers repeat each other's random numbers;
-    each call therefore seeds the pipeline from torch's generator, which loaders do seed apart for every worker.
+    `steps` is called with the `albumentations` module and gives the pipeline's transforms: `PerImage(lambda A:
+    [A.HorizontalFlip(p=0.5)])`. Albumentations 2 heeds neither torch's seed nor the worker's, so that workers repeat
+    each other's random numbers; each call therefore seeds the pipeline from torch's generator, which differs by worker.
+    One pair of generators serves all steps: `set_random_seed` would give each step the same numbers, and a face that
+    happens not to be flipped would happen not to be turned either.
     """
 
-    def __init__(self, *steps: object):
+    def __init__(self, steps: Callable[[Any], list[Any]]):
+        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else the import asks the network for a newer version
+        import albumentations
+
         with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)  # an argument of another version is only warned about, then ignored
-            self.pipeline = _albumentations().Compose(list(steps))
+            warnings.simplefilter(
+                "error", UserWarning
+            )  # arguments of another version are only warned about, then ignored
+            try:
+                self.pipeline = albumentations.Compose(steps(albumentations))
+            except UserWarning as warning:
+                raise ValueError(f"albumentations {albumentations.__version__} would ignore this: {warning}") from None
 
     def __call__(self, image: np.ndarray) -> torch.Tensor:
-        self.pipeline.set_random_seed(int(torch.randint(2**31, ())))
+        seed = int(torch.randint(2**31, ()))
+        self.pipeline.set_random_state(np.random.default_rng(seed), random.Random(seed))
         return torch.from_numpy(np.ascontiguousarray(self.pipeline(image=image)["image"]))[None]
 
 
 def light() -> PerImage:
     """What a face survives without any doubt: flip, a small turn, shift and scale, a little light."""
-    A = _albumentations()
-    return PerImage(
+    return PerImage(lambda A: [
         A.HorizontalFlip(p=0.5),
         A.Affine(rotate=(-10, 10), scale=(0.95, 1.05), translate_percent=(-0.05, 0.05), border_mode=1, p=0.8),
         A.RandomBrightnessContrast(brightness_limit=0.15, contrast_limit=0.15, p=0.5),
-    )
+    ])  # fmt: skip
 
 
 def strong() -> PerImage:
     """For long training: wider geometry and light, blur, noise and holes, still with the emotion to be seen."""
-    A = _albumentations()
-    return PerImage(
+    return PerImage(lambda A: [
         A.HorizontalFlip(p=0.5),
-        A.Affine(rotate=(-20, 20), scale=(0.8, 1.2), translate_percent=(-0.1, 0.1), shear=(-8, 8), border_mode=1, p=0.9),
+        A.Affine(rotate=(-20, 20), scale=(0.8, 1.2), translate_percent=(-0.1, 0.1), shear=(-8, 8), border_mode=1),
         A.RandomBrightnessContrast(brightness_limit=0.3, contrast_limit=0.3, p=0.7),
         A.OneOf([A.GaussianBlur(blur_limit=(3, 3)), A.GaussNoise(std_range=(0.02, 0.08))], p=0.3),
         A.CoarseDropout(num_holes_range=(1, 2), hole_height_range=(0.1, 0.3), hole_width_range=(0.1, 0.3), p=0.5),
-    )
-
-
-def _albumentations():  # type: () -> Any
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # without it the import asks the network for a newer version
-    import albumentations
-
-    return albumentations
+    ])  # fmt: skip

@@ -1,0 +1,50 @@
+# `make` lists the goals. Each makes .venv first, if it is missing, half made, or older than what it is made from.
+
+PYTHON ?= python3
+ARGS ?=
+PY := .venv/bin/python
+DONE := .venv/.installed
+UNDER_WAY := .venv/.installing
+CODE := ferlib tools tests benchmarks notebooks/src
+
+.DEFAULT_GOAL := help
+.PHONY: help course lab test lint notebooks bench clean
+
+help: ## list the goals
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
+
+course: $(DONE) ## run every lesson and write the pages to build/course (ARGS="--only 01" for one)
+	$(PY) tools/course.py $(ARGS)
+
+lab: $(DONE) ## open the notebooks in JupyterLab
+	$(PY) -m jupyter lab --notebook-dir=notebooks $(ARGS)
+
+test: $(DONE) ## run the tests
+	$(PY) -m pytest $(ARGS)
+
+lint: $(DONE) ## check style, types, and that the notebooks match their sources
+	$(PY) -m ruff check $(CODE)
+	$(PY) -m ruff format --check $(CODE)
+	$(PY) -m mypy
+	$(PY) tools/course.py --check
+
+notebooks: $(DONE) ## write the notebooks from their sources in notebooks/src
+	$(PY) tools/course.py --sync
+
+bench: $(DONE) ## run the benchmarks, one after the other
+	@set -e; for file in benchmarks/*.py; do echo "$$file"; $(PY) "$$file" $(ARGS); done
+
+clean: ## delete what was built, but not .venv
+	rm -rf build .pytest_cache .ruff_cache .mypy_cache
+	find ferlib tools tests benchmarks notebooks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# One pip command on purpose: it settles torch with torchvision, and leaves the OpenCV that has cv2.face on top.
+# An install that was cut short leaves its mark, $(UNDER_WAY), and is then begun anew.
+$(DONE): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || { \
+	  echo "Python 3.10 or newer is needed, and $(PYTHON) is $$($(PYTHON) --version 2>&1 | tail -n 1);" \
+	       "name another: make PYTHON=python3.12"; exit 1; }
+	@if [ -e $(UNDER_WAY) ] || ! $(PY) -m pip --version >/dev/null 2>&1; then $(PYTHON) -m venv --clear .venv; fi
+	@touch $(UNDER_WAY) && rm -f $(DONE)
+	$(PY) -m pip install -r requirements.txt
+	@mv $(UNDER_WAY) $(DONE) && touch $(DONE)

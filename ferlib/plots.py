@@ -1,0 +1,271 @@
+"""Figures for the course: faces, counts, training histories, confusion matrices, scores and probabilities.
+
+Nothing here measures anything; each function draws what it is given. `plot_x(data, ax=None)` draws into `ax`, or into a
+new figure, and returns the Axes; `x_grid(...)` makes and returns a Figure (in a notebook, end its line with a semicolon
+or it shows twice). All raise `ValueError` for wrong shapes, missing columns, and percent where fractions are wanted.
+"""
+
+import textwrap
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
+
+from ferlib.emotions import COLORS, EMOTIONS, emotion_index
+
+Pictures = Sequence[np.ndarray] | np.ndarray
+Texts = Sequence[object] | None
+DARK, MIDDLE, LIGHT = "#332288", "#44AA99", "#DDCC77"  # of Paul Tol's "muted" scheme; they differ in gray print, too
+
+
+def _need(condition: object, wanted: str, given: object) -> None:
+    if not condition:
+        raise ValueError(f"{wanted}; given {given}")
+
+
+def _axes(ax: Axes | None, size: tuple[float, float], names: Sequence[str] = (), **labels: str) -> Axes:
+    """The caller's Axes, or those of a new figure of this many inches, with labels; `names` run down the y axis."""
+    ax = plt.subplots(figsize=size, layout="constrained")[1] if ax is None else ax
+    ax.spines[["top", "right"]].set_visible(False)
+    if names:
+        ax.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5))
+    ax.set(**labels)
+    return ax
+
+
+def _table(data: pd.DataFrame, columns: Sequence[str], rows: Sequence[str] = (), fractions: int = 0) -> pd.DataFrame:
+    """Columns and rows as floats, by name and never by place; infinite is NaN; the first few columns are fractions."""
+    _need(isinstance(data, pd.DataFrame) and len(data), "a DataFrame with rows is needed", f"{data!r:.60}")
+    _need({*columns} <= {*data.columns}, f"the columns {[*columns]} are needed", [*data.columns])
+    _need({*rows} <= {*data.index}, f"the rows {[*rows]} are needed", [*data.index])
+    table = (data.loc[[*rows]] if rows else data)[[*columns]].astype(float).replace([np.inf, -np.inf], np.nan)
+    far = table.iloc[:, :fractions].stack().loc[lambda values: (values - 0.5).abs() > 0.500001]
+    _need(far.empty, f"{[*columns[:fractions]]} must be fractions, 0 to 1", far.tolist()[:5])
+    return table
+
+
+def _wrap(texts: Texts, count: int, name: str, inches: float, points: float = 7.5) -> list[str]:
+    """`count` texts broken into lines of this width, a letter being about 0.6 of the font size; empty ones for None."""
+    given = [""] * count if texts is None else [texts] if isinstance(texts, str) else [str(text) for text in texts]
+    _need(len(given) == count, f"{name} must be a list of {count} texts, one each", f"{len(given)}: {given!r:.60}")
+    letters = max(4, int(72 * inches / (0.6 * points)))
+    return ["\n".join(textwrap.fill(line, letters) for line in text.splitlines()) for text in given]
+
+
+def face_grid(images: Pictures, titles: Texts = None, *, columns: int | None = None, size: float = 1.0,
+              title: str | None = None, colors: Sequence[str] | None = None) -> Figure:  # fmt: skip
+    """Faces side by side, every pixel as it is: no smoothing and no stretched contrast (0 is black, 255 is white).
+
+    `images`: uint8, (n, h, w) gray or (n, h, w, 3) RGB, or a list of such pictures of differing sizes. `titles`: n
+    texts above the faces; long ones are broken into lines. `colors`: n colours of frames and titles, allowed only
+    with `titles`, as colour must not be the only sign. `size` of a face: inches; `columns`: default what fits 9 inches.
+
+    >>> figure = face_grid(np.zeros((10, 48, 48), np.uint8), ["black"] * 10, columns=5, title="Ten black pictures")
+    """
+    pictures, cell, count = [np.asarray(image) for image in images], size + 0.15, len(images)
+    _need(count, "at least one picture is needed", "none")
+    for place, image in enumerate(pictures):
+        fits = image.dtype == np.uint8 and image.size > 0 and (image.ndim == 2 or image.shape[2:] == (3,))
+        wanted = "pictures must be uint8, 0 to 255, (h, w) or (h, w, 3), a single one in a list"
+        _need(fits, wanted, f"{image.dtype} of shape {image.shape} as picture {place}")
+    fits = colors is None or (titles is not None and len(colors) == count)
+    _need(fits, f"colors must be {count}, one for each picture, and come with titles", colors)
+    columns = min(count, max(1, int(9 / cell))) if columns is None else columns
+    _need(columns >= 1 and size > 0, "columns and size must be positive", (columns, size))
+    texts, heading = _wrap(titles, count, "titles", cell), _wrap([title or ""], 1, "title", columns * cell, 11)[0]
+    top = 0.06 + 0.13 * max(text.count("\n") + bool(text) for text in texts)  # inches, as all lengths here
+    rows, width, step = -(-count // columns), columns * cell, top + size + 0.06
+    height = rows * step + 0.08 + 0.2 * (heading.count("\n") + bool(heading))
+    figure = plt.figure(figsize=(width, height))
+    figure.suptitle(heading, fontsize=11, y=1 - 0.05 / height)
+    for place, image in enumerate(pictures):
+        x, y = place % columns * cell + 0.075, (rows - place // columns) * step - top - size
+        ax = figure.add_axes((x / width, y / height, size / width, size / height), anchor="N", xticks=[], yticks=[])
+        ax.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        ink = "black" if colors is None else colors[place]
+        ax.set_title(texts[place], fontsize=7.5, pad=3, parse_math=False, color=ink)
+        ax.spines[:].set(color=ink, linewidth=0.5 if colors is None else 2)
+    return figure
+
+
+def augmentation_grid(originals: Pictures, augmented: Sequence[Pictures] | np.ndarray, titles: Texts = None, *,
+                      headers: Texts = None, title: str = "Originals and augmentations") -> Figure:  # fmt: skip
+    """One row a face: the original in a thick frame, and to its right the k pictures made from it.
+
+    `originals`: n pictures and `augmented`: n times k, as (n, k, h, w) or lists, each as `face_grid` wants them; sizes
+    may differ. `titles`: n texts, above the originals; `headers`: k, above the others.
+    """
+    found = [len(row) for row in augmented]
+    fits = len(found) == len(originals) > 0 and len({*found}) == 1 and found[0] > 0
+    _need(fits, "augmented must hold, for each original, k > 0 pictures", f"{len(originals)} and rows of {found}")
+    columns, pictures = (
+        1 + found[0],
+        [picture for pair in zip(originals, augmented, strict=True) for picture in (pair[0], *pair[1])],
+    )
+    others = [f"version {k}" for k in range(1, columns)] if headers is None else _wrap(headers, found[0], "headers", 9)
+    names = ["original"] * len(found) if titles is None else _wrap(titles, len(found), "titles", 9)
+    texts = [text for name in names for text in (name, *others)]
+    figure = face_grid(pictures, texts, columns=columns, size=min(1.0, 9 / columns - 0.15), title=title)
+    for ax in figure.axes[::columns]:
+        ax.spines[:].set(linewidth=2)
+    return figure
+
+
+def plot_counts(counts: pd.DataFrame, *, ax: Axes | None = None, share: bool = False) -> Axes:
+    """Faces per emotion, one bar a split, with the numbers on the bars.
+
+    `counts`: one row a split, the emotions as columns in any order; `share=True`: percent of the split, a dash if none.
+    """
+    table, unit = _table(counts, EMOTIONS), "share of the split (%)" if share else "faces (count)"
+    _need((table >= 0).all(axis=None), "counts must be finite and not negative", table.to_numpy().tolist())
+    ax = _axes(ax, (7.5, 5.5), EMOTIONS, title="Faces per emotion", xlabel=unit, ylabel="emotion")
+    for place, (split, row) in enumerate(table.iterrows()):
+        total, step = row.sum(), 0.84 / len(table)
+        color, hatch = (DARK, LIGHT, MIDDLE)[place % 3], ("", "////", "....", "xx", "--", "++")[place % 6]
+        y, shown = np.arange(len(row)) + (place + 0.5) * step - 0.42, row * (100 / max(total, 1) if share else 1)
+        bars = ax.barh(y, shown, step, color=color, hatch=hatch, edgecolor="black", linewidth=0.5)
+        bars.set_label(f"{split} ({total:,.0f} faces)")
+        texts = [("–" if total == 0 else f"{value:.1f}%") if share else f"{value:,.0f}" for value in shown]
+        ax.bar_label(bars, texts, padding=3, fontsize=7.5)
+    ax.set_xlim(0, 1.12 * max(1, ax.dataLim.x1))
+    ax.xaxis.set(major_locator=MaxNLocator(integer=True, steps=[1, 2, 5, 10]), major_formatter="{x:,.0f}")
+    ax.legend(fontsize=8)
+    return ax
+
+
+def _curve(ax: Axes, table: pd.DataFrame, name: str, text: str, va: str = "center") -> None:
+    """One column over the epochs, its name and last value (formatted by `text`) at its end, and the room for both."""
+    color, line = ("#666666", "s--") if name.startswith("train") else (DARK, "o-")
+    ax.plot(table["epoch"], table[name], line, color=color, markersize=4)
+    seen, (first, last) = table.dropna(subset=[name])[["epoch", name]].to_numpy(), table["epoch"].agg(["min", "max"])
+    label = f"{name.split('_')[0]} {text.format(seen[-1, 1]) if len(seen) else 'has no values'}"
+    spot, unit = (seen[-1], "data") if len(seen) else ((0.4, 0.5), "axes fraction")
+    ax.annotate(label, spot, (6, 0), xycoords=unit, textcoords="offset points", va=va, fontsize=8, color=color)
+    part, span = min(0.6, 65 * ax.figure.dpi / 72 / ax.bbox.width), max(last - first, 1)  # 65 points for the label
+    ax.set_xlim(first - (0.05 if last > first else 0.3) * span, last + span * part / (1 - part))
+    ticks = MaxNLocator(4, integer=True, steps=[1, 2, 5, 10]).tick_values(first, last)
+    ax.set_xticks([tick for tick in ticks if first <= tick <= last])
+    ax.margins(y=0.1)
+
+
+def plot_history(history: pd.DataFrame, *, metric: str = "accuracy", ax: Axes | None = None) -> Axes:
+    """Training (dashed) and validation (solid) curve over the epochs; a star marks the best validation epoch.
+
+    `history`: one row an epoch; columns epoch, train_accuracy and val_accuracy (fractions, shown in percent), or, for
+    `metric="loss"`, train_loss and val_loss (nats). Best is the highest accuracy, the lowest loss. NaN leaves a gap.
+
+    >>> ax = plot_history(pd.DataFrame({"epoch": [1, 2], "train_accuracy": [0.4, 0.7], "val_accuracy": [0.5, 0.6]}))
+    """
+    _need(metric in ("accuracy", "loss"), "metric must be 'accuracy' or 'loss'", repr(metric))
+    rate, train, val = metric == "accuracy", f"train_{metric}", f"val_{metric}"
+    table = _table(history, [train, val, "epoch"], fractions=2 * rate).reset_index(drop=True)
+    table[[train, val]] *= 100 if rate else 1
+    ax = _axes(ax, (6.5, 4.2), xlabel="epoch", ylabel="accuracy (%)" if rate else "loss (nats)")
+    text, ends, title = "{:.1f}%" if rate else "{:.3f}", table.ffill().iloc[-1].fillna(0), metric.capitalize()
+    _curve(ax, table, train, text, "bottom" if ends[train] > ends[val] else "top")
+    _curve(ax, table, val, text, "top" if ends[train] > ends[val] else "bottom")
+    if table[val].notna().any():
+        x, y = table.loc[table[val].idxmax() if rate else table[val].idxmin(), ["epoch", val]]
+        ax.plot(x, y, "*", markersize=14, color=DARK, markerfacecolor=LIGHT)
+        title += f"\n(star: best val, {text.format(y)} in epoch {x:.0f})"
+    ax.set_title(title, fontsize=10)
+    return ax
+
+
+def history_grid(history: pd.DataFrame) -> Figure:
+    """Loss, accuracy and learning rate side by side; `history` as in `plot_history`, with a column lr besides."""
+    figure, (first, second, third) = plt.subplots(1, 3, figsize=(9, 3.2), layout="constrained")
+    plot_history(history, metric="loss", ax=first)
+    plot_history(history, metric="accuracy", ax=second)
+    _axes(third, (3, 3), xlabel="epoch", ylabel="learning rate (unitless)")
+    third.set_title("Learning rate", fontsize=10)
+    _curve(third, _table(history, ["epoch", "lr"]), "lr", "{:.2g}")
+    third.yaxis.set_major_formatter("{x:g}")
+    return figure
+
+
+def plot_confusion(
+    matrix: ArrayLike, *, normalize: str | None = "true", ax: Axes | None = None, classes: Sequence[str] = EMOTIONS
+) -> Axes:
+    """Confusion matrix of counts: rows true, columns predicted, k by k for the k `classes`.
+
+    `normalize="true"` shows the percent of each row above the count, dashes in a row without faces; None only counts.
+
+    >>> ax = plot_confusion(np.eye(7, dtype=int) * 40 + 3)
+    """
+    counts, size = np.asarray(matrix, dtype=float), len(classes)
+    _need(normalize in ("true", None), "normalize must be 'true' or None", repr(normalize))
+    _need(counts.shape == (size, size), f"matrix must have the shape {(size, size)}, true by predicted", counts.shape)
+    whole = np.isfinite(counts) & (counts >= 0) & (counts == counts.round())
+    _need(whole.all(), "matrix must hold counts, whole and not negative", counts[~whole][:5])
+    totals, unit = counts.sum(axis=1, keepdims=True), "share of the true emotion (%)" if normalize else "faces (count)"
+    shown, top = (100 * counts / np.maximum(totals, 1), 100) if normalize else (counts, max(1, counts.max()))
+    ax = _axes(ax, (7, 6), [*classes], title="Confusion matrix", xlabel="predicted emotion", ylabel="true emotion")
+    image = ax.imshow(shown, cmap=sns.color_palette("mako_r", as_cmap=True), vmin=0, vmax=top)
+    ax.figure.colorbar(image, ax=ax, shrink=0.8, label=unit, format="{x:,.0f}")
+    ax.set_xticks(range(size), classes, rotation=45, ha="right", rotation_mode="anchor")
+    for (row, column), value in np.ndenumerate(shown):
+        ink = "white" if image.to_rgba(np.array([value]))[0, :3] @ (0.21, 0.72, 0.07) < 0.5 else "black"
+        number, share = f"{counts[row, column]:,.0f}", f"{value:.0f}%" if totals[row, 0] else "–"
+        for text, points, va in ((share, 9, "bottom"), (number, 7, "top")) if normalize else ((number, 8, "center"),):
+            ax.text(column, row, text, fontsize=points, ha="center", va=va, color=ink)
+    return ax
+
+
+def plot_report(report: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Precision, recall and F1 of each emotion, a marker and a number each, with the emotion's support.
+
+    `report`: emotions as rows (others are left out); columns precision, recall, f1 (fractions or NaN) and support.
+    """
+    table = _table(report, ["precision", "recall", "f1", "support"], EMOTIONS, fractions=3)
+    names = [f"{name}\n{support:,.0f} faces" for name, support in table["support"].items()]
+    ax = _axes(ax, (7, 5.2), names, title="Scores per emotion", xlabel="score (%)", ylabel="emotion and its support")
+    for name, marker, color, shift in zip(table, ">so", (LIGHT, MIDDLE, DARK), (-0.25, 0, 0.25), strict=True):
+        x, y = 100 * table[name], np.arange(len(table)) + shift
+        ax.plot(x, y, marker, color=color, markeredgecolor="black", label=name)
+        for value, height in zip(x, y, strict=True):
+            text = f"no {name}" if np.isnan(value) else f"{value:.1f}%"
+            ax.text(np.nan_to_num(value) + 1.5, height, text, va="center", fontsize=7.5)
+    ax.hlines(np.arange(len(table) - 1) + 0.5, -2, 112, color="#CCCCCC", linewidth=0.6)
+    ax.set(xlim=(-2, 112), xticks=range(0, 101, 20))
+    ax.legend(fontsize=8)
+    return ax
+
+
+def plot_intervals(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Values and their intervals, one row a name; `table` has the columns value, low and high (fractions, no NaN)."""
+    rows = 100 * _table(table, ["value", "low", "high"])
+    _need(rows.notna().all(axis=None) and (rows["low"] <= rows["high"]).all(), "low <= high needed", rows.to_numpy())
+    labels = {"title": "Values and their intervals", "xlabel": "value (%)", "ylabel": rows.index.name or "name"}
+    ax = _axes(ax, (6.5, 1 + 0.5 * len(rows)), [*map(str, rows.index)], **labels)
+    for place, (value, low, high) in enumerate(rows.to_numpy()):
+        ax.plot([low, high], [place, place], "|-", color=DARK, markersize=9)
+        ax.plot(value, place, "o", color=DARK)
+        text = f"{value:.1f}% [{low:.1f}, {high:.1f}]"
+        ax.annotate(text, (value, place), (0, 6), textcoords="offset points", ha="center", va="bottom", fontsize=8)
+    ax.set_ylim(len(rows) - 0.5, -0.8)
+    ax.margins(x=0.25)
+    return ax
+
+
+def plot_probabilities(probabilities: ArrayLike, *, ax: Axes | None = None, true: object = None) -> Axes:
+    """Seven bars, one an emotion in the order of `EMOTIONS`; the predicted and, where given, the true one are named.
+
+    `probabilities`: seven fractions that add up to 1; `true`: an emotion's name or index.
+    """
+    values, truth = np.asarray(probabilities, dtype=float), None if true is None else emotion_index(true)
+    fits = values.shape == (len(EMOTIONS),) and (values >= 0).all() and abs(values.sum() - 1) < 0.01
+    _need(fits, "probabilities must have the shape (7,) and add up to 1", f"{values.shape}: {values}")
+    ax = _axes(ax, (5.5, 3.2), EMOTIONS, title="Predicted probabilities", xlabel="probability (%)", ylabel="emotion")
+    bars = ax.barh(range(len(values)), 100 * values, color=[COLORS[name] for name in EMOTIONS], ec="black", lw=0.5)
+    best = int(values.argmax())
+    marks = [", predicted" * (k == best) + ", true" * (k == truth) for k in range(len(values))]
+    ax.bar_label(bars, [f"{value:.1%}{mark}" for value, mark in zip(values, marks, strict=True)], padding=3, fontsize=8)
+    ax.set(xlim=(0, 140), xticks=range(0, 101, 20))
+    return ax

@@ -1,0 +1,46 @@
+"""What every test runs under: no network, a cache of its own, no windows."""
+
+import ipaddress
+import os
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+
+def pytest_configure() -> None:
+    # Before any test module, and with it matplotlib or albumentations, is imported.
+    os.environ |= {"MPLBACKEND": "Agg", "NO_ALBUMENTATIONS_UPDATE": "1"}
+
+
+def is_local(sock: socket.socket, address: object) -> bool:
+    """Whether an address stays on this computer."""
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return sock.family == getattr(socket, "AF_UNIX", None)
+    host = address[0] if isinstance(address, tuple) else address
+    try:
+        return host == "localhost" or ipaddress.ip_address(str(host)).is_loopback
+    except ValueError:
+        return False
+
+
+@pytest.fixture(scope="session", autouse=True)
+def sealed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No connection leaves this computer, and the cache and data of the user stay out of the tests."""
+
+    def guard(name: str):
+        real = getattr(socket.socket, name)
+
+        def connect(self: socket.socket, address: object):
+            if not is_local(self, address):
+                raise RuntimeError(f"a test tried to reach {address!r}; tests run without a network")
+            return real(self, address)
+
+        return connect
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("connect", "connect_ex"):
+            patch.setattr(socket.socket, name, guard(name))
+        patch.setenv("FERLIB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.delenv("FERLIB_DATA", raising=False)
+        yield

@@ -1,0 +1,432 @@
+"""Loading: layouts read to the same arrays, official splits, the cache, the seal, and every way to get it wrong."""
+
+import gzip
+import io
+import lzma
+import pickle
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from on_disk import write_csv, write_folders, zip_folder
+
+from ferlib import data, sample
+from ferlib.data import FaceDataset, load, loader
+from ferlib.emotions import EMOTIONS, emotion_index
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*of FER2013's")
+SPLITS = ["Training"] * 14 + ["PublicTest"] * 7 + ["PrivateTest"] * 7
+LABELS = [i % 7 for i in range(28)]
+
+
+@pytest.fixture(scope="module")
+def faces() -> np.ndarray:
+    return sample.draw(28, seed=1)[0]
+
+
+@pytest.fixture
+def csv(tmp_path: Path, faces: np.ndarray) -> Path:
+    return write_csv(tmp_path / "fer2013.csv", faces, LABELS, SPLITS)
+
+
+def edit(path: Path, line: int, change) -> Path:
+    lines = path.read_text().split("\n")
+    lines[line - 1] = change(lines[line - 1])
+    path.write_text("\n".join(lines))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "index"),
+    [("angry", 0), ("Disgusted", 1), (" FEAR ", 2), ("happiness", 3), ("4", 4), (5, 5), ("neutral", 6)],
+)
+def test_emotions_are_known_by_name_alias_and_number(name: object, index: int):
+    assert emotion_index(name) == index
+
+
+def test_unknown_emotion_names_what_is_allowed():
+    with pytest.raises(ValueError, match=r"'contempt' is no known emotion; allowed are angry, disgust"):
+        emotion_index("contempt")
+
+
+def test_csv_gives_pixels_labels_and_splits_in_order(csv: Path, faces: np.ndarray):
+    dataset = load(csv)
+    assert dataset.images.dtype == np.uint8 and dataset.images.flags.c_contiguous
+    np.testing.assert_array_equal(dataset.images, faces[:21])
+    assert dataset.labels.tolist() == LABELS[:21]
+    assert dataset.table["split"].tolist() == SPLITS[:21]
+    assert dataset.table["row"].tolist() == list(range(21))
+
+
+@pytest.mark.parametrize(("suffix", "opener"), [(".gz", gzip.open), (".xz", lzma.open)])
+def test_compressed_csv_is_the_same(csv: Path, faces: np.ndarray, suffix: str, opener):
+    packed = csv.with_name("fer2013.csv" + suffix)
+    with opener(packed, "wb") as file:
+        file.write(csv.read_bytes())
+    np.testing.assert_array_equal(load(packed).images, faces[:21])
+
+
+def test_csv_whose_rows_are_shuffled_keeps_each_label_with_its_face(tmp_path: Path, faces: np.ndarray):
+    order = np.random.default_rng(0).permutation(28)
+    path = write_csv(tmp_path / "a.csv", faces[order], np.array(LABELS)[order], np.array(SPLITS)[order])
+    dataset = load(path)
+    rows = dataset.table["row"].to_numpy()
+    np.testing.assert_array_equal(dataset.images, faces[order][rows])
+    assert dataset.labels.tolist() == [LABELS[order[row]] for row in rows]
+
+
+def test_csv_with_quotes_and_windows_line_ends(tmp_path: Path, csv: Path, faces: np.ndarray):
+    text = csv.read_text().replace("\n", "\r\n").replace(",Training", ',"Training"').replace("emotion", '"emotion"')
+    other = tmp_path / "quoted.csv"
+    other.write_bytes(text.encode())
+    np.testing.assert_array_equal(load(other).images, faces[:21])
+
+
+@pytest.mark.parametrize("archive", [None, "faces.zip", "faces.tgz"])
+def test_official_splits_come_from_file_names_even_in_a_merged_test_folder(
+    tmp_path: Path, faces: np.ndarray, archive: str | None
+):
+    names = [f"{'train' if s == 'Training' else 'test'}/{{}}/{s}_{1000 + i}.png" for i, s in enumerate(SPLITS)]
+    source = write_folders(tmp_path / "faces", faces, LABELS, names)
+    (source / "train" / "happy" / ".DS_Store").write_text("")
+    dataset = load(zip_folder(source, tmp_path / archive) if archive else source)
+    np.testing.assert_array_equal(dataset.images, faces[:21])
+    assert dataset.labels.tolist() == LABELS[:21]
+    assert dataset.table["split"].tolist() == SPLITS[:21]
+
+
+def test_labels_follow_folder_names_not_their_sorted_position(tmp_path: Path, faces: np.ndarray):
+    root = write_folders(tmp_path / "d", faces[:7], range(7), [f"train/{{}}/{i}.png" for i in range(7)])
+    dataset = load(root)
+    by_name = {Path(file).parent.name: label for file, label in zip(dataset.table["path"], dataset.labels, strict=True)}
+    assert by_name == {name: index for index, name in enumerate(EMOTIONS)}
+
+
+def test_test_folder_without_official_names_stays_sealed_and_says_why(tmp_path: Path, faces: np.ndarray):
+    names = [f"train/{{}}/im{i}.png" for i in range(14)] + [f"test/{{}}/im{i}.png" for i in range(14)]
+    with pytest.warns(UserWarning, match="cannot be told: all of it stays sealed"):
+        dataset = load(write_folders(tmp_path / "d", faces, LABELS, names))
+    assert dataset.counts().index.tolist() == ["Training"] and len(dataset) == 14
+    with pytest.raises(ValueError, match="no split 'PublicTest' open; it has Training"):
+        dataset.subset("PublicTest")
+
+
+def test_validation_folder_becomes_public_test(tmp_path: Path, faces: np.ndarray):
+    names = [f"train/{{}}/a{i}.png" for i in range(14)] + [f"val/{{}}/a{i}.png" for i in range(14)]
+    dataset = load(write_folders(tmp_path / "d", faces, LABELS, names))
+    assert dataset.counts().sum(axis=1).to_dict() == {"Training": 14, "PublicTest": 14}
+
+
+def test_other_sizes_and_colours_become_gray_faces_of_the_size_asked(tmp_path: Path):
+    picture = np.zeros((96, 96, 3), np.uint8)
+    picture[..., 2] = 200  # OpenCV's order is blue, green, red
+    write_folders(tmp_path / "d", picture[None], [3], ["{}/red.png"])
+    for size in (48, 64):
+        dataset = load(tmp_path / "d", size=size)
+        assert dataset.images.shape == (1, size, size)
+        assert set(np.unique(dataset.images)) == {round(0.299 * 200)}
+
+
+def test_fer2013_is_held_against_the_official_counts(csv: Path):
+    with pytest.warns(UserWarning, match="of FER2013's") as caught:
+        dataset = load(csv)
+    assert any(
+        "Training: 14 of FER2013's 28,709 images (angry 2 of 3995, disgust 2 of 436" in str(w.message) for w in caught
+    )
+    assert "PrivateTest: 7 of FER2013's 3,589 images" in dataset.notes[2]
+    assert "note: Training: 14" in repr(dataset)
+
+
+def test_official_counts_are_the_challenges():
+    assert {split: sum(counts) for split, counts in data.OFFICIAL_COUNTS.items()} == {
+        "Training": 28709, "PublicTest": 3589, "PrivateTest": 3589,
+    }  # fmt: skip
+
+
+def test_fer2013_is_looked_up_in_the_environment_then_in_data(csv: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("FERLIB_DATA", str(csv.parent))
+    assert data.find("fer2013") == csv
+    monkeypatch.setenv("FERLIB_DATA", str(csv))
+    assert data.find("fer2013") == csv
+    monkeypatch.delenv("FERLIB_DATA")
+    (csv.parent / "data").mkdir()
+    (csv.parent / "data" / "fer2013.csv").write_bytes(csv.read_bytes())
+    monkeypatch.chdir(csv.parent)
+    assert data.find("fer2013") == Path("data/fer2013.csv")
+
+
+def test_what_is_absent_is_named_with_the_next_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(FileNotFoundError, match="nowhere.csv does not exist; give 'sample'"):
+        load(tmp_path / "nowhere.csv")
+    monkeypatch.setenv("FERLIB_DATA", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(data, "__file__", str(tmp_path / "ferlib" / "data.py"))
+    with pytest.raises(FileNotFoundError, match="fer2013 was not found in .*data/README.md"):
+        load("fer2013")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda line: line.replace(" ", ",", 1), "line 9: 4 fields where 3 are due"),
+        (lambda line: "7" + line[1:], "line 9: emotion is '7'; allowed are 0 to 6"),
+        (lambda line: "x" + line[1:], "line 9: emotion is 'x'"),
+        (lambda line: line.replace("Training", "train"), "line 9: Usage is 'train'; allowed are Training, PublicTest"),
+        (lambda line: line.replace(" ", " 7 ", 1), "line 9: 2305 pixels where 2304 are due"),
+        (lambda line: line[:2] + line[2:].split(" ", 1)[1], "line 9: 2303 pixels where 2304 are due"),
+        (lambda line: line.replace(" ", " 256 ", 1), "line 9: pixel '256' is no whole number of 0 to 255"),
+        (lambda line: line.replace(" ", " 1000 ", 1), "line 9: pixel '1000' is no whole number of 0 to 255"),
+        (lambda line: line.replace(" ", " -1 ", 1), "line 9: pixel '-1' is no whole number of 0 to 255"),
+        (lambda line: line.replace(" ", " sad ", 1), "line 9: pixel 'sad' is no whole number of 0 to 255"),
+        (lambda line: line.replace(" ", " 1.5 ", 1), "line 9: pixel '1.5' is no whole number of 0 to 255"),
+        (lambda line: "", "line 9: 1 fields where 3 are due"),
+    ],
+)
+def test_a_bad_csv_row_is_named(csv: Path, change, message: str):
+    with pytest.raises(ValueError, match=message):
+        load(edit(csv, 9, change))
+
+
+def test_a_pixel_moved_from_one_row_to_the_next_is_noticed(csv: Path):
+    lines = csv.read_text().split("\n")
+    label, pixels, usage = lines[4].split(",")
+    lines[4] = f"{label},{pixels} 7,{usage}"
+    label, pixels, usage = lines[5].split(",")
+    lines[5] = f"{label},{pixels.split(' ', 1)[1]},{usage}"
+    csv.write_text("\n".join(lines))
+    with pytest.raises(ValueError, match="line 5: 2305 pixels"):
+        load(csv)
+
+
+def test_doubled_blanks_between_pixels_are_read_all_the_same(csv: Path, faces: np.ndarray):
+    np.testing.assert_array_equal(load(edit(csv, 5, lambda line: line.replace(" ", "  "))).images, faces[:21])
+
+
+def test_text_of_every_number_is_read_right(tmp_path: Path):
+    values = np.resize(np.arange(256, dtype=np.uint8), (48, 48))
+    dataset = load(write_csv(tmp_path / "all.csv", values[None], [0], ["Training"]))
+    np.testing.assert_array_equal(dataset.images[0], values)
+
+
+def test_csv_without_the_columns_or_rows_is_refused(tmp_path: Path):
+    path = tmp_path / "x.csv"
+    path.write_text("id,age\n1,2\n")
+    with pytest.raises(
+        ValueError, match="x.csv must have the columns emotion, pixels, Usage; its first line is 'id, age'"
+    ):
+        load(path)
+    path.write_text("emotion,pixels,Usage\n")
+    with pytest.raises(ValueError, match=r"x.csv holds no image"):
+        load(path)
+
+
+def test_folder_without_images_or_with_unknown_classes_is_refused(tmp_path: Path, faces: np.ndarray):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="empty holds no image in class folders such as train/happy/"):
+        load(tmp_path / "empty")
+    write_folders(tmp_path / "odd", faces[:1], [0], ["train/smug/1.png"])
+    with pytest.raises(ValueError, match=r"smug/1.png lies in no class folder: 'smug' is no known emotion"):
+        load(tmp_path / "odd")
+
+
+def test_unreadable_and_oblong_images_are_named_and_strangers_told(tmp_path: Path, faces: np.ndarray):
+    root = write_folders(tmp_path / "d", faces[:2], [0, 1], ["{}/1.png", "{}/2.png"])
+    (root / "angry" / "3.jpg").write_bytes(b"\xff\xd8 no picture")
+    with pytest.raises(ValueError, match="angry/3.jpg cannot be read as an image"):
+        load(root)
+    (root / "angry" / "3.jpg").write_bytes(b"")
+    with pytest.raises(ValueError, match="angry/3.jpg cannot be read as an image"):
+        load(root)
+    cv2.imwrite(str(root / "angry" / "3.jpg"), np.zeros((40, 50), np.uint8))
+    with pytest.raises(ValueError, match="angry/3.jpg is 50x40 px; faces must be square"):
+        load(root)
+    (root / "angry" / "3.jpg").unlink()
+    (root / "angry" / "notes.txt").write_text("hello")
+    with pytest.warns(UserWarning, match="left out what is no image: angry/notes.txt"):
+        assert len(load(root)) == 2
+
+
+def test_broken_and_escaping_archives_are_refused(tmp_path: Path, faces: np.ndarray):
+    root = write_folders(tmp_path / "d", faces[:4], LABELS[:4], [f"{{}}/{i}.png" for i in range(4)])
+    for name in ("d.zip", "d.tgz"):
+        whole = zip_folder(root, tmp_path / name).read_bytes()
+        (tmp_path / f"cut-{name}").write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(ValueError, match=f"cut-{name} is broken or cut short"):
+            load(tmp_path / f"cut-{name}")
+    with zipfile.ZipFile(tmp_path / "escape.zip", "w") as file:
+        file.writestr("../out.png", b"x")
+    with pytest.raises(ValueError, match="escape.zip was refused: its entry '../out.png'"):
+        load(tmp_path / "escape.zip")
+    with tarfile.open(tmp_path / "escape.tgz", "w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("/abs.png"), io.BytesIO())
+    with pytest.raises(ValueError, match="escape.tgz was refused: its entry '/abs.png'"):
+        load(tmp_path / "escape.tgz")
+    with tarfile.open(tmp_path / "link.tgz", "w:gz") as tar:
+        link = tarfile.TarInfo("happy/a.png")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link)
+    with pytest.raises(ValueError, match="link.tgz was refused"):
+        load(tmp_path / "link.tgz")
+    assert not (tmp_path.parent / "out.png").exists()
+
+
+def test_cut_compressed_csv_is_refused_and_leaves_nothing(csv: Path):
+    for suffix, module in ((".gz", gzip), (".xz", lzma)):
+        cut = csv.with_name("cut.csv" + suffix)
+        packed = module.compress(csv.read_bytes())
+        cut.write_bytes(packed[: len(packed) // 2])
+        before = set(data.cache_folder().rglob("*"))
+        with pytest.raises(ValueError, match="is broken or cut short"):
+            load(cut)
+        assert set(data.cache_folder().rglob("*")) == before
+
+
+def test_what_is_no_layout_is_refused(tmp_path: Path):
+    (tmp_path / "a.txt").write_text("hello")
+    with pytest.raises(ValueError, match=r"a.txt is no layout that ferlib reads; give a .csv"):
+        load(tmp_path / "a.txt")
+    with pytest.raises(ValueError, match="size is 0"):
+        load(tmp_path / "a.txt", size=0)
+
+
+def kept(name: str) -> list[Path]:
+    return sorted(data.cache_folder().glob(f"{name}*"))
+
+
+def test_second_load_comes_from_the_cache_and_a_changed_file_does_not(tmp_path: Path, faces: np.ndarray, monkeypatch):
+    path = write_csv(tmp_path / "cached.csv", faces[:7], LABELS[:7], SPLITS[:7])
+    first = load(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(data.layouts, "read", lambda *_: pytest.fail("the file was read again"))
+        second = load(path)
+    np.testing.assert_array_equal(first.images, second.images)
+    pd.testing.assert_frame_equal(first.table, second.table)
+    write_csv(path, faces[7:15], LABELS[7:15], SPLITS[:8])
+    np.testing.assert_array_equal(load(path).images, faces[7:15])
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty table", "no json"])
+def test_damaged_cache_is_made_anew_and_said(tmp_path: Path, faces: np.ndarray, damage: str):
+    path = write_csv(tmp_path / "damaged.csv", faces[:7], LABELS[:7], SPLITS[:7])
+    load(path)
+    (folder,) = [folder for folder in kept("damaged") if (folder / "open.u8").stat().st_size == 7 * 2304]
+    if damage == "cut":
+        (folder / "open.u8").write_bytes(b"123")
+    elif damage == "empty table":
+        (folder / "table.npz").write_bytes(b"")
+    else:
+        (folder / "meta.json").write_text("{")
+    with pytest.warns(UserWarning, match="is damaged"):
+        dataset = load(path)
+    np.testing.assert_array_equal(dataset.images, faces[:7])
+    np.testing.assert_array_equal(load(path).images, faces[:7])
+    for folder in kept("damaged"):
+        for file in folder.iterdir():
+            file.unlink()
+        folder.rmdir()
+
+
+def test_unwritable_cache_is_said_and_done_without(csv: Path, faces: np.ndarray, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("FERLIB_CACHE", str(csv / "below-a-file"))
+    with pytest.warns(UserWarning, match="is not writable .*; reading without it"):
+        dataset = load(csv)
+    np.testing.assert_array_equal(dataset.images, faces[:21])
+
+
+def test_load_never_reads_the_sealed_file(csv: Path, monkeypatch: pytest.MonkeyPatch):
+    load(csv)
+    real = np.fromfile
+
+    def watch(path, *args, **kwargs):
+        assert Path(path).name != "sealed.u8"
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr(np, "fromfile", watch)
+    assert "PrivateTest" not in set(load(csv).table["split"])
+    with pytest.raises(ValueError, match="PrivateTest stays sealed: see ferlib.protocol.open_sealed"):
+        load(csv).subset("PrivateTest")
+
+
+def test_subsets_share_memory_where_rows_adjoin_and_keep_rows_together(csv: Path, faces: np.ndarray):
+    dataset = load(csv)
+    public = dataset.subset("PublicTest")
+    assert np.shares_memory(public.images, dataset.images)
+    picked = dataset.subset([20, 3])
+    np.testing.assert_array_equal(picked.images, faces[[20, 3]])
+    assert picked.labels.tolist() == [LABELS[20], LABELS[3]] and picked.table["row"].tolist() == [20, 3]
+    masked = dataset.subset(dataset.labels == 2)
+    assert masked.labels.tolist() == [2, 2, 2]
+    with pytest.raises(ValueError, match="a mask of 3 was given for a dataset of 21"):
+        dataset.subset(np.array([True, False, True]))
+    assert len(dataset.subset([])) == 0
+
+
+def test_counts_are_by_split_and_emotion(csv: Path):
+    counts = load(csv).counts()
+    assert counts.columns.tolist() == list(EMOTIONS)
+    assert counts.loc["Training"].tolist() == [2] * 7 and counts.loc["PublicTest"].tolist() == [1] * 7
+
+
+def test_items_batches_and_pickles_agree(csv: Path, faces: np.ndarray):
+    dataset = pickle.loads(pickle.dumps(load(csv)))
+    image, label = dataset[4]
+    assert image.dtype == torch.uint8 and label == LABELS[4]
+    np.testing.assert_array_equal(image[0].numpy(), faces[4])
+    images, labels = next(iter(loader(dataset, 5)))
+    np.testing.assert_array_equal(images[:, 0].numpy(), faces[:5])
+    assert labels.tolist() == LABELS[:5] and labels.dtype == torch.int64
+
+
+def test_images_and_table_must_be_of_one_length(faces: np.ndarray):
+    with pytest.raises(ValueError, match="28 images but 1 rows"):
+        FaceDataset(faces, pd.DataFrame({"label": [0], "split": ["Training"], "row": [0]}), "x")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_shuffled_loaders_repeat_by_seed_and_differ_by_epoch(csv: Path, workers: int):
+    def epochs(seed: int) -> list[list[int]]:
+        torch.manual_seed(seed)
+        made = loader(load(csv), 4, shuffle=True, workers=workers)
+        return [
+            torch.cat([labels * 1000 + images.sum((1, 2, 3)) for images, labels in made]).tolist() for _ in range(2)
+        ]
+
+    first, again, other = epochs(0), epochs(0), epochs(1)
+    assert first == again
+    assert first[0] != first[1] and first != other
+    assert len(first[0]) == 20, "the last, smaller batch is dropped"
+
+
+def test_reading_a_csv_takes_at_most_1_3_times_the_raw_array(tmp_path: Path, faces: np.ndarray):
+    copies = 450
+    path = write_csv(tmp_path / "big.csv", np.tile(faces, (copies, 1, 1)), LABELS * copies, ["Training"] * 28 * copies)
+    code = f"""
+import resource, warnings
+import numpy as np
+warnings.simplefilter("ignore")
+from ferlib import data
+data.load({str(write_csv(tmp_path / "warm.csv", faces, LABELS, SPLITS))!r})
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+dataset = data.load({str(path)!r})
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, dataset.images.nbytes)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    grown, raw = map(int, done.stdout.split())
+    unit = 1 if sys.platform == "darwin" else 1024
+    assert raw == 28 * copies * 2304
+    assert grown * unit <= 1.3 * raw
+
+
+def test_the_drawn_dataset_loads_with_its_truth():
+    dataset = load("sample")
+    assert dataset.counts().sum(axis=1).to_dict() == {"Training": 2800, "PublicTest": 2000}
+    assert {"true_label", "identity", "au12", "mouth_x0", "twin_of", "votes_happy"} <= set(dataset.table)
+    plain = dataset.table[(dataset.table["twin_of"] < 0) & ~dataset.table["blank"]].iloc[5]
+    np.testing.assert_array_equal(sample.redraw(plain), dataset.images[plain["row"]])

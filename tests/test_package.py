@@ -1,0 +1,117 @@
+"""The package as a whole: what importing it does, who may import whom, and that all of it is documented."""
+
+import ast
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ferlib
+
+FOLDER = Path(ferlib.__file__).parent
+MODULES = {path.stem: path for path in sorted(FOLDER.glob("*.py")) if path.stem not in ("__init__", "__main__")}
+ALLOWED = {
+    "emotions": set(),
+    "explain": set(),
+    "doctor": set(),
+    "sample": {"emotions"},
+    "transforms": {"emotions"},
+    "plots": {"emotions"},
+    "evaluation": {"emotions"},
+    "layouts": {"emotions"},
+    "data": {"emotions", "layouts", "sample"},
+    "protocol": {"data", "emotions"},
+    "models": {"emotions", "transforms"},
+    "training": {"evaluation", "models", "transforms", "data", "emotions"},
+    "recipes": {"transforms", "models", "training"},
+    "cli": set(MODULES),
+}
+
+
+def run_python(code: str, **env: str) -> str:
+    """Output of `code` in a fresh Python."""
+    environment = {name: value for name, value in os.environ.items() if name != "NO_ALBUMENTATIONS_UPDATE"} | env
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def imported(source: str) -> set[str]:
+    """Modules of ferlib that a module's source imports, wherever in it and in whichever way."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {name.name.split(".")[1] for name in node.names if name.name.startswith("ferlib.")}
+        elif isinstance(node, ast.ImportFrom):
+            module = "ferlib." * bool(node.level) + (node.module or "")
+            parts = module.strip(".").split(".")
+            if parts[0] == "ferlib":
+                found |= {parts[1]} if len(parts) > 1 else {name.name for name in node.names}
+    return {name for name in found if not name.startswith("__")}
+
+
+def test_importing_ferlib_loads_nothing_heavy():
+    heavy = {"torch", "numpy", "pandas", "cv2", "matplotlib", "albumentations"}
+    assert run_python(f"import sys, ferlib; print(*sorted({heavy} & set(sys.modules)))") == ""
+
+
+def test_importing_the_modules_changes_no_plot_settings_and_opens_no_socket():
+    code = f"""
+import importlib, socket
+import matplotlib
+def refuse(*args, **kwargs):
+    raise SystemExit(f"an import reached for the network: {{args}}")
+socket.socket.connect = socket.getaddrinfo = socket.create_connection = refuse
+before = matplotlib.rcParams.copy()
+for name in {list(MODULES)}:
+    importlib.import_module("ferlib." + name)
+    changed = [key for key in before if before[key] != matplotlib.rcParams[key]]
+    if changed:
+        print(name, "changes", changed)
+"""
+    assert run_python(code) == ""
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("import ferlib", set()),
+        ("import ferlib.data as d", {"data"}),
+        ("from ferlib import data, plots", {"data", "plots"}),
+        ("from ferlib.data import load", {"data"}),
+        ("from . import data", {"data"}),
+        ("from .data import load", {"data"}),
+        ("def late():\n    from ferlib import models", {"models"}),
+        ("from ferlib import __version__", set()),
+        ("import numpy\nfrom torch import nn", set()),
+    ],
+)
+def test_imports_are_found_in_every_form(source: str, found: set[str]):
+    assert imported(source) == found
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_modules_import_only_what_the_design_allows(name: str):
+    assert name in ALLOWED, f"ferlib/{name}.py is new: give it a row in ALLOWED"
+    extra = imported(MODULES[name].read_text(encoding="utf-8")) - ALLOWED[name]
+    assert not extra, f"ferlib.{name} imports {sorted(extra)}; allowed are {sorted(ALLOWED[name])}"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_everything_public_has_a_docstring(name: str):
+    tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    public = [node for node in tree.body if isinstance(node, kinds) and not node.name.startswith("_")]
+    bare = [node.name for node in public if not ast.get_docstring(node)]
+    assert ast.get_docstring(tree), f"ferlib/{name}.py has no docstring"
+    assert not bare, f"without a docstring in ferlib/{name}.py: {bare}"
+
+
+def test_tests_reach_no_network_but_this_computer():
+    with socket.socket() as sock, pytest.raises(RuntimeError, match="without a network"):
+        sock.connect(("192.0.2.1", 80))
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        assert client.getpeername() == server.getsockname()

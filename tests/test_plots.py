@@ -1,0 +1,249 @@
+"""What the figures say: the tests read texts, bars, lines and pixels back from the drawn artists."""
+
+import warnings
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from ferlib import plots
+from ferlib.emotions import COLORS, EMOTIONS, SPLITS
+
+RNG = np.random.default_rng(0)
+FACES = RNG.integers(0, 256, (5, 12, 12), dtype=np.uint8)
+AUGMENTED = np.stack([FACES[:, :, ::-1], 255 - FACES], axis=1)
+COUNTS = pd.DataFrame([[35887, 5, 41, 72, 48, 32, 50], [0] * 7, [1] * 7], index=SPLITS, columns=EMOTIONS)
+HISTORY = pd.DataFrame({
+    "epoch": [1, 2, 3, 4], "lr": [1e-3, 5e-4, 1e-4, 1e-5],
+    "train_loss": [1.8, 1.2, 0.8, 0.5], "val_loss": [1.7, 1.3, 1.4, 1.5],
+    "train_accuracy": [0.3, 0.5, 0.7, 0.9], "val_accuracy": [0.35, 0.5, 0.62, 0.6],
+})  # fmt: skip
+MATRIX = np.diag([9, 0, 5, 35887, 3, 2, 1])
+MATRIX[0, 1] = 3
+SCORES = {"precision": [0.5, np.nan] + [0.6] * 5, "recall": [0.25] * 7, "f1": [0.333] * 7, "support": [491] * 7}
+REPORT = pd.DataFrame(SCORES, index=EMOTIONS)
+INTERVALS = pd.DataFrame([[0.669, 0.654, 0.684], [-0.01, -0.03, 0.01]], ["CNN", "gain"], ["value", "low", "high"])
+PROBABILITIES = [0.05, 0.01, 0.1, 0.6, 0.14, 0.05, 0.05]
+
+AXES_PLOTS = [
+    (plots.plot_counts, COUNTS), (plots.plot_history, HISTORY), (plots.plot_confusion, MATRIX),
+    (plots.plot_report, REPORT), (plots.plot_intervals, INTERVALS), (plots.plot_probabilities, PROBABILITIES),
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def clean():
+    """Every plot draws without a warning, leaves the global style alone, and its figure is closed again."""
+    before = dict(matplotlib.rcParams)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+        for number in plt.get_fignums():
+            plt.figure(number).canvas.draw()
+    assert dict(matplotlib.rcParams) == before
+    plt.close("all")
+
+
+def texts(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+def ticks(axis):
+    return [label.get_text() for label in axis.get_ticklabels()]
+
+
+@pytest.mark.parametrize(("plot", "data"), AXES_PLOTS)
+def test_axes_plots_draw_where_told_and_say_what_they_show(plot, data):
+    _, (ours, other) = plt.subplots(1, 2)
+    assert plot(data, ax=ours) is ours
+    assert not other.has_data()
+    ax = plot(data)
+    assert ax.figure is not ours.figure and ax.figure.get_figwidth() <= 9
+    assert ax.get_title() and ax.get_xlabel() and ax.get_ylabel()
+    sizes = [text.get_fontsize() for text in ax.figure.findobj(Text) if text.get_text()]
+    assert min(sizes) >= 7
+
+
+def test_inputs_stay_as_they_were():
+    for plot, data in AXES_PLOTS:
+        copy = data.copy()
+        plot(data)
+        assert np.array_equal(np.asarray(data, dtype=float), np.asarray(copy, dtype=float), equal_nan=True)
+
+
+def test_face_grid_shows_every_pixel_as_it_is():
+    figure = plots.face_grid(FACES, [f"face {k}" for k in range(5)], columns=3, title="Five")
+    assert isinstance(figure, Figure) and figure.get_suptitle() == "Five" and len(figure.axes) == 5
+    for k, ax in enumerate(figure.axes):
+        (image,) = ax.images
+        assert np.array_equal(image.get_array(), FACES[k])
+        assert image.get_clim() == (0, 255) and image.get_interpolation() == "nearest"
+        assert image.get_cmap().name == "gray" and ax.get_title() == f"face {k}"
+        assert len(ax.get_xticks()) == len(ax.get_yticks()) == 0
+    assert figure.axes[0].get_position().y0 > figure.axes[3].get_position().y0
+    width = figure.axes[0].get_position().width * figure.get_figwidth()
+    assert width == pytest.approx(1.0)
+
+
+def test_face_grid_takes_one_face_colour_and_differing_sizes():
+    assert len(plots.face_grid(FACES[:1]).axes) == 1
+    mixed = [FACES[0], FACES[1][:5], np.dstack([FACES[2]] * 3)]
+    figure = plots.face_grid(mixed, ["right", "wrong", "a $ and $ b"], colors=["C0", "C1", "C2"])
+    assert [ax.images[0].get_array().shape for ax in figure.axes] == [(12, 12), (5, 12), (12, 12, 3)]
+    assert figure.axes[1].title.get_color() == "C1" and figure.axes[1].get_title() == "wrong"
+
+
+def test_forty_faces_with_long_titles_do_not_overlap():
+    long = "true disgust, predicted surprise picture_of_a_long_name.png"
+    figure = plots.face_grid([FACES[0]] * 40, [long] * 40, title="40")
+    figure.canvas.draw()
+    boxes = [ax.get_tightbbox() for ax in figure.axes]
+    assert figure.get_figwidth() <= 9 and "\n" in figure.axes[0].get_title()
+    assert not any(a.overlaps(b) for k, a in enumerate(boxes) for b in boxes[:k])
+    assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1 for box in boxes)
+
+
+def test_augmentation_grid_puts_each_original_first():
+    figure = plots.augmentation_grid(FACES, AUGMENTED, EMOTIONS[:5], headers=["mirrored", "negative"])
+    assert len(figure.axes) == 15
+    for row in range(5):
+        first, *others = figure.axes[3 * row : 3 * row + 3]
+        assert np.array_equal(first.images[0].get_array(), FACES[row]) and first.get_title() == EMOTIONS[row]
+        assert all(np.array_equal(ax.images[0].get_array(), AUGMENTED[row, k]) for k, ax in enumerate(others))
+        assert [ax.get_title() for ax in others] == ["mirrored", "negative"]
+        assert first.spines["left"].get_linewidth() > others[0].spines["left"].get_linewidth()
+    wide = plots.augmentation_grid(FACES[:1], [[FACES[0]] * 11])
+    assert wide.get_figwidth() <= 9.01 and wide.axes[0].get_title() == "original"
+
+
+def test_counts_are_bar_lengths_and_labels_with_a_hatch_each():
+    ax = plots.plot_counts(COUNTS[list(EMOTIONS[::-1])])
+    assert ticks(ax.yaxis) == list(EMOTIONS) and len(ax.containers) == 3
+    for bars, split in zip(ax.containers, SPLITS):
+        assert [bar.get_width() for bar in bars] == COUNTS.loc[split].tolist()
+        assert bars.get_label().startswith(split)
+    assert len({bars[0].get_hatch() for bars in ax.containers}) == 3
+    assert texts(ax)[0] == "35,887" and texts(ax).count("0") == 7
+
+
+def test_shares_are_of_each_split_and_an_empty_split_gets_dashes():
+    ax = plots.plot_counts(COUNTS, share=True)
+    assert sum(bar.get_width() for bar in ax.containers[0]) == pytest.approx(100)
+    assert texts(ax)[7:14] == ["–"] * 7 and texts(ax)[14] == "14.3%" and "%" in ax.get_xlabel()
+
+
+def test_history_draws_both_curves_and_the_best_epoch():
+    ax = plots.plot_history(HISTORY)
+    train, val, star = ax.lines
+    assert np.allclose(train.get_ydata(), [30, 50, 70, 90]) and np.allclose(val.get_ydata(), [35, 50, 62, 60])
+    assert (train.get_linestyle(), val.get_linestyle()) == ("--", "-") and train.get_marker() != val.get_marker()
+    assert star.get_xdata()[0] == 3 and "62.0% in epoch 3" in ax.get_title()
+    assert texts(ax) == ["train 90.0%", "val 60.0%"]
+    loss = plots.plot_history(HISTORY, metric="loss")
+    assert "1.300 in epoch 2" in loss.get_title() and "nats" in loss.get_ylabel()
+
+
+def test_history_of_one_epoch_with_gaps_or_without_validation():
+    assert "epoch 1" in plots.plot_history(HISTORY[:1]).get_title()
+    gaps = HISTORY.assign(val_accuracy=[0.4, np.nan, 0.5, np.nan], train_loss=[1.8, 1.2, np.inf, np.nan])
+    assert texts(plots.plot_history(gaps)) == ["train 90.0%", "val 50.0%"]
+    assert texts(plots.plot_history(gaps, metric="loss"))[0] == "train 1.200"
+    ax = plots.plot_history(HISTORY.assign(val_accuracy=np.nan))
+    assert len(ax.lines) == 2 and texts(ax)[1] == "val has no values" and ax.get_title() == "Accuracy"
+
+
+def test_history_grid_has_loss_accuracy_and_learning_rate():
+    figure = plots.history_grid(HISTORY)
+    assert [ax.get_title().split("\n")[0] for ax in figure.axes] == ["Loss", "Accuracy", "Learning rate"]
+    assert np.allclose(figure.axes[2].lines[0].get_ydata(), HISTORY["lr"]) and figure.get_figwidth() <= 9
+
+
+def test_confusion_cells_show_percent_above_count():
+    ax = plots.plot_confusion(MATRIX)
+    cells = texts(ax)
+    assert len(cells) == 2 * 49 and cells[:4] == ["75%", "9", "25%", "3"]
+    assert cells[14:28] == ["–", "0"] * 7 and not any("nan" in cell for cell in cells)
+    assert cells[2 * (3 * 7 + 3) :][:2] == ["100%", "35,887"]
+    assert ticks(ax.xaxis) == ticks(ax.yaxis) == list(EMOTIONS)
+    assert (ax.get_ylabel(), ax.get_xlabel()) == ("true emotion", "predicted emotion")
+    shown = ax.images[0].get_array()
+    assert np.allclose(shown.sum(axis=1), [100, 0, 100, 100, 100, 100, 100])
+    assert "%" in ax.figure.axes[1].get_ylabel()
+    assert ax.texts[0].get_color() == "white" and ax.texts[4].get_color() == "black"
+
+
+def test_confusion_of_counts_and_of_other_classes():
+    ax = plots.plot_confusion([[5, 1], [2, 9]], normalize=None, classes=("other", "happy"))
+    assert texts(ax) == ["5", "1", "2", "9"] and ticks(ax.xaxis) == ["other", "happy"]
+    assert texts(plots.plot_confusion(np.zeros((7, 7)), normalize=None)) == ["0"] * 49
+
+
+def test_report_sorts_by_emotion_and_prints_support():
+    with_average = pd.concat([REPORT[::-1], pd.DataFrame(REPORT.mean()).T.set_axis(["macro"])])
+    ax = plots.plot_report(with_average)
+    assert ticks(ax.yaxis) == [f"{name}\n491 faces" for name in EMOTIONS]
+    assert len({line.get_marker() for line in ax.lines}) == len(ax.lines) == 3
+    assert np.allclose(ax.lines[0].get_xdata(), 100 * REPORT["precision"], equal_nan=True)
+    assert texts(ax)[:2] == ["50.0%", "no precision"] and len(texts(ax)) == 21
+
+
+def test_intervals_are_labelled():
+    ax = plots.plot_intervals(INTERVALS.rename_axis("model"))
+    assert texts(ax) == ["66.9% [65.4, 68.4]", "-1.0% [-3.0, 1.0]"]
+    assert ticks(ax.yaxis) == ["CNN", "gain"] and ax.get_ylabel() == "model"
+    assert np.allclose(ax.lines[0].get_xdata(), [65.4, 68.4])
+
+
+def test_probabilities_name_the_predicted_and_the_true_emotion():
+    ax = plots.plot_probabilities(PROBABILITIES, true="Sadness")
+    (bars,) = ax.containers
+    assert np.allclose([bar.get_width() for bar in bars], 100 * np.array(PROBABILITIES))
+    assert [to_hex(bar.get_facecolor()).upper() for bar in bars] == [COLORS[name] for name in EMOTIONS]
+    assert texts(ax)[3:5] == ["60.0%, predicted", "14.0%, true"] and ticks(ax.yaxis) == list(EMOTIONS)
+    assert texts(plots.plot_probabilities(np.eye(7)[5], true=5))[5] == "100.0%, predicted, true"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: plots.face_grid([]), "at least one picture"),
+        (lambda: plots.face_grid(np.empty((0, 48, 48), np.uint8)), "at least one picture"),
+        (lambda: plots.face_grid(FACES[0]), r"uint8 of shape \(12,\) as picture 0"),
+        (lambda: plots.face_grid(FACES / 255), "must be uint8.*given float64"),
+        (lambda: plots.face_grid(FACES, ["one"]), "titles must be a list of 5 texts.*given 1"),
+        (lambda: plots.face_grid(FACES, "happy"), "titles must be a list of 5 texts"),
+        (lambda: plots.face_grid(FACES, colors=["red"] * 5), "come with titles"),
+        (lambda: plots.face_grid(FACES, columns=0), "positive"),
+        (lambda: plots.augmentation_grid(FACES, AUGMENTED[:2]), "for each original.*given 5"),
+        (lambda: plots.augmentation_grid(FACES, AUGMENTED[:, :0]), "k > 0"),
+        (lambda: plots.augmentation_grid(FACES, AUGMENTED, headers=["one"]), "headers must be a list of 2"),
+        (lambda: plots.plot_counts(COUNTS.drop(columns="sad")), "columns .*'sad'.* are needed"),
+        (lambda: plots.plot_counts(COUNTS - 1), "not negative"),
+        (lambda: plots.plot_history(HISTORY, metric="f1"), "'accuracy' or 'loss'; given 'f1'"),
+        (lambda: plots.plot_history(HISTORY[:0]), "a DataFrame with rows"),
+        (lambda: plots.plot_history(HISTORY.assign(val_accuracy=62.0)), "fractions.*given.*62"),
+        (lambda: plots.history_grid(HISTORY.drop(columns="lr")), "'lr'.* needed"),
+        (lambda: plots.plot_confusion(np.ones((6, 6))), r"\(7, 7\).*given \(6, 6\)"),
+        (lambda: plots.plot_confusion(MATRIX / 2), "whole"),
+        (lambda: plots.plot_confusion(MATRIX, normalize="all"), "'true' or None; given 'all'"),
+        (lambda: plots.plot_report(REPORT.drop(index="sad")), "rows .*'sad'.* are needed"),
+        (lambda: plots.plot_report(REPORT * 100), "fractions"),
+        (lambda: plots.plot_intervals(INTERVALS.assign(low=0.9)), "low <= high"),
+        (lambda: plots.plot_probabilities([0.5, 0.5]), r"shape \(7,\).*given \(2,\)"),
+        (lambda: plots.plot_probabilities([3, -1, 2, 0, 0, 0, -3]), "add up to 1"),
+        (lambda: plots.plot_probabilities(PROBABILITIES, true="bored"), "no known emotion"),
+    ],
+)
+def test_wrong_input_is_refused_before_anything_is_drawn(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+    allowed = 1 if "lr" in message else 0  # the grid of histories has made its figure by then
+    assert len(plt.get_fignums()) <= allowed

@@ -1,0 +1,211 @@
+"""What reaches the network: values of the evaluation transform, the batched augmentation's geometry, seeds, workers."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+
+from ferlib import sample
+from ferlib.data import FaceDataset, loader
+from ferlib.transforms import BatchAugment, EvalTransform, InputSpec, PerImage, light, strong, to_picture
+
+STILL = {"flip": 0, "rotate": 0, "scale": 0, "shift": 0, "brightness": 0, "contrast": 0}
+
+
+@pytest.fixture(scope="module")
+def faces() -> torch.Tensor:
+    return torch.from_numpy(sample.draw(8, seed=3)[0])[:, None]
+
+
+def test_eval_transform_takes_out_mean_and_sd():
+    batch = torch.tensor([0, 127, 255], dtype=torch.uint8).view(3, 1, 1, 1).expand(3, 1, 48, 48)
+    out = EvalTransform(InputSpec(mean=(0.5,), std=(0.25,)))(batch)
+    torch.testing.assert_close(out[:, 0, 7, 7], torch.tensor([-2.0, (127 / 255 - 0.5) / 0.25, 2.0]))
+
+
+def test_eval_transform_repeats_gray_over_three_channels_each_with_its_own_mean(faces: torch.Tensor):
+    spec = InputSpec(48, 3, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    out = EvalTransform(spec)(faces)
+    assert out.shape == (8, 3, 48, 48)
+    for channel in range(3):
+        want = (faces[:, 0].float() / 255 - spec.mean[channel]) / spec.std[channel]
+        torch.testing.assert_close(out[:, channel], want, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("size", [24, 96])
+def test_eval_transform_resizes_as_torch_does(faces: torch.Tensor, size: int):
+    out = EvalTransform(InputSpec(size, 1, (0.0,), (1.0,)))(faces)
+    want = F.interpolate(faces.float(), (size, size), mode="bilinear", antialias=size < 48) / 255
+    torch.testing.assert_close(out, want, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_to_picture_undoes_the_normalisation(faces: torch.Tensor, channels: int):
+    spec = InputSpec(48, channels, (0.4, 0.5, 0.6)[:channels], (0.2, 0.25, 0.3)[:channels])
+    np.testing.assert_array_equal(to_picture(EvalTransform(spec)(faces), spec), faces[:, 0].numpy())
+    with pytest.raises(ValueError, match=r"expected \(n, \d, h, w\)"):
+        to_picture(torch.zeros(2, 2, 48, 48), spec)
+
+
+def test_augmentation_without_any_strength_is_the_evaluation_transform(faces: torch.Tensor):
+    for size in (48, 96):
+        spec = InputSpec(size)
+        torch.testing.assert_close(BatchAugment(spec, **STILL)(faces), EvalTransform(spec)(faces), atol=2e-4, rtol=1e-4)
+
+
+def test_flip_alone_mirrors(faces: torch.Tensor):
+    spec = InputSpec()
+    out = BatchAugment(spec, **{**STILL, "flip": 1})(faces)
+    torch.testing.assert_close(out, EvalTransform(spec)(faces).flip(3), atol=2e-4, rtol=1e-4)
+
+
+def centre(picture: torch.Tensor) -> tuple[float, float]:
+    weights = picture / picture.sum()
+    axis = torch.arange(len(picture), dtype=torch.float32) + 0.5
+    return float((weights.sum(0) * axis).sum()), float((weights.sum(1) * axis).sum())
+
+
+def dot(x: int, y: int, n: int = 400) -> torch.Tensor:
+    batch = torch.zeros(n, 1, 48, 48, dtype=torch.uint8)
+    batch[:, :, y - 2 : y + 2, x - 2 : x + 2] = 255
+    return batch
+
+
+PLAIN = InputSpec(48, 1, (0.0,), (1.0,))
+
+
+def test_shift_moves_up_to_its_share_of_the_width():
+    out = BatchAugment(PLAIN, **{**STILL, "shift": 0.1})(dot(24, 24))
+    moves = torch.tensor([centre(picture[0]) for picture in out]) - 24
+    assert 4.3 < moves.abs().max() <= 4.8 + 1e-3  # a tenth of 48 px
+    assert moves.mean(0).abs().max() < 0.5
+
+
+def test_rotation_turns_up_to_its_degrees_and_keeps_the_distance():
+    out = BatchAugment(PLAIN, **{**STILL, "rotate": 20})(dot(38, 24))
+    x, y = (torch.tensor([centre(picture[0]) for picture in out]) - 24).T
+    angle = torch.rad2deg(torch.atan2(y, x))
+    assert 18 < angle.max() <= 20.2 and -20.2 <= angle.min() < -18
+    torch.testing.assert_close(torch.hypot(x, y), torch.full_like(x, 14.0), atol=0.15, rtol=0)
+
+
+def test_scale_grows_and_shrinks_by_its_share():
+    out = BatchAugment(PLAIN, **{**STILL, "scale": 0.2})(dot(34, 24))
+    x = torch.tensor([centre(picture[0])[0] for picture in out]) - 24
+    assert 11.6 < x.max() <= 12.1 and 7.9 <= x.min() < 8.4  # 10 px from the middle, times 0.8 to 1.2
+
+
+def test_brightness_and_contrast_stay_in_their_ranges():
+    gray = torch.full((500, 1, 48, 48), 178, dtype=torch.uint8)
+    lifted = BatchAugment(PLAIN, **{**STILL, "brightness": 0.2})(gray)[:, 0, 0, 0] * 255 - 178
+    assert 48 < lifted.max() <= 51.01 and -51.01 <= lifted.min() < -48
+    gained = (BatchAugment(PLAIN, **{**STILL, "contrast": 0.2})(gray)[:, 0, 0, 0] * 255 - 127.5) / 50.5
+    assert 1.19 < gained.max() <= 1.201 and 0.799 <= gained.min() < 0.81
+    bright = BatchAugment(PLAIN, **{**STILL, "brightness": 1})(gray)
+    assert bright.max() == 1 and bright.min() == 0
+
+
+def test_erasing_blanks_one_rectangle_of_the_documented_size():
+    out = BatchAugment(InputSpec(), **STILL, erase=0.5)(torch.full((600, 1, 48, 48), 255, dtype=torch.uint8))
+    share = (out == 0).float().mean((1, 2, 3))
+    assert 0.4 < (share > 0).float().mean() < 0.6
+    assert share.max() <= (0.42 * 48 + 1) ** 2 / 48**2
+    hit = out[share > 0][0, 0] == 0
+    rows, columns = hit.any(1), hit.any(0)
+    assert hit.sum() == rows.sum() * columns.sum(), "it is a rectangle"
+
+
+def test_a_seed_gives_the_same_faces_and_another_gives_others(faces: torch.Tensor):
+    augment = BatchAugment(InputSpec(), erase=0.5)
+    made = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        made.append(augment(faces))
+    assert torch.equal(made[0], made[1]) and not torch.equal(made[0], made[2])
+    same = augment(faces[:1].expand(8, 1, 48, 48))
+    assert len({face.numpy().tobytes() for face in same}) == 8, "each face of a batch gets its own draw"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: InputSpec(0), "size is at least 1, channels 1 or 3"),
+        (lambda: InputSpec(48, 2), "size is at least 1, channels 1 or 3"),
+        (lambda: InputSpec(48, 3), "3 channels need as many means"),
+        (lambda: InputSpec(std=(0.0,)), "positive sds"),
+        (lambda: BatchAugment(InputSpec(), flip=1.5), "flip is 1.5; allowed are 0 to 1"),
+        (lambda: BatchAugment(InputSpec(), scale=-0.1), "scale is -0.1"),
+        (lambda: EvalTransform(InputSpec())(torch.zeros(2, 1, 48, 48)), "a batch must be uint8"),
+        (lambda: EvalTransform(InputSpec())(torch.zeros(2, 48, 48, dtype=torch.uint8)), r"\(n, 1, h, w\)"),
+    ],
+)
+def test_bad_input_is_explained(make, message: str):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("preset", [light, strong])
+def test_albumentations_presets_keep_form_follow_torchs_seed_and_differ(faces: torch.Tensor, preset):
+    transform, image = preset(), faces[0, 0].numpy()
+    torch.manual_seed(0)
+    first = [transform(image) for _ in range(4)]
+    torch.manual_seed(0)
+    again = [transform(image) for _ in range(4)]
+    assert all(face.dtype == torch.uint8 and face.shape == (1, 48, 48) for face in first)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert len({face.numpy().tobytes() for face in first}) == 4
+
+
+def test_the_steps_of_a_pipeline_are_drawn_independently(faces: torch.Tensor):
+    image = faces[0, 0].numpy().clip(100, 155)
+    transform = PerImage(lambda A: [A.HorizontalFlip(p=0.5), A.InvertImg(p=0.5)])
+    torch.manual_seed(0)
+    kinds = {
+        kind.tobytes(): name
+        for kind, name in (
+            (image, "none"),
+            (image[:, ::-1], "flip"),
+            (255 - image, "invert"),
+            (255 - image[:, ::-1], "both"),
+        )
+    }
+    drawn = [kinds[transform(image).numpy().tobytes()] for _ in range(800)]
+    for name in ("none", "flip", "invert", "both"):
+        assert 150 < drawn.count(name) < 250
+
+
+def test_two_workers_draw_no_augmentation_twice_and_repeat_by_seed(faces: torch.Tensor):
+    table = pd.DataFrame({"label": range(16), "split": "Training", "row": range(16)})
+    images = np.repeat(faces[:1, 0].numpy(), 16, 0)
+    dataset = FaceDataset(images, table, "one face", transform=strong())
+
+    def epochs() -> list[set[bytes]]:
+        torch.manual_seed(0)
+        made = loader(dataset, 4, workers=2)
+        return [{face.numpy().tobytes() for batch, _ in made for face in batch} for _ in range(2)]
+
+    first = epochs()
+    assert [len(epoch) for epoch in first] == [16, 16]
+    assert not first[0] & first[1], "epochs differ"
+    assert epochs() == first, "reruns do not"
+
+
+def test_an_argument_that_albumentations_would_ignore_is_an_error():
+    with pytest.raises(ValueError, match=r"albumentations 2.* would ignore this: .*max_holes"):
+        PerImage(lambda A: [A.CoarseDropout(max_holes=3)])
+
+
+def test_batched_augmentation_needs_no_albumentations():
+    code = """
+import sys
+sys.modules["albumentations"] = None
+import torch
+from ferlib.transforms import BatchAugment, InputSpec
+print(tuple(BatchAugment(InputSpec())(torch.zeros(2, 1, 48, 48, dtype=torch.uint8)).shape))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "(2, 1, 48, 48)"

@@ -1,0 +1,192 @@
+"""Build the course: run every lesson and write it as a web page, and keep the notebooks true to their sources.
+
+A lesson is the text source `notebooks/src/NN_name.py` (jupytext's percent format); `notebooks/NN_name.ipynb` is made
+from it and holds no outputs. Lessons run in `notebooks/`, as for a student, with the very Python that runs this tool.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import importlib.util
+import json
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lesson
+
+ROOT = Path(__file__).resolve().parent.parent
+NEEDED = ("jupytext", "nbformat", "nbclient", "nbconvert", "ipykernel")
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+
+
+class CourseError(Exception):
+    """A mistake in how the tool was called, said in one sentence; it ends the tool with exit code 2."""
+
+
+def find_lessons(root: Path, only: Sequence[str] = ()) -> list[Path]:
+    """Sources of the lessons under `root` in number order: all, or those numbered in `only` ("1" or "01").
+
+    Raises `CourseError` when there are none, or when `only` names one that does not exist.
+    """
+    sources = sorted((root / "notebooks/src").glob("[0-9][0-9]_*.py"))
+    if not sources:
+        raise CourseError("there are no lessons: no file matches notebooks/src/NN_name.py")
+    numbers = [path.name[:2] for path in sources]
+    wanted = [number.zfill(2) for number in only]
+    for number in wanted:
+        if number not in numbers:
+            raise CourseError(f"there is no lesson {number}; --only takes {', '.join(numbers)}")
+    return [path for path in sources if not wanted or path.name[:2] in wanted]
+
+
+def notebook_of(source: Path) -> Path:
+    """Path of the notebook that belongs to a lesson's source."""
+    return source.parent.parent / f"{source.stem}.ipynb"
+
+
+def read_lesson(source: Path) -> Any:
+    """Notebook (nbformat 4.5, no outputs) of a lesson's source; the same source always gives the same notebook."""
+    import jupytext
+    import nbformat
+
+    cells = jupytext.reads(source.read_text(encoding="utf-8"), fmt="py:percent").cells
+    seen: Counter[str] = Counter()
+    for cell in cells:
+        # An id comes from the cell's content, so that a new cell leaves the ids, and so the diff, of the others alone.
+        text = f"{cell.cell_type}\n{cell.source}"
+        seen[text] += 1
+        cell.id = hashlib.sha256(f"{seen[text]}\n{text}".encode()).hexdigest()[:8]
+        cell.metadata = {key: value for key, value in cell.metadata.items() if key == "tags"}
+    return nbformat.from_dict({"cells": cells, "metadata": METADATA, "nbformat": 4, "nbformat_minor": 5})
+
+
+def notebook_text(source: Path) -> str:
+    """Text of the notebook file that belongs to a lesson's source."""
+    import nbformat
+
+    return nbformat.writes(read_lesson(source)) + "\n"
+
+
+def sync(root: Path, only: Sequence[str] = ()) -> list[Path]:
+    """Write each lesson's notebook from its source, and return the paths of those that changed."""
+    changed = []
+    for source in find_lessons(root, only):
+        path, text = notebook_of(source), notebook_text(source)
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_bytes(text.encode())
+            changed.append(path)
+    return changed
+
+
+def check(root: Path, only: Sequence[str] = ()) -> list[str]:
+    """One sentence for each notebook that is missing, carries outputs, differs from its source or has none."""
+    sources, problems = find_lessons(root, only), []
+    for source in sources:
+        path, expected = notebook_of(source), notebook_text(source)
+        text = path.read_text(encoding="utf-8") if path.exists() else None
+        if text is None:
+            problems.append(f"{path.name} is missing; run: make notebooks")
+        elif text != expected and _code(text) == _code(expected):
+            problems.append(f"{path.name} carries outputs or metadata of a run; run: make notebooks")
+        elif text != expected:
+            problems.append(f"{path.name} differs from src/{source.name}; edit that source, then run: make notebooks")
+    known = [notebook_of(source) for source in sources]
+    for path in [] if only else sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb")):
+        if path not in known:
+            problems.append(f"{path.name} has no source src/{path.stem}.py; write one, or delete the notebook")
+    return problems
+
+
+def _code(text: str) -> Any:
+    """What a notebook file says apart from outputs and metadata, or None if the file is no notebook."""
+    try:
+        return [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(text)["cells"]]
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def build(root: Path, out: Path, only: Sequence[str] = (), timeout: float = 1200, with_pages: bool = True) -> int:
+    """Run the lessons in order and write them to `out`, with progress on stdout; 1 if a cell failed, else 0."""
+    import nbformat
+
+    sources = find_lessons(root, only)
+    if out.resolve().is_relative_to((root / "notebooks").resolve()):
+        raise CourseError(f"--out {out} lies in notebooks/, whose files it would overwrite; name another folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out).close()
+    except OSError as error:
+        raise CourseError(f"cannot write to {out} ({error.strerror}); name another folder with --out") from error
+    for number, source in enumerate(sources, 1):
+        notebook, begun = read_lesson(source), time.monotonic()
+        line = f"[{number}/{len(sources)}] {source.stem} ... "
+        total = sum(cell.cell_type == "code" and bool(cell.source.strip()) for cell in notebook.cells)
+        live = sys.stdout.isatty()
+        print(line, end="", flush=True)
+
+        def tell(cell: int, line: str = line, total: int = total) -> None:
+            print(f"\r{line}cell {cell}/{total}", end="", flush=True)
+
+        failure = lesson.execute(notebook, root / "notebooks", timeout, tell if live else None)
+        seconds = time.monotonic() - begun
+        took = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+        note = f"stopped at cell {failure.cell} after {took}" if failure else took
+        print(f"\r{line}{note}".ljust(len(line) + 20) if live else note, flush=True)
+        notebook.metadata.course = note
+        (out / f"{source.stem}.ipynb").write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
+        if with_pages:
+            (out / f"{source.stem}.html").write_text(lesson.lesson_page(notebook, root / "notebooks"), encoding="utf-8")
+            every = {path.stem: read_lesson(path) for path in find_lessons(root)}
+            (out / "index.html").write_text(lesson.index_page(every, out), encoding="utf-8")
+        if failure:
+            code = "\n".join(failure.source.splitlines()[:15])
+            print(f"{source.stem}, cell {failure.cell} failed:\n\n{code}\n\n{failure.message}", file=sys.stderr)
+            return 1
+    if with_pages:
+        print(f"open {out / 'index.html'}")
+    return 0
+
+
+def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
+    """Command line; returns the exit code (0 well, 1 a failed cell or drift, 2 a mistake in the call)."""
+    parser = argparse.ArgumentParser(prog="tools/course.py", description="Run the lessons and write them as web pages.")
+    parser.add_argument("--only", nargs="+", default=(), metavar="NN", help="numbers of the lessons, e.g. --only 01 02")
+    parser.add_argument("--out", type=Path, default=root / "build/course", help="folder for the pages (build/course)")
+    parser.add_argument("--timeout", type=float, default=1200, metavar="S", help="seconds allowed to a cell (1200)")
+    parser.add_argument("--sync", action="store_true", help="write the notebooks from their sources, and run nothing")
+    parser.add_argument("--check", action="store_true", help="name notebooks unlike their sources, and run nothing")
+    parser.add_argument("--no-html", action="store_true", help="run the lessons, write no pages")
+    args = parser.parse_args(argv)
+    try:
+        missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+        if missing:
+            raise CourseError(f"{missing[0]} is not installed; run: pip install -r requirements.txt")
+        if args.timeout <= 0:
+            raise CourseError(f"--timeout is {args.timeout:g}; it takes a number of seconds above 0")
+        if args.sync:
+            for path in sync(root, args.only):
+                print(f"wrote {path.relative_to(root).as_posix()}")
+        if args.check:
+            problems = check(root, args.only)
+            print("\n".join(problems) or "every notebook matches its source")
+            return 1 if problems else 0
+        return 0 if args.sync else build(root, args.out, args.only, args.timeout, not args.no_html)
+    except CourseError as error:
+        print(f"course: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
