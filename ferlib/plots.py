@@ -226,7 +226,9 @@ def plot_report(report: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     table = _table(report, ["precision", "recall", "f1", "support"], EMOTIONS, fractions=3)
     names = [f"{name}\n{support:,.0f} faces" for name, support in table["support"].items()]
     ax = _axes(ax, (7, 5.2), names, title="Scores per emotion", xlabel="score (%)", ylabel="emotion and its support")
-    for name, marker, color, shift in zip(table, ">so", (LIGHT, MIDDLE, DARK), (-0.25, 0, 0.25), strict=True):
+    for name, marker, color, shift in zip(
+        ("precision", "recall", "f1"), ">so", (LIGHT, MIDDLE, DARK), (-0.25, 0, 0.25), strict=True
+    ):
         x, y = 100 * table[name], np.arange(len(table)) + shift
         ax.plot(x, y, marker, color=color, markeredgecolor="black", label=name)
         for value, height in zip(x, y, strict=True):
