@@ -24,7 +24,7 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from ferlib import __version__, layouts, sample
+from ferlib import __version__, faces, layouts, sample
 from ferlib.emotions import EMOTIONS, SPLITS
 
 OFFICIAL_COUNTS = {  # images of each emotion, in EMOTIONS' order; counted in the challenge's CSV
@@ -198,7 +198,8 @@ def _load(source: str | Path, *, size: int, sealed: bool) -> FaceDataset:
     if not 1 <= size <= 1024:
         raise ValueError(f"size is {size}; it is the side of an image in pixels, 1 to 1024")
     if str(source) == "sample":
-        name, key = "sample", hashlib.sha256(Path(sample.__file__).read_bytes()).hexdigest()
+        sources = [Path(module.__file__).read_bytes() for module in (faces, sample)]  # redrawn when either changes
+        name, key = "sample", hashlib.sha256(b"".join(sources)).hexdigest()
     else:
         path = find(source)
         name, key = path.name, _fingerprint(path)

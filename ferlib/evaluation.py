@@ -27,10 +27,12 @@ class Predictions:
     labels: np.ndarray
 
     def __post_init__(self) -> None:
-        if self.logits.ndim != 2 or self.logits.shape != (len(self.labels), len(EMOTIONS)):
+        if self.labels.ndim != 1 or self.logits.shape != (len(self.labels), len(EMOTIONS)):
             raise ValueError(
-                f"logits {self.logits.shape} do not fit {len(self.labels)} labels and {len(EMOTIONS)} classes"
+                f"logits {self.logits.shape} do not fit labels {self.labels.shape} and {len(EMOTIONS)} classes"
             )
+        if not np.isin(self.labels, range(len(EMOTIONS))).all():
+            raise ValueError(f"labels must be 0 to {len(EMOTIONS) - 1}: {np.unique(self.labels)}")
         if not np.isfinite(self.logits).all():
             raise ValueError(
                 f"the logits of {(~np.isfinite(self.logits)).any(1).sum()} faces are not finite: diverged training?"
@@ -90,10 +92,10 @@ def predict(
 
     `transform` is the batch transform that fits the model: `EvalTransform(input_spec(model))`. A view maps the
     transformed batch, None is the face as it is: `views=(None, flip)` averages a face and its mirror image. The model
-    runs where its parameters are, in evaluation mode, and is left in the mode that it was in.
+    runs where its parameters are, in evaluation mode, and each of its layers is left in the mode that it was in.
     """
     device = next(model.parameters()).device
-    was_training = model.training
+    modes = {module: module.training for module in model.modules()}
     model.eval()
     logits = []
     try:
@@ -103,7 +105,8 @@ def predict(
             mean = torch.stack([one.log_softmax(1) for one in seen]).logsumexp(0) - np.log(len(views))
             logits.append((seen[0] if len(views) == 1 else mean).cpu().numpy())
     finally:
-        model.train(was_training)
+        for module, mode in modes.items():
+            module.training = mode
     gathered = np.concatenate(logits) if logits else np.empty((0, len(EMOTIONS)), np.float32)
     if len(gathered) != len(images):
         raise RuntimeError(f"{len(gathered)} of {len(images)} faces were evaluated")

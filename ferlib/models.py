@@ -5,6 +5,7 @@ that `save_model` needs no more than the model, and `load_model` no more than th
 """
 
 import dataclasses
+import difflib
 import hashlib
 import json
 import os
@@ -16,12 +17,15 @@ import timm
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from timm.layers import PatchEmbed
 from torch import nn
 
 from ferlib.emotions import EMOTIONS
 from ferlib.transforms import InputSpec
 
 WEIGHTS_FILE = "model.safetensors"
+# timm's options that fetch or read weights from elsewhere: a model's file neither keeps nor obeys them.
+FOREIGN_WEIGHTS = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir")
 
 
 class PlainCNN(nn.Module):
@@ -75,8 +79,10 @@ class FerNet(nn.Module):
         depths: tuple[int, ...] = (1, 1, 1),
     ):
         super().__init__()
+        if len(depths) != len(widths) - 1:
+            raise ValueError(f"{len(widths)} widths go with {len(widths) - 1} depths; {len(depths)} were given")
         self.stem = nn.Conv2d(in_chans, widths[0], 4, stride=2, padding=1)  # 48 -> 24
-        stages = zip(widths, widths[1:], depths, strict=False)
+        stages = zip(widths[:-1], widths[1:], depths, strict=True)
         self.stages = nn.Sequential(*(self._stage(*stage) for stage in stages))  # 24 -> 12 -> 6 -> 3
         self.drop = nn.Dropout(drop_rate)
         self.head = nn.Linear(2 * widths[-1], num_classes)
@@ -115,14 +121,15 @@ def build_model(
         if small_stem:
             _shrink_stem(model, name)
     else:
-        near = timm.list_models(f"*{name[:8]}*")[:5] if name else []
+        near = difflib.get_close_matches(name.lower(), [*OWN_MODELS, *timm.list_models()], 5)
         raise ValueError(
             f"no model is called {name!r}; allowed are {', '.join(OWN_MODELS)} and timm's names"
             + (f", such as {', '.join(near)}" if near else " (`timm.list_models()` lists them)")
         )
     spec = InputSpec(size, in_chans, (0.5077,) * in_chans, (0.2550,) * in_chans)
+    kept = {option: value for option, value in options.items() if option not in FOREIGN_WEIGHTS}
     own = {"name": name, "num_classes": num_classes, "in_chans": in_chans, "size": size, "small_stem": small_stem}
-    return _know(model, input_spec=spec, built_with=own | options)
+    return _know(model, input_spec=spec, built_with=own | kept)
 
 
 def input_spec(model: nn.Module) -> InputSpec:
@@ -142,8 +149,10 @@ def _know(model: nn.Module, **facts: Any) -> nn.Module:
 def _shrink_stem(model: nn.Module, name: str) -> None:
     """Halve the first convolution's stride and drop the stem's max-pool, in place; every weight keeps its shape."""
     first: Any = getattr(model, "pretrained_cfg", {}).get("first_conv", "")
-    layer = model.get_submodule(first[0] if isinstance(first, tuple) else first) if first else None
-    if not isinstance(layer, nn.Conv2d):
+    first = first[0] if isinstance(first, tuple) else first
+    layer = model.get_submodule(first) if first else None
+    patches = isinstance(model.get_submodule(first.rpartition(".")[0]), PatchEmbed)  # its stride fixes the tokens' grid
+    if not isinstance(layer, nn.Conv2d) or patches:
         raise ValueError(f"{name} has no first convolution to slow down; build it with small_stem=False")
     layer.stride = tuple(max(1, stride // 2) for stride in layer.stride)
     if isinstance(getattr(model, "maxpool", None), nn.MaxPool2d):
@@ -197,13 +206,14 @@ def load_model(path: str | Path) -> nn.Module:
         raise ValueError(f"{file} is for the classes {', '.join(about['classes'])}; ferlib's are {', '.join(EMOTIONS)}")
     if _hash(tensors) != about["weights_sha256"]:
         raise ValueError(f"{file} was altered: its weights do not match the hash it carries; fetch or train it again")
-    spec = about["input_spec"]
-    model = build_model(**about["built_with"])
     try:
+        spec = about["input_spec"]
+        known = InputSpec(spec["size"], spec["channels"], tuple(spec["mean"]), tuple(spec["std"]))
+        options = {name: value for name, value in about["built_with"].items() if name not in FOREIGN_WEIGHTS}
+        model = build_model(**options)
         model.load_state_dict(tensors)
-    except RuntimeError as error:
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{file} does not fit the model that it names: {error}") from error
-    known = InputSpec(spec["size"], spec["channels"], tuple(spec["mean"]), tuple(spec["std"]))
     return _know(model, input_spec=known, about=about).eval()
 
 

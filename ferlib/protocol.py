@@ -10,6 +10,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +50,9 @@ class Audit:
 
     def has_twin(self, split: str, others: Sequence[str]) -> np.ndarray:
         """For each image of `split`, (n,) bool: whether the same pixels stand in one of the `others`."""
+        unknown = sorted({split, *others} - set(SPLITS))
+        if unknown:
+            raise ValueError(f"{', '.join(unknown)}: no such split; allowed are {', '.join(SPLITS)}, others as a list")
         hashes = {name: part["hash"] for name, part in self.table.groupby("split")}
         seen = set().union(*(hashes[other] for other in others if other in hashes))
         return hashes[split].isin(seen).to_numpy() if split in hashes else np.zeros(0, bool)
@@ -95,6 +100,8 @@ def audit(source: str | Path = "sample") -> Audit:
 
 def drop_leaked(dataset: FaceDataset, found: Audit) -> FaceDataset:
     """The dataset without those Training images that have a twin in a test split, the sealed one included."""
+    if dataset.name != found.name:
+        raise ValueError(f"the audit is of {found.name}, the dataset is {dataset.name}: audit what you are to clean")
     training = found.table[found.table["split"] == "Training"]
     leaked = set(training.loc[found.has_twin("Training", SPLITS[1:]), "row"])
     return dataset.subset(~dataset.table["row"].isin(leaked).to_numpy())
@@ -108,12 +115,15 @@ def split(dataset: FaceDataset, *, share: float = 0.1, seed: int = 0) -> tuple[F
     """
     if not 0.01 <= share <= 0.5:
         raise ValueError(f"share is {share}; it is the second part's share of the dataset, 0.01 to 0.5")
-    folds = StratifiedGroupKFold(n_splits=round(1 / share), shuffle=True, random_state=seed)
+    part = Fraction(share).limit_denominator(max(10, round(1 / share)))  # 0.4 is two folds of five
+    folds = StratifiedGroupKFold(n_splits=part.denominator, shuffle=True, random_state=seed)
+    second = np.zeros(len(dataset), bool)
     try:
-        first, second = next(iter(folds.split(dataset.images, dataset.labels, _together(dataset))))
+        for _, fold in islice(folds.split(dataset.images, dataset.labels, _together(dataset)), part.numerator):
+            second[fold] = True
     except ValueError as error:
         raise ValueError(f"{len(dataset)} faces cannot be parted at a share of {share}: {error}") from error
-    return dataset.subset(first), dataset.subset(second)
+    return dataset.subset(~second), dataset.subset(second)
 
 
 def _together(dataset: FaceDataset) -> np.ndarray:

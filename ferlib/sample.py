@@ -1,0 +1,218 @@
+"""Samples of faces that we draw ourselves: no download, every factor known, and as hard as FER2013 on purpose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace as Face
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ferlib.emotions import EMOTIONS, SPLITS
+from ferlib.faces import (
+    ACTION_UNITS,
+    BACKGROUNDS,
+    BOX_COLUMNS,
+    BOXES,
+    FACTORS,
+    HAIR,
+    OCCLUSIONS,
+    check,
+    photograph,
+    redraw,
+)
+
+__all__ = ["ACTION_UNITS", "BOX_COLUMNS", "FACTORS", "PROTOTYPES", "VOTE_COLUMNS", "dataset", "draw", "redraw"]
+
+# fmt: off
+FER2013_TRAINING = dict(zip(EMOTIONS, (3995, 436, 4097, 7215, 4830, 3171, 4965), strict=True))
+SPLIT_SIZES = dict(zip(SPLITS, (2800, 2000, 2000), strict=True))
+PERSONS = dict(zip(SPLITS, (350, 250, 250), strict=True))
+
+# Action units of each emotion and how strongly each takes part, 0 to 1; one of 0.6 or less takes part in half of the
+# faces only. Ekman and Friesen 1978, Facial Action Coding System; Friesen and Ekman 1983, EMFACS-7. Weights are ours.
+PROTOTYPES = {
+    "angry": {"au4": 1.0, "au5": 0.5, "au7": 0.8, "au23": 0.8, "au24": 0.6},
+    "disgust": {"au9": 1.0, "au10": 0.8, "au15": 0.7, "au16": 0.5, "au17": 0.5, "au25": 0.4},
+    "fear": {"au1": 0.9, "au2": 0.7, "au4": 0.7, "au5": 0.9, "au7": 0.3, "au20": 1.0, "au25": 0.7, "au26": 0.3},
+    "happy": {"au6": 0.9, "au12": 1.0, "au25": 0.6},
+    "sad": {"au1": 0.9, "au4": 0.7, "au15": 1.0, "au17": 0.6},
+    "surprise": {"au1": 0.9, "au2": 1.0, "au5": 0.7, "au25": 0.7, "au26": 0.9},
+    "neutral": {},
+}
+# What people take each emotion for when they err: label flips, blended faces and raters' votes all use it.
+CONFUSABLE = {"angry": "disgust", "disgust": "angry", "fear": "surprise", "happy": "neutral", "sad": "neutral",
+              "surprise": "fear", "neutral": "sad"}
+VOTE_COLUMNS = [f"votes_{name}" for name in EMOTIONS]
+
+# ---- rows of factors
+def _person(seed: int, identity: int) -> dict[str, Any]:
+    """Factors that stay with a person, drawn from `seed` and the identity alone."""
+    rng = np.random.default_rng((seed, 1, identity))
+    skin, bearded = rng.uniform(90, 225), rng.random() < 0.2
+    hair_tone = rng.uniform(10, 0.65 * skin) if rng.random() < 0.85 else rng.uniform(0.5 * skin + 100, 240)
+    return {
+        "identity": identity, "group": "dim" if identity % 25 in (3, 14) else "other",
+        "face_width": rng.uniform(0.68, 0.82), "jaw": rng.random(), "skin": skin, "age": rng.beta(1, 2),
+        "eye_size": rng.uniform(0.88, 1.15), "eye_gap": rng.uniform(0.3, 0.35), "brow_width": rng.uniform(0.04, 0.08),
+        "brow_height": rng.uniform(-0.03, 0.03), "nose": rng.uniform(0.8, 1.2), "lips": rng.uniform(0.7, 1.3),
+        "mouth_width": rng.uniform(0.88, 1.12), "mouth_curve": rng.uniform(-0.03, 0.03), "hair": str(rng.choice(HAIR)),
+        "hair_tone": hair_tone, "glasses": rng.random() < 0.2, "beard": rng.uniform(0.3, 0.8) if bearded else 0.0,
+        "moustache": bearded and rng.random() < 0.5,
+    }
+
+
+def _expression(rng: np.random.Generator, emotion: str) -> dict[str, float]:
+    """Action units of one face and its `intensity`: a prototype, weakened, varied, at times blended, with strays."""
+    intensity = 0.0 if emotion == "neutral" else rng.uniform(*((0.2, 0.55) if rng.random() < 0.16 else (0.5, 1.0)))
+    units = dict.fromkeys(ACTION_UNITS, 0.0)
+    for unit, weight in PROTOTYPES[emotion].items():
+        units[unit] = intensity * weight * rng.uniform(0.6, 1.1) * (weight > 0.6 or rng.random() < 0.5)
+    if emotion == "angry" and rng.random() < 0.25:  # the shouting kind of anger bares the teeth
+        units |= {"au23": 0.0, "au24": 0.0, "au10": 0.4 * intensity, "au25": 0.9 * intensity, "au26": 0.2 * intensity}
+    if rng.random() < 0.3 and emotion not in ("happy", "sad"):  # what these two are taken for has no units to blend
+        share = rng.uniform(0.15, 0.5)
+        for unit, weight in PROTOTYPES[CONFUSABLE[emotion]].items():
+            units[unit] = (1 - share) * units[unit] + share * weight * max(intensity, 0.5)
+    for unit in ACTION_UNITS:
+        units[unit] = min(max(units[unit] + (rng.random() < 0.06) * rng.uniform(0, 0.35), 0.0), 1.0)
+    return units | {"intensity": intensity}
+
+
+def _circumstances(rng: np.random.Generator, dim: bool) -> dict[str, Any]:
+    """Pose, framing, light, background, occlusion and camera of one photograph; dim ones are dark and noisy."""
+    yaw, pitch, roll = np.clip(rng.normal(0, (11, 6, 7)), (-32, -16, -22), (32, 16, 22)).tolist()
+    exposure, contrast, noise = ((0.42, 0.6), (0.7, 1.0), (4, 9)) if dim else ((0.8, 1.25), (0.7, 1.15), (1, 8))
+    return {
+        "yaw": yaw, "pitch": pitch, "roll": roll, "scale": rng.uniform(0.37, 0.46), "shift_x": rng.uniform(-0.05, 0.05),
+        "shift_y": rng.uniform(-0.04, 0.04), "gaze": rng.uniform(-0.5, 0.5), "light_angle": rng.uniform(-65, 65),
+        "light_strength": rng.uniform(0.2, 0.8), "exposure": rng.uniform(*exposure), "contrast": rng.uniform(*contrast),
+        "background": str(rng.choice(BACKGROUNDS)), "backdrop": rng.uniform(10, 245),
+        "occlusion": str(rng.choice(OCCLUSIONS[1:])) if rng.random() < 0.12 else "none",
+        "side": int(rng.choice((-1, 1))), "blur": rng.uniform(0.0, 0.75), "noise": rng.uniform(*noise),
+        "texture_seed": int(rng.integers(2**31)),
+    }
+
+
+def _votes(rng: np.random.Generator, row: Mapping[str, Any]) -> dict[str, int]:
+    """Ten raters' votes: they agree less when the expression is weak or the photograph bad; on a blank they guess."""
+    name, chances = EMOTIONS[row["true_label"]], dict.fromkeys(EMOTIONS, 1 / 7)
+    if not row["blank"]:
+        trouble = (row["occlusion"] != "none") + (row["group"] == "dim") + row["blur"] + abs(row["yaw"]) / 30
+        sure = min(max((0.92 if name == "neutral" else 0.45 + 0.5 * row["intensity"]) - 0.15 * trouble, 0.25), 0.97)
+        chances = dict.fromkeys(EMOTIONS, 0.02 * (1 - sure)) | {name: sure}
+        chances[CONFUSABLE[name]] += 0.5 * (1 - sure)
+        chances["sad" if name == "neutral" else "neutral"] += 0.36 * (1 - sure)
+    share = np.array(list(chances.values()))
+    return dict(zip(VOTE_COLUMNS, rng.multinomial(10, share / share.sum()).tolist(), strict=True))
+
+
+def _labels(n: int, seed: int, balance: str) -> np.ndarray:
+    """Class indices (n,) whose shares are met as closely at any n as whole faces allow."""
+    if balance == "equal":
+        blocks = [np.random.default_rng((seed, 3, block)).permutation(7) for block in range(-(-n // 7))]
+        return np.concatenate(blocks)[:n]
+    edges = np.cumsum(list(FER2013_TRAINING.values())) / sum(FER2013_TRAINING.values())
+    start = np.random.default_rng((seed, 3)).random()
+    return np.searchsorted(edges, (start + np.arange(n) * (5**0.5 - 1) / 2) % 1, side="right")  # golden-ratio steps
+
+
+def _faces(labels: np.ndarray, identities: np.ndarray, size: int, key: tuple[int, int],
+           mark: tuple[str, float] = ("", 0), **fixed: Any) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """Images and rows of the given classes and persons; `key` is the seed and the split's number."""
+    images, rows = np.empty((len(labels), size, size), np.uint8), []
+    for i, (label, identity) in enumerate(zip(labels.tolist(), identities.tolist(), strict=True)):
+        rng = np.random.default_rng((*key, 2, i))
+        row = {"split": SPLITS[key[1]], "label": label, "true_label": label} | _person(key[0], identity)
+        row |= _expression(rng, EMOTIONS[label]) | _circumstances(rng, row["group"] == "dim")
+        row["mark"] = EMOTIONS[label] == mark[0] and rng.random() < mark[1]
+        row |= {"twin_of": -1, "twin_kind": "", "twin_change": "", "conflict": False, "blank": False, "flipped": False}
+        row |= fixed
+        images[i], edges = photograph(Face(**row), size)
+        rows.append(row | _votes(rng, row) | dict(zip(BOX_COLUMNS, edges, strict=True)))
+    return images, rows
+
+
+def draw(n: int, *, size: int = 48, seed: int = 0, balance: str = "fer2013", mark: tuple[str, float] | None = None,
+         **fixed: Any) -> tuple[np.ndarray, pd.DataFrame]:
+    """Draw n faces, each of another person.
+
+    `balance` is "fer2013" (its class shares) or "equal"; `mark=("happy", 0.9)` puts a bright square into the corner of
+    that share of that class; any further keyword fixes a factor of FACTORS for all faces (`yaw=0`). Returns images
+    (n, size, size) uint8 and a table of n rows, boxes in pixels. Face i of a seed is the same whatever n is.
+    Raises `ValueError` for n < 1, size < 24, an unknown balance, class or factor, or a value out of range.
+    """
+    if n < 1 or size < 24:
+        raise ValueError(f"need n >= 1 and size >= 24, got n={n} and size={size}")
+    if balance not in ("fer2013", "equal"):
+        raise ValueError(f"balance={balance!r} is unknown; allowed are 'fer2013' and 'equal'")
+    if mark is not None and (mark[0] not in EMOTIONS or not 0 <= mark[1] <= 1):
+        raise ValueError(f"mark={mark!r} must be (one of {', '.join(EMOTIONS)}; a share from 0 to 1)")
+    check(fixed)
+    images, rows = _faces(_labels(n, seed, balance), np.arange(n), size, (seed, 0), mark or ("", 0), **fixed)
+    return images, pd.DataFrame(rows)
+
+
+# ---- the embedded dataset
+def dataset(*, seed: int = 0) -> tuple[np.ndarray, pd.DataFrame]:
+    """Draw the embedded dataset: 2,800 Training, 2,000 PublicTest and 2,000 PrivateTest faces, and plant its faults.
+
+    Returns images (6800, 48, 48) uint8 and a table of 6,800 rows. Splits share no person. Then, as the table records:
+    of each test split 8% become exact and 3% near twins of Training images (`twin_of`, `twin_kind`, `twin_change`),
+    8% of Training labels flip to a confusable class (`flipped`), 20 Training images repeat another one with a wrong
+    label (`conflict`), and 12 images are blank (`blank`). A twin's row is its source's but for split, label and these.
+    """
+    parts, rows, first = [], [], 0
+    for stream, (split, count) in enumerate(SPLIT_SIZES.items()):
+        labels = _labels(count, 3 * seed + stream, "fer2013")
+        images, drawn = _faces(labels, first + np.arange(count) % PERSONS[split], 48, (seed, stream))
+        parts.append(images)
+        rows += drawn
+        first += PERSONS[split]
+    images = np.concatenate(parts)
+    _plant(images, rows, np.random.default_rng((seed, 4)))
+    return images, pd.DataFrame(rows)
+
+
+def _plant(images: np.ndarray, rows: list[dict[str, Any]], rng: np.random.Generator) -> None:
+    """Plant twins, conflicts, flips and blanks, in place; no Training row gets two roles, so the counts are exact."""
+    sizes = list(SPLIT_SIZES.values())
+    pools = [(end - size + rng.permutation(size)).tolist() for size, end in zip(sizes, np.cumsum(sizes), strict=True)]
+
+    def take(split: int, count: int) -> list[int]:
+        return [pools[split].pop() for _ in range(count)]
+
+    def twin(split: int, count: int, kind: str) -> list[int]:
+        targets = take(split, count)
+        for target, source in zip(targets, take(0, count), strict=True):
+            rows[target] = rows[source] | {"split": SPLITS[split], "twin_of": source, "twin_kind": kind}
+            images[target] = images[source]
+        return targets
+
+    for split in (1, 2):
+        twin(split, round(0.08 * sizes[split]), "exact")
+        for target in twin(split, round(0.03 * sizes[split]), "near"):
+            images[target] = _alter(images[target], rows[target], rng)
+    for column, targets in (("conflict", twin(0, 20, "exact")), ("flipped", take(0, round(0.08 * sizes[0])))):
+        for target in targets:
+            wrong = EMOTIONS.index(CONFUSABLE[EMOTIONS[rows[target]["true_label"]]])
+            rows[target] |= {"label": wrong, column: True}
+    for target in take(0, 6) + take(1, 3) + take(2, 3):
+        images[target] = rng.integers(256)
+        rows[target]["blank"] = True
+        rows[target] |= _votes(rng, rows[target])
+
+
+def _alter(image: np.ndarray, row: dict[str, Any], rng: np.random.Generator) -> np.ndarray:
+    """Near twin of an image: moved right by a pixel, brightened, noisier, or mirrored; its row's boxes move along."""
+    change = row["twin_change"] = str(rng.choice(("shift", "brightness", "noise", "flip")))
+    if change == "brightness":
+        return np.clip(image * rng.uniform(0.8, 1.2) + rng.uniform(4, 12), 0, 255).astype(np.uint8)
+    if change == "noise":
+        return np.clip(image + rng.normal(0, 4, image.shape), 0, 255).astype(np.uint8)
+    for part in BOXES:
+        left, right = row[f"{part}_x0"], row[f"{part}_x1"]
+        moved = (left + 1, right + 1) if change == "shift" else (48 - right, 48 - left)
+        row |= dict(zip((f"{part}_x0", f"{part}_x1"), moved, strict=True))
+    return image[:, ::-1] if change == "flip" else np.pad(image, ((0, 0), (1, 0)), mode="edge")[:, :-1]

@@ -1,0 +1,287 @@
+"""The loop: schedules and losses against torch, resume bit for bit, early stopping, what is kept, and bad settings."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+from accelerate import Accelerator
+
+from ferlib import sample, training
+from ferlib.data import FaceDataset, loader
+from ferlib.models import build_model, load_model, model_hash
+from ferlib.training import TrainConfig, build_optimizer, choose_precision, fit, lr_factor, train_one_epoch, validate
+from ferlib.transforms import BatchAugment, EvalTransform, InputSpec, light
+
+TINY = {"widths": (8, 8, 8, 8), "depths": (1, 1, 1)}
+
+
+@pytest.fixture(scope="module")
+def faces() -> FaceDataset:
+    images, _ = sample.draw(140, seed=5)
+    split = ["Training"] * 105 + ["PublicTest"] * 35
+    return FaceDataset(
+        images, pd.DataFrame({"label": [i % 7 for i in range(140)], "split": split, "row": range(140)}), "tiny"
+    )
+
+
+def small(**changes) -> TrainConfig:
+    return dataclasses.replace(TrainConfig(epochs=3, batch_size=16, precision="fp32", lr=0.01), **changes)
+
+
+def run(faces: FaceDataset, config: TrainConfig, **options) -> training.FitResult:
+    torch.manual_seed(config.seed)
+    model = build_model("fernet", **TINY)
+    train, val = faces.subset("Training"), faces.subset("PublicTest")
+    return fit(
+        model, train, val, config, train_transform=BatchAugment(InputSpec(), erase=0.3), progress=False, **options
+    )
+
+
+def history_of(result: training.FitResult) -> pd.DataFrame:
+    return result.history.drop(columns="seconds")
+
+
+@pytest.mark.parametrize(
+    ("schedule", "step", "factor"),
+    [
+        ("onecycle", 0, 1 / 16), ("onecycle", 14, 15 / 16), ("onecycle", 15, 1.0), ("onecycle", 100, 0.0),
+        ("onecycle", 57.5, 0.5), ("cosine", 15, 1.0), ("cosine", 57.5, 0.5), ("cosine", 100, 0.0),
+        ("cosine", 36.25, (1 + math.cos(math.pi / 4)) / 2), ("constant", 0, 1.0), ("plateau", 99, 1.0),
+    ],
+)  # fmt: skip
+def test_learning_rate_rises_then_falls_as_documented(schedule: str, step: float, factor: float):
+    assert lr_factor(step, 100, TrainConfig(schedule=schedule, warmup=0.15)) == pytest.approx(factor)
+
+
+def test_one_plain_step_is_torchs(faces: FaceDataset):
+    config = small(optimizer="sgd", momentum=0.0, weight_decay=0.0, label_smoothing=0.2, clip_norm=None, lr=0.1)
+    torch.manual_seed(0)
+    model, twin = build_model("plain_cnn", drop_rate=0.0), build_model("plain_cnn", drop_rate=0.0)
+    twin.load_state_dict(model.state_dict())
+    prepare = EvalTransform(InputSpec())
+    images, labels = next(iter(loader(faces, 16)))
+    loss, accuracy = train_one_epoch(
+        model, [(images, labels)], prepare, build_optimizer(model, config), Accelerator(), config
+    )
+
+    logits = twin(prepare(images))
+    smooth = F.one_hot(labels, 7) * 0.8 + 0.2 / 7  # label smoothing, written out
+    want = -(smooth * logits.log_softmax(1)).sum(1).mean()
+    want.backward()
+    with torch.no_grad():
+        for parameter in twin.parameters():
+            parameter -= 0.1 * parameter.grad
+    assert loss == pytest.approx(want.item(), rel=1e-5)
+    assert accuracy == (logits.argmax(1) == labels).sum().item() / 16
+    for mine, theirs in zip(model.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_clipping_bounds_the_whole_gradient(faces: FaceDataset):
+    config = small(optimizer="sgd", momentum=0.0, weight_decay=0.0, clip_norm=0.01, lr=1.0)
+    torch.manual_seed(0)
+    model = build_model("plain_cnn", drop_rate=0.0)
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    batch = next(iter(loader(faces, 16)))
+    train_one_epoch(model, [batch], EvalTransform(InputSpec()), build_optimizer(model, config), Accelerator(), config)
+    moved = sum(((a - b) ** 2).sum() for a, b in zip(model.parameters(), before, strict=True)).sqrt()
+    assert moved.item() == pytest.approx(0.01, rel=1e-3)
+
+
+def test_epoch_means_weigh_every_face_alike(faces: FaceDataset):
+    model = build_model("plain_cnn")
+    batches = loader(faces, 100)  # batches of 100 and 40
+    loss, accuracy = validate(model, Accelerator().prepare(batches), EvalTransform(InputSpec()), Accelerator())
+    with torch.no_grad():
+        logits = model.eval()(EvalTransform(InputSpec())(torch.from_numpy(faces.images)[:, None]))
+    labels = torch.from_numpy(faces.labels)
+    assert loss == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)
+    assert accuracy == (logits.argmax(1) == labels).sum().item() / 140
+
+
+def test_vectors_are_not_decayed_and_optimisers_are_the_ones_named():
+    model = build_model("fernet", **TINY)
+    for name, kind in (("adamw", torch.optim.AdamW), ("adam", torch.optim.Adam), ("sgd", torch.optim.SGD)):
+        optimizer = build_optimizer(model, small(optimizer=name, weight_decay=0.05))
+        assert type(optimizer) is kind
+        for group in optimizer.param_groups:
+            kinds = {parameter.ndim > 1 for parameter in group["params"]}
+            assert kinds == {group["weight_decay"] > 0}
+    assert optimizer.param_groups[0]["nesterov"] is True
+
+
+def test_frozen_parameters_stay_out_of_the_optimiser():
+    model = build_model("fernet", **TINY)
+    model.stem.requires_grad_(False)
+    count = sum(len(group["params"]) for group in build_optimizer(model, small()).param_groups)
+    assert count == len(list(model.parameters())) - 2
+
+
+def test_history_has_a_row_an_epoch_with_figures_that_fit(faces: FaceDataset):
+    result = run(faces, small())
+    history = result.history
+    assert history["epoch"].tolist() == [1, 2, 3] and result.stopped == "finished" and result.precision == "fp32"
+    assert history["images_seen"].tolist() == [96, 192, 288]
+    assert (history["val_accuracy"] * 35 % 1).abs().max() == pytest.approx(0, abs=1e-9)
+    steps = 6 * 3
+    assert history["lr"].tolist() == pytest.approx([0.01 * lr_factor(step, steps, small()) for step in (0, 6, 12)])
+    assert result.best_epoch == history["val_accuracy"].argmax() + 1
+    assert not result.model.training
+
+
+def test_training_learns_what_can_be_learned(faces: FaceDataset):
+    train = faces.subset("Training")
+    easy = dataclasses.replace(
+        train, images=(train.labels * 36)[:, None, None].repeat(48, 1).repeat(48, 2).astype(np.uint8)
+    )
+    torch.manual_seed(0)
+    result = fit(build_model("fernet", **TINY), easy, easy, small(epochs=25), progress=False)
+    assert result.history["val_accuracy"].iloc[-1] > 0.95
+    assert result.history["train_loss"].iloc[-1] < result.history["train_loss"].iloc[0] - 0.5
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"ema": 0.9}, {"schedule": "plateau", "optimizer": "sgd"}, {"schedule": "cosine", "keep": "best"}, {"workers": 2}],
+)
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(faces: FaceDataset, tmp_path, monkeypatch, changes):
+    config = small(**changes)
+    if config.workers:
+        faces = dataclasses.replace(faces, transform=light())
+    whole = run(faces, config, out=tmp_path / "whole")
+    real = training._Run.epoch
+
+    def interrupted(self, number: int):
+        if number == 2:
+            raise KeyboardInterrupt
+        return real(self, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training._Run, "epoch", interrupted)
+        part = run(faces, config, out=tmp_path / "part")
+    assert part.stopped == "interrupted" and len(part.history) == 1
+    resumed = run(faces, config, out=tmp_path / "part", resume=True)
+    pd.testing.assert_frame_equal(history_of(whole), history_of(resumed), check_exact=True)
+    assert model_hash(whole.model) == model_hash(resumed.model)
+    assert (tmp_path / "whole" / "model.safetensors").read_bytes() == (
+        tmp_path / "part" / "model.safetensors"
+    ).read_bytes()
+    written = pd.read_csv(tmp_path / "part" / "history.csv")
+    pd.testing.assert_frame_equal(written.drop(columns="seconds"), history_of(resumed), check_exact=False)
+
+
+def test_the_same_seed_gives_the_same_run_and_another_does_not(faces: FaceDataset):
+    first, again, other = run(faces, small()), run(faces, small()), run(faces, small(seed=1))
+    pd.testing.assert_frame_equal(history_of(first), history_of(again), check_exact=True)
+    assert model_hash(first.model) == model_hash(again.model) != model_hash(other.model)
+
+
+def test_seeds_share_no_epochs_order(faces: FaceDataset, monkeypatch):
+    seen: dict[int, list] = {0: [], 1: []}
+    real = training.train_one_epoch
+
+    def watch(model, batches, *args, **kwargs):
+        seen[seed].append([label for _, labels in batches for label in labels.tolist()])
+        return real(model, batches, *args, **kwargs)
+
+    monkeypatch.setattr(training, "train_one_epoch", watch)
+    for seed in (0, 1):
+        run(faces, small(seed=seed))
+    orders = [tuple(order) for epochs in seen.values() for order in epochs]
+    assert len(set(orders)) == len(orders)
+
+
+def test_patience_stops_and_best_or_last_weights_are_kept(faces: FaceDataset, monkeypatch, tmp_path):
+    accuracies = iter([0.2, 0.5, 0.4, 0.3, 0.9] * 2)
+    monkeypatch.setattr(training, "validate", lambda *_, **__: (1.0, next(accuracies)))
+    best = run(faces, small(epochs=5, patience=2, keep="best"), out=tmp_path)
+    assert best.stopped == "patience" and len(best.history) == 4 and best.best_epoch == 2
+    kept = load_model(tmp_path)
+    assert kept.about["epoch"] == 2 and model_hash(kept) == model_hash(best.model)
+    accuracies = iter([0.2, 0.5, 0.4, 0.3, 0.9] * 2)
+    last = run(faces, small(epochs=5, patience=2, keep="last"))
+    assert model_hash(last.model) != model_hash(best.model)
+
+
+def test_averaged_weights_are_the_ones_kept(faces: FaceDataset, tmp_path):
+    plain, averaged = run(faces, small()), run(faces, small(ema=0.9), out=tmp_path)
+    assert model_hash(plain.model) != model_hash(averaged.model)
+    assert history_of(plain)["train_loss"].tolist() == history_of(averaged)["train_loss"].tolist()
+    assert model_hash(load_model(tmp_path)) == model_hash(averaged.model)
+
+
+def test_resume_refuses_other_settings_and_damaged_states(faces: FaceDataset, tmp_path):
+    run(faces, small(epochs=1), out=tmp_path)
+    with pytest.raises(ValueError, match=r"trained with other settings \(epochs 1 -> 2, lr 0.01 -> 0.02\)"):
+        run(faces, small(epochs=2, lr=0.02), out=tmp_path, resume=True)
+    (tmp_path / "state.pt").write_bytes(b"not a state")
+    with pytest.raises(ValueError, match="is no whole training state; remove it to begin anew"):
+        run(faces, small(epochs=1), out=tmp_path, resume=True)
+    with pytest.raises(ValueError, match="resume needs out"):
+        run(faces, small(epochs=1), resume=True)
+    begun = run(faces, small(epochs=1), out=tmp_path / "new", resume=True)
+    assert len(begun.history) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"optimizer": "muon"}, "optimizer is 'muon'; allowed are adamw, adam, sgd"),
+        ({"schedule": "step"}, "schedule is 'step'; allowed are onecycle, cosine, plateau, constant"),
+        ({"precision": "int8"}, "precision is 'int8'"),
+        ({"keep": "all"}, "keep is 'all'; allowed are last, best"),
+        ({"epochs": 0}, "epochs is 0; it must be at least 1"),
+        ({"lr": -1.0}, "lr is -1.0; it must be at least 0"),
+        ({"label_smoothing": 1.0}, "label_smoothing is 1.0; allowed are 0 up to"),
+        ({"ema": 1.5}, "ema is 1.5"),
+    ],
+)
+def test_bad_settings_are_explained(changes: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        small(**changes)
+
+
+def test_too_few_faces_and_a_diverged_loss_are_errors(faces: FaceDataset):
+    with pytest.raises(ValueError, match="105 training faces are fewer than one batch of 200"):
+        run(faces, small(batch_size=200))
+    with pytest.raises(FloatingPointError, match="the loss of epoch 1 is nan: lower lr"):
+        run(faces, small(lr=1e30, clip_norm=None, optimizer="sgd"))
+
+
+def test_precision_is_chosen_by_rule(monkeypatch: pytest.MonkeyPatch):
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    dense, depthwise = build_model("fernet", **TINY), build_model("mobilenetv3_small_100")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
+    assert choose_precision(dense, cpu) == "bf16"
+    assert choose_precision(depthwise, cpu) == "fp32"
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
+    assert choose_precision(dense, cpu) == "fp32"
+    for native in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, native=native: native)
+        assert choose_precision(dense, cuda) == ("bf16" if native else "fp16")
+    assert choose_precision(dense, torch.device("mps")) == "fp32"
+
+
+def test_bf16_trains_to_nearly_the_same_loss(faces: FaceDataset):
+    full, half = run(faces, small(epochs=1)), run(faces, small(epochs=1, precision="bf16"))
+    assert half.precision == "bf16"
+    assert half.history["train_loss"].iloc[0] == pytest.approx(full.history["train_loss"].iloc[0], rel=0.02)
+
+
+def test_training_needs_no_albumentations(faces: FaceDataset, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "albumentations", None)
+    assert len(run(faces, small(epochs=1)).history) == 1
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_gpu_runs_in_half_precision_compiled_and_resumed(faces: FaceDataset, tmp_path, precision: str):
+    if not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    config = small(precision=precision, compile=True, epochs=2)
+    run(faces, config, out=tmp_path)
+    resumed = run(faces, config, out=tmp_path, resume=True)
+    assert len(resumed.history) == 2 and np.isfinite(resumed.history["train_loss"]).all()
