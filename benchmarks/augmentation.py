@@ -16,25 +16,24 @@ import os
 import platform
 import statistics
 import time
-import warnings
-from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms as T
 
 from ferlib import data, sample
 from ferlib.transforms import BatchAugment, EvalTransform, InputSpec, light, strong
 
-BATCH = 128
-Run = Callable[[np.ndarray], Iterable[torch.Tensor]]  # images (n, 48, 48) uint8 -> batches
+BATCH, SMALL, LARGE = 128, InputSpec(48), InputSpec(224, mean=(0.485,), std=(0.229,))
 
 
-class PilFaces(torch.utils.data.Dataset):
+class PilFaces(Dataset):
     def __init__(self, images: np.ndarray, size: int):
         self.images = [Image.fromarray(image) for image in images]
         self.transform = T.Compose([
@@ -51,26 +50,82 @@ class PilFaces(torch.utils.data.Dataset):
         return self.transform(self.images[index]), 0
 
 
-def pil(size: int) -> Run:
-    def run(images: np.ndarray) -> Iterable[torch.Tensor]:
-        faces = DataLoader(PilFaces(images, size), BATCH, shuffle=True, drop_last=True, num_workers=2)
-        return (batch for batch, _ in faces)
-
-    return run
+def pil(images: np.ndarray, size: int) -> tuple[DataLoader, Any]:
+    return DataLoader(PilFaces(images, size), BATCH, shuffle=True, drop_last=True, num_workers=2), lambda batch: batch
 
 
-def albumented(make: Callable[[], Callable[[np.ndarray], torch.Tensor]], spec: InputSpec) -> Run:
-    def run(images: np.ndarray) -> Iterable[torch.Tensor]:
-        faces = data.FaceDataset(images, TABLE.iloc[: len(images)], "faces", transform=make())
-        return (EvalTransform(spec)(batch) for batch, _ in data.loader(faces, BATCH, shuffle=True, workers=2))
-
-    return run
+def ferlib_path(images: np.ndarray, after: Any, per_image: Any = None) -> tuple[DataLoader, Any]:
+    table = pd.DataFrame({"label": np.zeros(len(images), np.int64), "split": "Training"})
+    faces = data.FaceDataset(images, table, "faces", transform=per_image)
+    return data.loader(faces, BATCH, shuffle=True, workers=2 if per_image else 0), after
 
 
-def batched(spec: InputSpec, threads: int) -> Run:
-    def run(images: np.ndarray) -> Iterable[torch.Tensor]:
-        torch.set_num_threads(threads)
-        faces, augment = data.FaceDataset(images, TABLE.iloc[: len(images)], "faces"), BatchAugment(spec)
-        return (augment(batch) for batch, _ in data.loader(faces, BATCH, shuffle=True))
+LINES: list[tuple[str, int, int, int, Any]] = [  # name, side, threads (0: torch's own), target, (loader, what follows)
+    ("(a) torchvision on PIL, 2 workers", 224, 0, 0, lambda x: pil(x, 224)),
+    ("(a) at 48 px, 2 workers", 48, 0, 0, lambda x: pil(x, 48)),
+    ("light, 2 workers", 48, 0, 3, lambda x: ferlib_path(x, EvalTransform(SMALL), light())),
+    ("light, 2 workers", 224, 0, 0, lambda x: ferlib_path(x, EvalTransform(LARGE), light())),
+    ("strong, 2 workers", 48, 0, 3, lambda x: ferlib_path(x, EvalTransform(SMALL), strong())),
+    ("strong, 2 workers", 224, 0, 0, lambda x: ferlib_path(x, EvalTransform(LARGE), strong())),
+    ("BatchAugment, no worker", 48, 0, 20, lambda x: ferlib_path(x, BatchAugment(SMALL))),
+    ("BatchAugment, no worker, 1 thread", 48, 1, 20, lambda x: ferlib_path(x, BatchAugment(SMALL))),
+    ("BatchAugment, no worker", 224, 0, 0, lambda x: ferlib_path(x, BatchAugment(LARGE))),
+]
 
-    return run
+
+def rate(make: Any, images: np.ndarray, size: int) -> float:
+    """Images a second, from the start of the workers to the last batch."""
+    loader, after = make(images)
+    start = time.perf_counter()
+    for batch, _ in loader:
+        ready = after(batch)
+    seconds = time.perf_counter() - start
+    assert ready.shape == (BATCH, 1, size, size) and ready.dtype == torch.float32
+    return len(images) / seconds
+
+
+def spread(values: list[float], digits: int = 0) -> str:
+    return f"{statistics.median(values):,.{digits}f} | {min(values):,.{digits}f}–{max(values):,.{digits}f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="fer2013", help="whatever ferlib.data.load takes")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=10)
+    args = parser.parse_args()
+    try:
+        faces = data.load(args.data).subset("Training")
+        images, origin = faces.images, f"{len(faces):,} Training images of {faces.name}"
+    except FileNotFoundError:
+        if args.data != "fer2013":
+            raise
+        images, origin = sample.draw(2800)[0], "FER2013 was not found: 2,800 drawn faces, again and again"
+    own_threads = torch.get_num_threads()
+    counts, rates = [20 * BATCH] * len(LINES), [[0.0] * 0 for _ in LINES]
+    for turn in range(args.rounds + 1):  # the first turn warms up, and tells how many images to take
+        for i, (_, size, threads, _, make) in enumerate(LINES):
+            torch.set_num_threads(threads or own_threads)
+            torch.manual_seed(turn)
+            speed = rate(make, images[np.arange(counts[i]) % len(images)], size)
+            if turn:
+                rates[i].append(speed)
+            else:
+                counts[i] = BATCH * int(min(400, max(40, speed * args.seconds / BATCH)))
+    packages = ("torch", "torchvision", "numpy", "albumentations", "opencv-contrib-python", "pillow")
+    cpuinfo = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    cpu = next((line.split(": ")[1] for line in cpuinfo.splitlines() if "model name" in line), platform.machine())
+    print(f"{cpu}, {os.cpu_count()} cores, {own_threads} torch threads; Python {platform.python_version()},", end=" ")
+    print(*(f"{name} {version(name)}" for name in packages), sep=", ")
+    print(f"{origin}; {args.rounds} rounds; ratios are to (a) at 224 px, round by round\n")
+    print("| Pipeline | px | images | images/s, median | min–max | ratio | min–max | target |")
+    print("|---|---:|---:|---:|---:|---:|---:|---|")
+    for (name, size, _, target, _), count, speeds in zip(LINES, counts, rates, strict=True):
+        ratios = [ours / theirs for ours, theirs in zip(speeds, rates[0], strict=True)]
+        met = "met" if statistics.median(ratios) >= target else "MISSED"
+        print(f"| {name} | {size} | {count:,} | {spread(speeds)} | {spread(ratios, 1)} |", end=" ")
+        print(f"at least {target}x: {met} |" if target else "|")
+
+
+if __name__ == "__main__":
+    main()

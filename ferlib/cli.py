@@ -20,9 +20,11 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code: 0, 1 where a check found something to mend, 2 for a user's mistake."""
     args = _parser().parse_args(argv)
-    warnings.showwarning = lambda message, *_, **__: print(f"ferlib: note: {message}", file=sys.stderr)
     try:
-        return args.run(args)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("default", module="ferlib")
+            warnings.showwarning = lambda message, *_, **__: print(f"ferlib: note: {message}", file=sys.stderr)
+            return args.run(args)
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"ferlib {args.verb}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -127,7 +129,6 @@ def _train(args: argparse.Namespace) -> int:
         train_set = train_set.subset(sorted(picks))
     if recipe.per_image is not None:
         train_set = dataclasses.replace(train_set, transform=recipe.per_image())
-    args.out.mkdir(parents=True, exist_ok=True)
     model, augment = recipe.build()
     total, _ = models.count_parameters(model)
     size = f"{recipe.model['name']}, {total:,} parameters"

@@ -325,6 +325,7 @@ def photograph(f: Face, size: int) -> tuple[np.ndarray, list[float]]:
 
 # ---- one face from its row
 def check(factors: Mapping[str, Any]) -> None:
+    """Raise `ValueError` for a factor that `FACTORS` does not know, or whose value is out of its range."""
     for name, value in factors.items():
         allowed = FACTORS.get(name)
         if allowed is None:

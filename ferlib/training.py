@@ -8,6 +8,7 @@ import dataclasses
 import math
 import os
 import pickle
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -205,6 +206,9 @@ def fit(
     """
     if len(train_set) < config.batch_size:
         raise ValueError(f"{len(train_set)} training faces are fewer than one batch of {config.batch_size}")
+    if out is not None:
+        Path(out).mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=out).close()  # to fail now, not after the first epoch
     run = _Run(model, train_set, val_set, config, train_transform, None if out is None else Path(out))
     if resume:
         run.resume()

@@ -1,6 +1,5 @@
 """Figures against scikit-learn, SciPy, brute force and simulation; prediction against a plain loop in torch."""
 
-import itertools
 import json
 import warnings
 from pathlib import Path
@@ -36,7 +35,7 @@ def sure_of(labels: list[int], predicted: list[int]) -> Predictions:
 def by_sklearn(predictions: Predictions) -> list[float]:
     y, found = predictions.labels, predictions.predicted
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "y_pred contains classes not in y_true")
+        warnings.filterwarnings("ignore", "y_pred contains classes not in y_true|A single label was found")
         return [
             metrics.accuracy_score(y, found),
             metrics.balanced_accuracy_score(y, found),
@@ -365,7 +364,7 @@ def test_flip_mirrors_left_and_right():
     assert evaluation.flip(batch).tolist() == [[[[2, 1, 0], [5, 4, 3]], [[8, 7, 6], [11, 10, 9]]]]
 
 
-@pytest.mark.parametrize(("images", "labels_"), itertools.permutations([5, 6], 2))
+@pytest.mark.parametrize(("images", "labels_"), [(5, 6), (6, 5)])
 def test_images_and_labels_must_be_as_many(faces: np.ndarray, images: int, labels_: int):
     with pytest.raises(ValueError, match=rf"logits \({images}, 7\) do not fit labels \({labels_},\)"):
         predict(linear(), faces[:images], np.zeros(labels_, int), EvalTransform(SPEC))

@@ -127,7 +127,7 @@ def test_augmentation_grid_puts_each_original_first():
 def test_counts_are_bar_lengths_and_labels_with_a_hatch_each():
     ax = plots.plot_counts(COUNTS[list(EMOTIONS[::-1])])
     assert ticks(ax.yaxis) == list(EMOTIONS) and len(ax.containers) == 3
-    for bars, split in zip(ax.containers, SPLITS):
+    for bars, split in zip(ax.containers, SPLITS, strict=True):
         assert [bar.get_width() for bar in bars] == COUNTS.loc[split].tolist()
         assert bars.get_label().startswith(split)
     assert len({bars[0].get_hatch() for bars in ax.containers}) == 3

@@ -1,0 +1,221 @@
+"""`ferlib VERB` as a user meets it: what it prints and writes, and one clear line with exit code 2 for a mistake."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from on_disk import write_csv, write_folders
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from ferlib import cli, evaluation, models, sample
+from ferlib.data import load
+from ferlib.emotions import EMOTIONS
+from ferlib.transforms import EvalTransform
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*of FER2013's")
+
+
+@pytest.fixture(scope="module")
+def csv(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """175 faces with all three splits; the first 10 of each test are twins of Training faces."""
+    images, table = sample.draw(175, seed=4, balance="equal")
+    labels = table["label"].to_numpy(copy=True)
+    for start in (105, 140):
+        images[start : start + 10], labels[start : start + 10] = images[:10], labels[:10]
+    splits = ["Training"] * 105 + ["PublicTest"] * 35 + ["PrivateTest"] * 35
+    return write_csv(tmp_path_factory.mktemp("cli") / "faces.csv", images, labels, splits)
+
+
+@pytest.fixture(scope="module")
+def trained(csv: Path) -> Path:
+    out = csv.parent / "run"
+    assert (
+        cli.main(
+            ["train", "--data", str(csv), "--out", str(out), "--recipe=plain_cnn", "--epochs=2", "--batch-size=16"]
+        )
+        == 0
+    )
+    return out
+
+
+def ferlib(capsys: pytest.CaptureFixture[str], *args: object) -> tuple[int, str, str]:
+    try:
+        code = cli.main([str(arg) for arg in args])
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def refuses(capsys: pytest.CaptureFixture[str], *args: object) -> str:
+    """What a mistake prints: exit code 2, nothing on stdout but notes, a single line of error, no traceback."""
+    code, out, err = ferlib(capsys, *args)
+    lines = [line for line in err.splitlines() if not line.startswith("ferlib: note:")]
+    assert (code, out, len(lines)) == (2, "", 1), (code, out, err)
+    assert ": error: " in lines[0]
+    return lines[0]
+
+
+@pytest.mark.parametrize("verb", ["doctor", "data", "audit", "train", "evaluate"])
+def test_each_verb_helps_with_an_example(capsys, verb: str):
+    code, out, _ = ferlib(capsys, verb, "--help")
+    assert code == 0 and f"example:\n  ferlib {verb}" in out
+
+
+def test_data_counts_faces_and_notes_what_is_missing(capsys, csv: Path):
+    code, out, err = ferlib(capsys, "data", "--data", csv)
+    assert code == 0
+    assert "faces.csv: 140 faces, 48x48 px" in out
+    assert out.splitlines()[-2].split()[0] == "Training" and out.splitlines()[-1].split()[0] == "PublicTest"
+    assert "ferlib: note: faces.csv: Training: 105 of FER2013's 28,709 images" in err
+
+
+def test_audit_prints_the_figures(capsys, csv: Path):
+    code, out, _ = ferlib(capsys, "audit", "--data", csv)
+    figures = {line[:-9].strip(): int(line[-9:].replace(",", "")) for line in out.splitlines()[1:]}
+    assert code == 0
+    assert figures["PublicTest images with a twin in Training"] == 10
+    assert figures["clean PrivateTest images"] == 25
+    assert figures["Training images with a twin in a test split"] == 10
+
+
+def test_doctor_reports_and_exits_by_what_it_finds(capsys, monkeypatch):
+    from ferlib import doctor
+
+    code, out, _ = ferlib(capsys, "doctor")
+    assert code == 0 and "torch" in out
+    monkeypatch.setattr(doctor, "check", lambda: [doctor.Check("cv2", False, "cv2.face is missing", "pip install x")])
+    code, out, _ = ferlib(capsys, "doctor")
+    assert code == 1 and "pip install x" in out
+
+
+def test_train_writes_a_model_its_history_and_its_state(trained: Path):
+    assert {path.name for path in trained.iterdir()} == {"model.safetensors", "history.csv", "state.pt"}
+    assert pd.read_csv(trained / "history.csv")["epoch"].tolist() == [1, 2]
+    about = models.load_model(trained).about
+    assert about["training"]["epochs"] == 2 and about["built_with"]["name"] == "plain_cnn"
+
+
+def test_train_goes_on_where_it_was_and_refuses_to_overwrite(capsys, trained: Path, csv: Path):
+    args = ("train", "--data", csv, "--out", trained, "--recipe=plain_cnn", "--batch-size=16")
+    assert "already holds a model; add --resume" in refuses(capsys, *args, "--epochs", 2)
+    before = (trained / "model.safetensors").read_bytes()
+    assert "other settings (epochs 2 -> 3)" in ferlib(capsys, *args, "--epochs", 3, "--resume")[2]
+    assert ferlib(capsys, *args, "--epochs", 2, "--resume")[0] == 0
+    assert (trained / "model.safetensors").read_bytes() == before
+
+
+def test_limit_takes_a_share_of_each_class(capsys, csv: Path, tmp_path: Path):
+    args = ("train", "--data", csv, "--recipe", "plain_cnn", "--epochs", 1, "--batch-size", 7)
+    code, out, _ = ferlib(capsys, *args, "--limit", 28, "--out", tmp_path / "a")
+    assert code == 0 and "28 faces, 1 epochs" in out
+    assert "--limit is 3; Training has 105 faces, so give 7 to 104" in refuses(
+        capsys, *args, "--limit", 3, "--out", tmp_path / "b"
+    )
+    assert not (tmp_path / "b").exists()
+
+
+def test_evaluate_gives_official_and_clean_figures_with_intervals(capsys, trained: Path, csv: Path, tmp_path: Path):
+    report = tmp_path / "out.json"
+    code, out, _ = ferlib(capsys, "evaluate", "--model", trained, "--data", csv, "--json", report)
+    assert code == 0 and f"wrote {report} and {tmp_path / 'out.png'}" in out
+    figures = json.loads(report.read_text())
+    faces, model = load(csv).subset("PublicTest"), models.load_model(trained)
+    prepare = EvalTransform(models.input_spec(model))
+    for name, views in (("single_view", (None,)), ("flip_averaged", (None, evaluation.flip))):
+        want = evaluation.predict(model, faces.images, faces.labels, prepare, views=views)
+        official, clean = figures[name]["official"], figures[name]["clean"]
+        assert (official["n"], clean["n"]) == (35, 25)
+        assert official["correct"] == want.correct.sum() and clean["correct"] == want.correct[10:].sum()
+        assert official["accuracy"]["value"] == pytest.approx(want.correct.mean())
+        assert official["accuracy"]["low"] <= official["accuracy"]["value"] <= official["accuracy"]["high"]
+        assert np.array(official["confusion"]).sum() == 35 and official["classes"] == list(EMOTIONS)
+    assert figures["model_sha256"] == models.model_hash(model)
+    picture = cv2.imread(str(tmp_path / "out.png"))
+    assert picture.shape[0] > 500 and picture.std() > 10
+    assert f"{100 * figures['flip_averaged']['official']['accuracy']['value']:.2f} [" in out
+
+
+def test_the_sealed_test_opens_only_when_asked_with_a_reason(
+    capsys, trained: Path, csv: Path, tmp_path: Path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    args = ("evaluate", "--model", trained, "--data", csv)
+    assert "PrivateTest stays sealed" in refuses(capsys, *args, "--split", "PrivateTest")
+    assert "takes a reason" in refuses(capsys, *args, "--split", "PrivateTest", "--open-sealed-test", " ")
+    assert "--open-sealed-test goes with --split PrivateTest" in refuses(capsys, *args, "--open-sealed-test", "why")
+    assert list(tmp_path.iterdir()) == []
+    code, out, _ = ferlib(capsys, *args, "--split", "PrivateTest", "--open-sealed-test", "the final figure")
+    assert code == 0 and "official n=35" in out and "clean    n=25" in out
+    (line,) = (tmp_path / "sealed_test_ledger.jsonl").read_text().splitlines()
+    assert json.loads(line)["reason"] == "the final figure"
+    assert json.loads(line)["model"] == models.model_hash(models.load_model(trained))
+
+
+def test_a_ledger_that_cannot_be_written_keeps_the_test_closed(
+    capsys, trained: Path, csv: Path, tmp_path: Path, monkeypatch
+):
+    (tmp_path / "sealed_test_ledger.jsonl").mkdir()
+    monkeypatch.chdir(tmp_path)
+    args = ("evaluate", "--model", trained, "--data", csv, "--split", "PrivateTest", "--open-sealed-test", "x")
+    assert "the sealed test stays closed" in refuses(capsys, *args, "--json", tmp_path / "o.json")
+    assert not (tmp_path / "o.json").exists()
+
+
+def other_classes(trained: Path, path: Path) -> Path:
+    with safe_open(trained / "model.safetensors", "pt") as file:
+        about = json.loads(file.metadata()["ferlib"])
+    about["classes"] = ["cat", "dog"]
+    save_file(load_file(trained / "model.safetensors"), path, {"ferlib": json.dumps(about)})
+    return path
+
+
+def test_mistakes_are_one_line_each(capsys, trained: Path, csv: Path, tmp_path: Path):
+    (tmp_path / "empty").mkdir()
+    image = sample.draw(1)[0]
+    odd = write_folders(tmp_path / "odd", image, [0], ["train/smug/1.png"])
+    only_train = write_folders(tmp_path / "train-only", image, [0], ["train/{}/1.png"])
+    cut = tmp_path / "cut.safetensors"
+    cut.write_bytes((trained / "model.safetensors").read_bytes()[:1000])
+    train, evaluate, out = ("train", "--data"), ("evaluate", "--data", csv, "--model"), ("--out", tmp_path / "x")
+    table = [
+        ((), "the following arguments are required: VERB"),
+        (("tame",), "invalid choice: 'tame'"),
+        (("train",), "the following arguments are required: --out"),
+        ((*train, tmp_path / "nowhere", *out), "nowhere does not exist"),
+        ((*train, tmp_path / "empty", *out), "holds no image in class folders"),
+        ((*train, odd, *out), "'smug' is no known emotion"),
+        ((*train, only_train, *out), "no split 'PublicTest' open; it has Training"),
+        ((*train, csv, *out, "--recipe", "magic"), "no recipe is called 'magic'; allowed are cpu, plain_cnn"),
+        ((*train, csv, *out, "--epochs", "0"), "epochs is 0; it must be at least 1"),
+        ((*train, csv, *out, "--epochs", "many"), "invalid int value: 'many'"),
+        ((*train, csv, *out, "--precision", "int4"), "invalid choice: 'int4'"),
+        ((*train, csv, "--out", csv / "below-a-file"), "Not a directory"),
+        ((*evaluate, tmp_path / "none"), "does not exist; train a model first"),
+        ((*evaluate, cut), "is no whole safetensors file"),
+        ((*evaluate, csv), "is no whole safetensors file"),
+        ((*evaluate, other_classes(trained, tmp_path / "pets.safetensors")), "is for the classes cat, dog"),
+        ((*evaluate, trained, "--split", "Test"), "no split 'Test' open; it has Training, PublicTest"),
+        ((*evaluate, trained, "--json", tmp_path / "no" / "o.json"), "the folder of"),
+    ]
+    for args, message in table:
+        assert message in refuses(capsys, *args), args
+    code, _, err = ferlib(capsys, *train, csv, *out, "--batch-size", "1000")
+    assert code == 2 and err.endswith("error: 105 training faces are fewer than one batch of 1000\n")
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_bad_row_is_named_from_the_command_line_too(tmp_path: Path, csv: Path):
+    bad = tmp_path / "bad.csv"
+    bad.write_text(csv.read_text().replace(" ", " boo ", 1))
+    done = subprocess.run(
+        [sys.executable, "-m", "ferlib.cli", "data", "--data", bad], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "ferlib data: error: bad.csv, line 2: pixel 'boo' is no whole number of 0 to 255\n"

@@ -1,0 +1,557 @@
+"""Networks by their layers' formulae, timm's with a small stem, and a file that is whole, ours, or refused."""
+
+import json
+import os
+import pickle
+import re
+import resource
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors.torch import load, save
+from torch import nn
+
+from ferlib import models
+from ferlib.emotions import EMOTIONS
+from ferlib.models import build_model, count_parameters, input_spec, load_model, model_hash, save_model
+from ferlib.transforms import InputSpec
+
+SMALL = {"widths": (4, 6, 8, 8), "depths": (1, 0, 2)}  # a FerNet of some thousand weights
+
+
+def fresh(name: str = "fernet", *, seed: int = 0, **options: Any) -> nn.Module:
+    """A model whose every tensor, BatchNorm's running ones included, is away from where it began."""
+    torch.manual_seed(seed)
+    model = build_model(name, **(SMALL if name == "fernet" else {}) | options)
+    with torch.no_grad():
+        for tensor in model.state_dict().values():
+            tensor.add_(torch.rand(tensor.shape) / 10 if tensor.is_floating_point() else 3)
+    return model.eval()
+
+
+def logits(model: nn.Module, channels: int = 1, size: int = 48) -> torch.Tensor:
+    faces = torch.randn(3, channels, size, size, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        return model(faces)
+
+
+# ---- networks of our own
+
+
+def conv(width_in: int, width_out: int, side: int, bias: bool) -> int:
+    return width_in * width_out * side**2 + bias * width_out
+
+
+def norm(width: int) -> int:
+    return 2 * width
+
+
+def dense(width_in: int, width_out: int) -> int:
+    return width_in * width_out + width_out
+
+
+@pytest.mark.parametrize(("classes", "channels"), [(7, 1), (8, 3)])
+def test_plain_cnn_has_the_parameters_of_its_layers(classes: int, channels: int):
+    want = conv(channels, 32, 3, True) + conv(32, 64, 3, True) + conv(64, 128, 3, True)
+    want += dense(128 * 6 * 6, 128) + dense(128, classes)
+    model = build_model("plain_cnn", num_classes=classes, in_chans=channels)
+    assert count_parameters(model) == (want, want)
+    if (classes, channels) == (7, 1):
+        assert want == 683_527
+
+
+@pytest.mark.parametrize(
+    ("widths", "depths", "channels"),
+    [
+        ((32, 64, 256, 256), (1, 1, 1), 1),
+        ((32, 64, 192, 320), (1, 2, 2), 1),
+        ((8, 16, 16, 24), (0, 3, 1), 3),
+        ((8, 16), (2,), 1),
+    ],
+)
+def test_fernet_has_the_parameters_of_its_layers(widths: tuple[int, ...], depths: tuple[int, ...], channels: int):
+    want = conv(channels, widths[0], 4, True) + dense(2 * widths[-1], 7)
+    for i, depth in enumerate(depths):
+        into, out = widths[i], widths[i + 1]
+        want += conv(into, out, 3, False) + norm(out) + depth * (conv(out, out, 3, False) + norm(out))
+    model = build_model("fernet", widths=widths, depths=depths, in_chans=channels)
+    assert count_parameters(model) == (want, want)
+    assert logits(model.eval(), channels).isfinite().all()
+
+
+def test_fernet_as_it_stands_is_the_first_of_these():
+    assert count_parameters(build_model("fernet")) == count_parameters(
+        build_model("fernet", widths=(32, 64, 256, 256), depths=(1, 1, 1))
+    )
+
+
+def test_frozen_parameters_are_counted_but_do_not_train():
+    model = build_model("fernet", **SMALL)
+    total, _ = count_parameters(model)
+    model.head.requires_grad_(False)
+    assert count_parameters(model) == (total, total - dense(16, 7))
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "size"),
+    [("plain_cnn", 1, 48), ("plain_cnn", 3, 48), ("fernet", 1, 48), ("fernet", 3, 48), ("fernet", 1, 64)],
+)
+def test_own_models_give_finite_logits_that_depend_on_every_face(name: str, channels: int, size: int):
+    model = fresh(name, in_chans=channels, size=size)
+    out = logits(model, channels, size)
+    assert out.shape == (3, 7) and out.isfinite().all()
+    assert not torch.equal(out[0], out[1]) and not torch.equal(out[1], out[2])
+    assert input_spec(model) == InputSpec(size, channels, (0.5077,) * channels, (0.2550,) * channels)
+
+
+@torch.inference_mode()
+def test_plain_cnn_computes_what_its_layers_say():
+    model, faces = fresh("plain_cnn"), torch.randn(2, 1, 48, 48)
+    tensors = list(model.parameters())
+    x = faces
+    for weight, bias in zip(tensors[0:6:2], tensors[1:6:2], strict=True):
+        x = nn.functional.max_pool2d(nn.functional.conv2d(x, weight, bias, padding=1).clamp(min=0), 2)
+    x = (x.flatten(1) @ tensors[6].T + tensors[7]).clamp(min=0) @ tensors[8].T + tensors[9]
+    torch.testing.assert_close(model(faces), x, atol=1e-3, rtol=1e-4)
+
+
+@torch.inference_mode()
+def test_fernet_computes_what_its_layers_say():
+    model, faces = fresh(), torch.randn(2, 1, 48, 48)
+    left = dict(model.state_dict())
+
+    def normed(x: torch.Tensor, at: str) -> torch.Tensor:
+        names = ("running_mean", "running_var", "weight", "bias")
+        mean, var, weight, bias = (left.pop(f"{at}.{name}").view(-1, 1, 1) for name in names)
+        left.pop(f"{at}.num_batches_tracked")
+        return (x - mean) / (var + 1e-5).sqrt() * weight + bias
+
+    def convolved(x: torch.Tensor, at: str) -> torch.Tensor:
+        return nn.functional.conv2d(x, left.pop(f"{at}.weight"), padding=1)
+
+    def gelu(x: torch.Tensor) -> torch.Tensor:
+        return x * (1 + torch.erf(x / 2**0.5)) / 2
+
+    x = nn.functional.conv2d(faces, left.pop("stem.weight"), left.pop("stem.bias"), stride=2, padding=1)
+    for stage, depth in enumerate(SMALL["depths"]):
+        x = nn.functional.max_pool2d(convolved(x, f"stages.{stage}.0"), 2)
+        x = gelu(normed(x, f"stages.{stage}.2"))
+        for block in range(depth):
+            at = f"stages.{stage}.{4 + block}.body"
+            x = x + gelu(normed(convolved(x, f"{at}.0"), f"{at}.1"))
+    assert x.shape == (2, 8, 3, 3)
+    pooled = torch.cat([x.flatten(2).max(2)[0], x.flatten(2).mean(2)], 1)
+    want = pooled @ left.pop("head.weight").T + left.pop("head.bias")
+    torch.testing.assert_close(model(faces), want, atol=1e-4, rtol=1e-4)
+    assert not left, "every weight is used"
+
+
+@pytest.mark.parametrize("name", ["plain_cnn", "fernet"])
+@pytest.mark.parametrize("rate", [0.0, 0.5])
+def test_drop_rate_acts_in_training_alone(name: str, rate: float):
+    model = fresh(name, drop_rate=rate)
+    assert torch.equal(logits(model), logits(model))
+    next(module for module in model.modules() if isinstance(module, nn.Dropout)).train()
+    torch.manual_seed(0)
+    assert torch.equal(logits(model), logits(model)) == (rate == 0)
+
+
+@pytest.mark.parametrize("depths", [(1, 1), (1, 1, 1, 1), ()])
+def test_fernet_wants_a_depth_for_each_stage(depths: tuple[int, ...]):
+    with pytest.raises(ValueError, match=f"4 widths go with 3 depths; {len(depths)} were given"):
+        build_model("fernet", depths=depths)
+
+
+def test_plain_cnn_refuses_faces_of_another_size():
+    with pytest.raises(ValueError, match="plain_cnn takes faces of 48 px, 64 were asked; take fernet or a timm model"):
+        build_model("plain_cnn", size=64)
+
+
+# ---- timm's networks
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "small", "plain"),
+    [
+        ("resnet18", 1, 6, 2),
+        ("efficientnet_b0", 3, 3, 2),
+        ("mobilenetv3_small_100", 1, 3, 2),
+        ("test_convnext", 1, 2, 1),
+    ],
+)
+def test_a_small_stem_leaves_a_larger_map_and_every_weight_as_timm_shapes_it(
+    name: str, channels: int, small: int, plain: int
+):
+    reference = timm.create_model(name, num_classes=7, in_chans=channels).state_dict()
+    shapes = {key: tensor.shape for key, tensor in reference.items()}
+    for small_stem, side in ((True, small), (False, plain)):
+        model = build_model(name, in_chans=channels, small_stem=small_stem).eval()
+        model.load_state_dict(reference)
+        assert {key: tensor.shape for key, tensor in model.state_dict().items()} == shapes
+        with torch.inference_mode():
+            features = model.forward_features(torch.randn(2, channels, 48, 48))
+        assert features.shape[-2:] == (side, side)
+        out = logits(model, channels)
+        assert out.shape == (3, 7) and out.isfinite().all()
+        assert input_spec(model) == InputSpec(48, channels, (0.5077,) * channels, (0.2550,) * channels)
+
+
+def test_without_a_small_stem_a_model_is_timms_own():
+    model = build_model("test_resnet", small_stem=False, num_classes=5).eval()
+    reference = timm.create_model("test_resnet", num_classes=5, in_chans=1).eval()
+    reference.load_state_dict(model.state_dict())
+    assert torch.equal(logits(model), logits(reference))
+    with_small_stem = build_model("test_resnet", num_classes=5).eval()
+    with_small_stem.load_state_dict(model.state_dict())
+    assert not torch.equal(logits(with_small_stem), logits(reference))
+
+
+def test_options_reach_timm():
+    model = build_model("test_resnet", drop_rate=0.3, channels=(8, 8, 8, 16))
+    assert (
+        model.drop_rate == 0.3
+        and model.num_features == timm.create_model("test_resnet", channels=(8, 8, 8, 16)).num_features
+    )
+    with pytest.raises(TypeError, match="no_such_option"):
+        build_model("test_resnet", no_such_option=1)
+
+
+@pytest.mark.parametrize("name", ["mixer_s32_224", "vit_tiny_patch16_224"])
+def test_a_model_of_patches_keeps_its_stem_or_is_refused(name: str):
+    with pytest.raises(
+        ValueError, match=f"{name} has no first convolution to slow down; build it with small_stem=False"
+    ):
+        build_model(name, img_size=32)
+    model = build_model(name, img_size=32, size=32, small_stem=False).eval()
+    assert logits(model, size=32).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("resnet81", "resnet18"),
+        ("FerNet", "fernet"),
+        ("plain", "plain_cnn"),
+        ("efficientnet-b0", "efficientnet_b0"),
+        ("mobilenetv3_small", "mobilenetv3_small_100"),
+    ],
+)
+def test_an_unknown_name_is_answered_by_near_ones(name: str, near: str):
+    with pytest.raises(ValueError, match=f"no model is called '{name}'; allowed are plain_cnn, fernet and ") as caught:
+        build_model(name)
+    assert near in str(caught.value).split("such as ")[1].split(", ")
+
+
+@pytest.mark.parametrize("name", ["", "[", "qqqqqqqqq"])
+def test_a_name_far_from_all_is_told_where_names_are(name: str):
+    with pytest.raises(ValueError, match=r"no model is called .*`timm.list_models\(\)` lists them"):
+        build_model(name)
+
+
+def test_a_model_from_elsewhere_does_not_know_its_input(tmp_path: Path):
+    for ask in (input_spec, lambda model: save_model(model, tmp_path)):
+        with pytest.raises(ValueError, match="make it by ferlib.models.build_model or load_model"):
+            ask(nn.Linear(2, 7))
+    assert list(tmp_path.iterdir()) == []
+
+
+# ---- the file
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("plain_cnn", {"in_chans": 3, "drop_rate": 0.1}),
+        ("fernet", {}),
+        ("fernet", {"num_classes": 3, "size": 64, "widths": (4, 8, 8), "depths": (2, 1)}),
+        ("test_resnet", {"drop_path_rate": 0.1}),
+        ("test_efficientnet", {"in_chans": 3, "small_stem": False}),
+    ],
+)
+def test_a_model_comes_back_from_its_file_bit_for_bit(tmp_path: Path, name: str, options: dict[str, Any]):
+    model = fresh(name, **options)
+    path = save_model(model, tmp_path / "new" / "folder", epoch=3, note="für ü")
+    assert path == tmp_path / "new" / "folder" / "model.safetensors"
+    for given in (path, path.parent, str(path)):
+        back = load_model(given)
+        spec = input_spec(model)
+        assert torch.equal(logits(back, spec.channels, spec.size), logits(model, spec.channels, spec.size))
+        assert input_spec(back) == spec and type(back) is type(model)
+        assert not any(module.training for module in back.modules())
+        assert model_hash(back) == model_hash(model) == back.about["weights_sha256"]
+        assert back.about["epoch"] == 3 and back.about["note"] == "für ü"
+    again = save_model(back, tmp_path / "again", epoch=3, note="für ü")
+    assert load(again.read_bytes()).keys() == model.state_dict().keys()
+    assert model_hash(load_model(again)) == model_hash(model)
+    assert [entry.name for entry in path.parent.iterdir()] == ["model.safetensors"], "nothing is left beside it"
+
+
+def test_a_loaded_model_trains_and_does_not_share_the_file(tmp_path: Path):
+    path = save_model(fresh(), tmp_path)
+    before = path.read_bytes()
+    model = load_model(path).train()
+    model(torch.randn(4, 1, 48, 48)).sum().backward()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter -= parameter.grad
+    assert path.read_bytes() == before and model_hash(load_model(path)) != model_hash(model)
+
+
+def test_the_header_says_how_the_model_was_built_and_for_what(tmp_path: Path):
+    model = fresh(in_chans=3, drop_rate=0.3)
+    raw = save_model(model, tmp_path, epoch=1).read_bytes()
+    (length,) = struct.unpack("<Q", raw[:8])
+    about = json.loads(json.loads(raw[8 : 8 + length])["__metadata__"]["ferlib"])
+    assert about == {
+        "built_with": {
+            "name": "fernet", "num_classes": 7, "in_chans": 3, "size": 48, "small_stem": True, "drop_rate": 0.3,
+            "widths": [4, 6, 8, 8], "depths": [1, 0, 2],
+        },
+        "input_spec": {"size": 48, "channels": 3, "mean": [0.5077] * 3, "std": [0.255] * 3},
+        "classes": list(EMOTIONS), "weights_sha256": model_hash(model), "epoch": 1,
+    }  # fmt: skip
+
+
+def test_another_input_spec_survives_the_file(tmp_path: Path):
+    model = fresh()
+    model.input_spec = InputSpec(40, 1, (0.1,), (0.7,))
+    assert input_spec(load_model(save_model(model, tmp_path))) == model.input_spec
+
+
+def test_a_file_neither_keeps_nor_obeys_where_first_weights_came_from(tmp_path: Path):
+    model = fresh("test_resnet", pretrained=False, checkpoint_path="")
+    assert not {"pretrained", "checkpoint_path"} & set(model.built_with)
+    poisoned = {"pretrained": True, "checkpoint_path": str(tmp_path / "evil.pth")}
+    path = save_model(model, tmp_path, built_with=model.built_with | poisoned)
+    assert torch.equal(logits(load_model(path)), logits(model))
+
+
+def fail_by_facts(model: nn.Module, folder: Path) -> None:
+    save_model(model, folder, note=object())
+
+
+def fail_by_a_full_disk(model: nn.Module, folder: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))  # a write stops after 4 KB, as on a full disk
+    try:
+        save_model(model, folder)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def fail_in_safetensors(model: nn.Module, folder: Path) -> None:
+    model.register_buffer("shared", model.head.weight[:2])  # safetensors refuses tensors that share memory
+    save_model(model, folder)
+
+
+def fail_at_the_last_step(model: nn.Module, folder: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+
+        def broken(*_: object) -> None:
+            raise OSError("no")
+
+        patch.setattr(os, "replace", broken)
+        save_model(model, folder)
+
+
+@pytest.mark.parametrize(
+    ("fail", "error"),
+    [
+        (fail_by_facts, TypeError),
+        (fail_by_a_full_disk, OSError),
+        (fail_in_safetensors, RuntimeError),
+        (fail_at_the_last_step, OSError),
+    ],
+)
+def test_a_file_is_written_whole_or_the_old_one_stays(
+    tmp_path: Path, fail: Callable[[nn.Module, Path], None], error: type[Exception]
+):
+    old = fresh()
+    path = save_model(old, tmp_path)
+    before = path.read_bytes()
+    with pytest.raises(error):
+        fail(fresh(seed=1), tmp_path)
+    assert path.read_bytes() == before and model_hash(load_model(tmp_path)) == model_hash(old)
+    new = fresh(seed=2)
+    save_model(new, tmp_path)
+    assert model_hash(load_model(tmp_path)) == model_hash(new), "the next save succeeds"
+
+
+# ---- files that are refused
+
+
+def edited(path: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
+    """The file with its facts changed and its weights as they were."""
+    raw = path.read_bytes()
+    (length,) = struct.unpack("<Q", raw[:8])
+    about = json.loads(json.loads(raw[8 : 8 + length])["__metadata__"]["ferlib"])
+    change(about)
+    path.write_bytes(save(load(raw), {"ferlib": json.dumps(about)}))
+    return path
+
+
+def test_a_path_that_is_not_there_is_named_with_the_next_command(tmp_path: Path):
+    for path, file in ((tmp_path / "run", tmp_path / "run"), (tmp_path, tmp_path / "model.safetensors")):
+        want = f"{file} does not exist; train a model first: ferlib train --recipe cpu --out {path}"
+        with pytest.raises(FileNotFoundError, match=re.escape(want)):
+            load_model(path)
+
+
+@pytest.mark.parametrize("share", [0, 0.0005, 0.1, 0.5, 0.9999])
+def test_a_file_cut_short_is_refused(tmp_path: Path, share: float):
+    path = save_model(fresh(), tmp_path)
+    raw = path.read_bytes()
+    path.write_bytes(raw[: int(share * len(raw))])
+    with pytest.raises(ValueError, match=r"model.safetensors is no whole safetensors file .*fetch or train it again"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("content", [b"hello\n" * 100, b"\x89PNG\r\n\x1a\n" + bytes(100), b"{}", bytes(8), bytes(100)])
+def test_what_is_no_safetensors_file_is_refused(tmp_path: Path, content: bytes):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"model.safetensors (is no whole safetensors file|was not written by ferlib)"):
+        load_model(path)
+
+
+def test_a_flipped_bit_in_any_weight_is_noticed(tmp_path: Path):
+    path = save_model(fresh(), tmp_path)
+    raw = path.read_bytes()
+    (length,) = struct.unpack("<Q", raw[:8])
+    for place in np.random.default_rng(0).integers(8 + length, len(raw), 25):
+        changed = bytearray(raw)
+        changed[place] ^= 1
+        path.write_bytes(changed)
+        with pytest.raises(ValueError, match=r"was altered: its weights do not match the hash it carries"):
+            load_model(path)
+    path.write_bytes(raw)
+    load_model(path)
+
+
+def test_a_flipped_bit_in_the_header_is_never_more_than_a_value_error(tmp_path: Path):
+    path = save_model(fresh(widths=(2, 2), depths=(0,)), tmp_path)
+    raw = path.read_bytes()
+    (length,) = struct.unpack("<Q", raw[:8])
+    end = raw.index(b"weights_sha256", 0, 8 + length)
+    refused = 0
+    for place in range(8, end, 3):
+        changed = bytearray(raw)
+        changed[place] ^= 1
+        path.write_bytes(changed)
+        try:
+            load_model(path)
+        except ValueError:
+            refused += 1
+    assert refused > 0.9 * len(range(8, end, 3)), "a digit of the mean is not protected, the rest is"
+
+
+def test_safetensors_of_others_are_refused(tmp_path: Path):
+    path = tmp_path / "other.safetensors"
+    for metadata in (None, {"format": "pt"}, {"ferlib": "{}"}, {"ferlib": "[]"}, {"ferlib": "3"}):
+        path.write_bytes(save(fresh().state_dict(), metadata))
+        with pytest.raises(ValueError, match=r"other.safetensors was not written by ferlib.models.save_model"):
+            load_model(path)
+    path.write_bytes(save(fresh().state_dict(), {"ferlib": "{no json"}))
+    with pytest.raises(ValueError, match="is no whole safetensors file"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("classes", [tuple(sorted(EMOTIONS)), EMOTIONS[:6], (*EMOTIONS, "contempt")])
+def test_a_model_for_other_classes_or_another_order_is_refused(tmp_path: Path, classes: tuple[str, ...]):
+    path = edited(save_model(fresh(), tmp_path), lambda about: about.update(classes=classes))
+    want = f"is for the classes {', '.join(classes)}; ferlib's are {', '.join(EMOTIONS)}"
+    with pytest.raises(ValueError, match=want):
+        load_model(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda about: about["built_with"].update(name="plain_cnn"),
+        lambda about: about["built_with"].update(name="no such model"),
+        lambda about: about["built_with"].update(in_chans=3),
+        lambda about: about["built_with"].update(widths=[4, 6, 8, 9]),
+        lambda about: about["built_with"].update(depths=[1, 0, 1]),
+        lambda about: about["built_with"].update(surprise=1),
+        lambda about: about["built_with"].pop("name"),
+        lambda about: about.update(built_with=None),
+        lambda about: about["input_spec"].pop("mean"),
+        lambda about: about["input_spec"].update(mean=[0.5, 0.5]),
+        lambda about: about["input_spec"].update(std=[0]),
+    ],
+)
+def test_facts_that_do_not_fit_the_weights_are_refused(tmp_path: Path, change: Callable[[dict[str, Any]], Any]):
+    path = edited(save_model(fresh(), tmp_path), change)
+    with pytest.raises(ValueError, match=r"model.safetensors does not fit the model that it names: "):
+        load_model(path)
+
+
+class Trap:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return Path.touch, (self.path,)
+
+
+def test_a_pickle_is_never_opened(tmp_path: Path):
+    trap, path = tmp_path / "sprung", tmp_path / "model.safetensors"
+    for write in (
+        lambda: torch.save({"weights": fresh().state_dict(), "trap": Trap(trap)}, path),
+        lambda: torch.save(Trap(trap), path, _use_new_zipfile_serialization=False),
+        lambda: path.write_bytes(pickle.dumps(Trap(trap))),
+    ):
+        write()
+        with pytest.raises(ValueError, match="is no whole safetensors file"):
+            load_model(path)
+        assert not trap.exists()
+    pickle.loads(path.read_bytes())
+    assert trap.exists(), "the trap is a real one"
+
+
+# ---- the hash
+
+
+def test_the_hash_is_the_weights_and_changes_with_any_of_them():
+    model = fresh()
+    first = model_hash(model)
+    assert re.fullmatch("[0-9a-f]{64}", first)
+    assert first == model_hash(fresh()) == model_hash(model.train()) != model_hash(fresh(seed=1))
+    for name, tensor in model.state_dict().items():
+        old = tensor.clone()
+        with torch.no_grad():
+            tensor.view(-1)[-1] += 1
+        assert model_hash(model) != first, name
+        with torch.no_grad():
+            tensor.copy_(old)
+    assert model_hash(model) == first
+
+
+def test_the_hash_tells_names_shapes_and_types_apart():
+    weights = torch.arange(6, dtype=torch.float32)
+    variants = [
+        {"a": weights},
+        {"b": weights},
+        {"a": weights.view(2, 3)},
+        {"a": weights.view(3, 2)},
+        {"a": weights.view(torch.int32)},
+        {"a": weights[:3], "b": weights[3:]},
+        {"a": weights.bfloat16()},
+        {"a": weights[:0]},
+    ]
+    assert len({models._hash(variant) for variant in variants}) == len(variants)
+    assert models._hash({"a": weights, "b": weights}) == models._hash({"b": weights, "a": weights})
+
+
+def test_the_hash_does_not_depend_on_how_weights_lie_in_memory():
+    model = fresh()
+    first = model_hash(model)
+    assert model_hash(model.to(memory_format=torch.channels_last)) == first
