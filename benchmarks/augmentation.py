@@ -7,8 +7,8 @@ it), resized to 224 px, two workers. Against it, `light` and `strong` (Albumenta
 and BatchAugment (one process, no worker). All deliver shuffled batches of 128 normalised float32 images; each augments
 in its own way. At 48 px ferlib also gains by drawing fewer pixels: the 224 px rows, and (a) at 48 px, tell how much.
 
-A measurement includes the start of the workers and lasts about --seconds, by the rate that a warm-up of 2,560 images
-shows, but never less than 5,120 images nor more than 51,200. The lines of the table take turns, round by round.
+A measurement includes the start of the workers. It lasts about --seconds, by the rate that a warm-up of 2,560 images
+shows, but takes 5,120 images at least and 51,200 at most. The lines of the table take turns, round by round.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import os
 import platform
 import statistics
 import time
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -33,15 +34,10 @@ from ferlib.transforms import BatchAugment, EvalTransform, InputSpec, light, str
 BATCH, SMALL, LARGE = 128, InputSpec(48), InputSpec(224, mean=(0.485,), std=(0.229,))
 
 
+@dataclass
 class PilFaces(Dataset):
-    def __init__(self, images: np.ndarray, size: int):
-        self.images = [Image.fromarray(image) for image in images]
-        self.transform = T.Compose([
-            T.Grayscale(), T.Resize(size), T.RandomHorizontalFlip(), T.RandomRotation(10),
-            T.RandomAffine(degrees=0, translate=(0.05, 0.05), scale=(0.95, 1.05)),
-            T.RandomAdjustSharpness(1.5, p=0.3), T.RandomAutocontrast(p=0.3),
-            T.ToTensor(), T.Normalize([0.485], [0.229]),
-        ])  # fmt: skip
+    images: list[Image.Image]
+    transform: T.Compose
 
     def __len__(self) -> int:
         return len(self.images)
@@ -51,7 +47,13 @@ class PilFaces(Dataset):
 
 
 def pil(images: np.ndarray, size: int) -> tuple[DataLoader, Any]:
-    return DataLoader(PilFaces(images, size), BATCH, shuffle=True, drop_last=True, num_workers=2), lambda batch: batch
+    recipe = T.Compose([
+        T.Grayscale(), T.Resize(size), T.RandomHorizontalFlip(), T.RandomRotation(10),
+        T.RandomAffine(degrees=0, translate=(0.05, 0.05), scale=(0.95, 1.05)), T.RandomAdjustSharpness(1.5, p=0.3),
+        T.RandomAutocontrast(p=0.3), T.ToTensor(), T.Normalize([0.485], [0.229]),
+    ])  # fmt: skip
+    faces = PilFaces([Image.fromarray(image) for image in images], recipe)
+    return DataLoader(faces, BATCH, shuffle=True, drop_last=True, num_workers=2), lambda batch: batch
 
 
 def ferlib_path(images: np.ndarray, after: Any, per_image: Any = None) -> tuple[DataLoader, Any]:
@@ -107,16 +109,14 @@ def main() -> None:
         for i, (_, size, threads, _, make) in enumerate(LINES):
             torch.set_num_threads(threads or own_threads)
             torch.manual_seed(turn)
-            speed = rate(make, images[np.arange(counts[i]) % len(images)], size)
-            if turn:
-                rates[i].append(speed)
-            else:
-                counts[i] = BATCH * int(min(400, max(40, speed * args.seconds / BATCH)))
-    packages = ("torch", "torchvision", "numpy", "albumentations", "opencv-contrib-python", "pillow")
+            rates[i].append(rate(make, images[np.arange(counts[i]) % len(images)], size))
+            if turn == 0:
+                counts[i] = BATCH * int(min(400, max(40, rates[i].pop() * args.seconds / BATCH)))
     cpuinfo = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     cpu = next((line.split(": ")[1] for line in cpuinfo.splitlines() if "model name" in line), platform.machine())
-    print(f"{cpu}, {os.cpu_count()} cores, {own_threads} torch threads; Python {platform.python_version()},", end=" ")
-    print(*(f"{name} {version(name)}" for name in packages), sep=", ")
+    packages = ("torch", "torchvision", "numpy", "albumentations", "opencv-contrib-python", "pillow")
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    print(f"{cpu}, {os.cpu_count()} cores, {own_threads} torch threads; Python {platform.python_version()}, {versions}")
     print(f"{origin}; {args.rounds} rounds; ratios are to (a) at 224 px, round by round\n")
     print("| Pipeline | px | images | images/s, median | min–max | ratio | min–max | target |")
     print("|---|---:|---:|---:|---:|---:|---:|---|")

@@ -196,7 +196,6 @@ def test_mistakes_are_one_line_each(capsys, trained: Path, csv: Path, tmp_path: 
         ((*train, csv, *out, "--epochs", "0"), "epochs is 0; it must be at least 1"),
         ((*train, csv, *out, "--epochs", "many"), "invalid int value: 'many'"),
         ((*train, csv, *out, "--precision", "int4"), "invalid choice: 'int4'"),
-        ((*train, csv, "--out", csv / "below-a-file"), "Not a directory"),
         ((*evaluate, tmp_path / "none"), "does not exist; train a model first"),
         ((*evaluate, cut), "is no whole safetensors file"),
         ((*evaluate, csv), "is no whole safetensors file"),
@@ -208,6 +207,8 @@ def test_mistakes_are_one_line_each(capsys, trained: Path, csv: Path, tmp_path: 
         assert message in refuses(capsys, *args), args
     code, _, err = ferlib(capsys, *train, csv, *out, "--batch-size", "1000")
     assert code == 2 and err.endswith("error: 105 training faces are fewer than one batch of 1000\n")
+    code, _, err = ferlib(capsys, *train, csv, "--out", csv / "below-a-file", "--batch-size", "16")
+    assert code == 2 and "Not a directory" in err.splitlines()[-1]
     assert not (tmp_path / "x").exists()
 
 
