@@ -4,7 +4,6 @@ import json
 import os
 import pickle
 import re
-import resource
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -337,6 +336,8 @@ def fail_by_facts(model: nn.Module, folder: Path) -> None:
 
 
 def fail_by_a_full_disk(model: nn.Module, folder: Path) -> None:
+    import resource  # not on Windows
+
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))  # a write stops after 4 KB, as on a full disk
     try:

@@ -65,7 +65,9 @@ def execute(notebook: Any, folder: Path, timeout: float, tell: Callable[[int], N
     client.log = logging.getLogger("course.nbclient")
     client.log.disabled = True  # it would repeat on stderr what is said here in one sentence
     try:
-        client.execute(env={**os.environ, "TQDM_DISABLE": "1"})
+        # A backend that the caller has set, as tests and servers do, would leave the pages without figures.
+        inline = "module://matplotlib_inline.backend_inline"
+        client.execute(env={**os.environ, "TQDM_DISABLE": "1", "MPLBACKEND": inline})
         return None
     except CellExecutionError:
         output = next(output for output in started[-1].outputs if output.output_type == "error")

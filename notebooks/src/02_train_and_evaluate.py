@@ -23,12 +23,14 @@ from ferlib.emotions import EMOTIONS
 from ferlib.transforms import EvalTransform
 
 SOURCE = "fer2013" if os.environ.get("FERLIB_DATA") else "sample"
-EPOCHS = 2 if os.environ.get("FERLIB_FAST") else 14  # FERLIB_FAST is for checking that everything runs
+FAST = bool(os.environ.get("FERLIB_FAST"))  # only to check that everything runs: what it prints means nothing
+EPOCHS = 2 if FAST else 14
 
 faces = data.load(SOURCE)
 train_set, test_set = faces.subset("Training"), faces.subset("PublicTest")
-if len(train_set) > 4000:  # photographs: a part of them, so that a laptop is done in minutes
-    train_set = train_set.subset(np.arange(0, len(train_set), 6))
+most = 320 if FAST else 5000  # of FER2013 a part, so that a laptop without GPU is done in minutes
+if len(train_set) > most:
+    train_set = train_set.subset(np.arange(0, len(train_set), len(train_set) // most))
 print(f"{len(train_set):,} faces to train on, {len(test_set):,} to judge by")
 
 # %% [markdown]
@@ -143,7 +145,7 @@ rng, n = np.random.default_rng(0), len(test_set)
 redrawn = [predictions.correct[rng.integers(0, n, n)].mean() for _ in range(2000)]
 low, high = np.quantile(redrawn, [0.025, 0.975])
 print(f"by hand: {predictions.correct.mean():.3f} [{low:.3f}, {high:.3f}]")
-np.testing.assert_allclose([low, high], summary.loc["accuracy", ["low", "high"]].astype(float), atol=0.005)
+np.testing.assert_allclose([low, high], summary.loc["accuracy", ["low", "high"]].astype(float), atol=0.005 + 1 / n)
 
 # %% [markdown]
 # Balanced accuracy, the mean of the seven recalls, treats a rare emotion like a common one. If it is far below
