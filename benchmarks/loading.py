@@ -55,8 +55,9 @@ def training_rows(source: str) -> tuple[pd.DataFrame, str]:
         if source != "fer2013":
             raise
     images, table = sample.draw(2800)
-    rows = table.assign(emotion=table["label"], pixels=[" ".join(map(str, image.ravel())) for image in images])
-    return rows[["emotion", "pixels"]].assign(Usage="Training").iloc[np.arange(28_709) % 2800], "FER2013 was not found: 2,800 drawn faces, tiled to 28,709 rows"
+    pixels = [" ".join(map(str, image.ravel())) for image in images]
+    rows = pd.DataFrame({"emotion": table["label"], "pixels": pixels, "Usage": "Training"})
+    return rows.iloc[np.arange(28_709) % 2800], "FER2013 was not found: 2,800 drawn faces, tiled to 28,709 rows"
 
 
 def row(what: str, values: list[float], target: str = "", low: float = 0, high: float = np.inf) -> None:
@@ -74,13 +75,13 @@ def main() -> None:
     theirs, ours, cold_probes, warm_probes = [], [], [], []
     with tempfile.TemporaryDirectory() as scratch:
         rows, origin = training_rows(args.data)
-        file, small = (Path(scratch) / name / "fer2013" / "fer2013.csv" for name in ("whole", "small"))
-        for path, part in ((file, rows), (small, rows[:100])):
-            path.parent.mkdir(parents=True)
-            part.to_csv(path, index=False)
+        file, small = Path(scratch) / "fer2013" / "fer2013.csv", Path(scratch) / "small.csv"
+        file.parent.mkdir()
+        rows.to_csv(file, index=False)
+        rows[:100].to_csv(small, index=False)
         for turn in range(args.rounds):
             start = time.perf_counter()
-            samples = torchvision_fer2013.FER2013(file.parent.parent, split="train")
+            samples = torchvision_fer2013.FER2013(scratch, split="train")
             theirs.append(time.perf_counter() - start)
             os.environ["FERLIB_CACHE"] = f"{scratch}/cache{turn}"
             start = time.perf_counter()

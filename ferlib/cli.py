@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -187,16 +186,12 @@ def _write_evidence(path: Path, figures: dict[str, Any], confusion: Any) -> None
     from matplotlib.figure import Figure
 
     from ferlib import plots
+    from ferlib.files import write_whole
 
     figure = Figure(figsize=(6.5, 5.5), layout="constrained")
     plots.plot_confusion(confusion, ax=figure.subplots())
-    picture = path.with_suffix(".png")
-    scratch = picture.with_name(picture.name + ".part")
-    figure.savefig(scratch, dpi=150, format="png")
-    os.replace(scratch, picture)
-    scratch = path.with_name(path.name + ".part")
-    scratch.write_text(json.dumps(figures, indent=1))
-    os.replace(scratch, path)
+    picture = write_whole(path.with_suffix(".png"), lambda scratch: figure.savefig(scratch, dpi=150, format="png"))
+    write_whole(path, lambda scratch: scratch.write_text(json.dumps(figures, indent=1)))
     print(f"wrote {path} and {picture}")
 
 

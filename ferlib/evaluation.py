@@ -65,7 +65,8 @@ class Predictions:
 
     def save(self, path: str | Path) -> None:
         """Keep the numbers in a .npz file: half-precision logits, one byte a label."""
-        np.savez_compressed(path, logits=self.logits.astype(np.float16), labels=self.labels.astype(np.uint8))
+        with open(path, "wb") as file:
+            np.savez_compressed(file, logits=self.logits.astype(np.float16), labels=self.labels.astype(np.uint8))
 
     @classmethod
     def load(cls, path: str | Path) -> "Predictions":
@@ -95,13 +96,16 @@ def predict(
     transformed batch, None is the face as it is: `views=(None, flip)` averages a face and its mirror image. The model
     runs where its parameters are, in evaluation mode, and each of its layers is left in the mode that it was in.
     """
+    if not views:
+        raise ValueError("views is empty; (None,) is the face as it is, (None, flip) averages it with its mirror image")
     device = next(model.parameters()).device
     modes = {module: module.training for module in model.modules()}
     model.eval()
     logits = []
     try:
         for start in range(0, len(images), batch_size):
-            batch = transform(torch.from_numpy(images[start : start + batch_size])[:, None].to(device))
+            part = np.ascontiguousarray(images[start : start + batch_size])
+            batch = transform(torch.tensor(part)[:, None].to(device))
             seen = [model(batch if view is None else view(batch)).float() for view in views]
             mean = torch.stack([one.log_softmax(1) for one in seen]).logsumexp(0) - np.log(len(views))
             logits.append((seen[0] if len(views) == 1 else mean).cpu().numpy())

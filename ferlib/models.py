@@ -8,7 +8,6 @@ import dataclasses
 import difflib
 import hashlib
 import json
-import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from timm.layers import PatchEmbed
 from torch import nn
 
 from ferlib.emotions import EMOTIONS
+from ferlib.files import write_whole
 from ferlib.transforms import InputSpec
 
 WEIGHTS_FILE = "model.safetensors"
@@ -168,20 +168,20 @@ def count_parameters(model: nn.Module) -> tuple[int, int]:
 def save_model(model: nn.Module, folder: str | Path, **facts: Any) -> Path:
     """Write a model of `build_model` to `folder/model.safetensors`, whole or not at all; returns that path.
 
-    The file's header holds how to rebuild the model, its input, its classes, a hash of the weights, and `facts`.
+    The file's header holds `facts`, how to rebuild the model, its input, its classes, a hash of the weights
+    (`model_hash`) and one of all this.
     """
     spec = input_spec(model)
     path = Path(folder) / WEIGHTS_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    about = {
+    about = facts | {
         "built_with": model.built_with, "input_spec": dataclasses.asdict(spec), "classes": EMOTIONS,
-        "weights_sha256": _hash(tensors), **facts,
+        "weights_sha256": _hash(tensors),
     }  # fmt: skip
-    scratch = path.with_suffix(".part")
-    scratch.write_bytes(save(tensors, {"ferlib": json.dumps(about)}))
-    os.replace(scratch, path)
-    return path
+    about = json.loads(json.dumps(about))  # as a reader will see it
+    content = save(tensors, {"ferlib": json.dumps(about | {"about_sha256": _hash_about(about)})})
+    return write_whole(path, lambda scratch: scratch.write_bytes(content))
 
 
 def load_model(path: str | Path) -> nn.Module:
@@ -204,8 +204,8 @@ def load_model(path: str | Path) -> nn.Module:
         raise ValueError(f"{file} was not written by ferlib.models.save_model: it does not say how to build its model")
     if tuple(about["classes"]) != EMOTIONS:
         raise ValueError(f"{file} is for the classes {', '.join(about['classes'])}; ferlib's are {', '.join(EMOTIONS)}")
-    if _hash(tensors) != about["weights_sha256"]:
-        raise ValueError(f"{file} was altered: its weights do not match the hash it carries; fetch or train it again")
+    if _hash(tensors) != about["weights_sha256"] or _hash_about(about) != about.get("about_sha256"):
+        raise ValueError(f"{file} was altered: it does not match the hashes it carries; fetch or train it again")
     try:
         spec = about["input_spec"]
         known = InputSpec(spec["size"], spec["channels"], tuple(spec["mean"]), tuple(spec["std"]))
@@ -220,6 +220,11 @@ def load_model(path: str | Path) -> nn.Module:
 def model_hash(model: nn.Module) -> str:
     """SHA-256 of a model's weights, names included: which model a figure belongs to."""
     return _hash({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
+
+
+def _hash_about(about: dict[str, Any]) -> str:
+    facts = {name: fact for name, fact in about.items() if name != "about_sha256"}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def _hash(tensors: dict[str, torch.Tensor]) -> str:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from fractions import Fraction
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +70,7 @@ class Audit:
         found["images with an identical twin anywhere"] = int((sizes > 1).sum())
         for split in self.splits[1:]:
             before = self.splits[: self.splits.index(split)]
-            for others in dict.fromkeys([("Training",), tuple(before)]):
+            for others in dict.fromkeys([(before[0],), tuple(before)]):
                 found[f"{split} images with a twin in {' or '.join(others)}"] = int(self.has_twin(split, others).sum())
             found[f"clean {split} images"] = int(self.clean(split).sum())
         if len(self.splits) > 1 and "Training" in self.splits:
@@ -119,8 +118,10 @@ def split(dataset: FaceDataset, *, share: float = 0.1, seed: int = 0) -> tuple[F
     folds = StratifiedGroupKFold(n_splits=part.denominator, shuffle=True, random_state=seed)
     second = np.zeros(len(dataset), bool)
     try:
-        for _, fold in islice(folds.split(dataset.images, dataset.labels, _together(dataset)), part.numerator):
-            second[fold] = True
+        every = [fold for _, fold in folds.split(dataset.images, dataset.labels, _together(dataset))]
+        # Any of the folds, not the first ones: these always hold the largest group.
+        for pick in np.random.default_rng(seed).permutation(len(every))[: part.numerator]:
+            second[every[pick]] = True
     except ValueError as error:
         raise ValueError(f"{len(dataset)} faces cannot be parted at a share of {share}: {error}") from error
     return dataset.subset(~second), dataset.subset(second)

@@ -6,7 +6,6 @@ random numbers from (seed, epoch), so that a run resumed at an epoch's end goes 
 
 import dataclasses
 import math
-import os
 import pickle
 import tempfile
 import time
@@ -26,6 +25,7 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from ferlib.data import FaceDataset, loader
+from ferlib.files import write_whole
 from ferlib.models import input_spec, save_model
 from ferlib.transforms import EvalTransform
 
@@ -332,8 +332,8 @@ class _Run:
             "step": self.step,
             "kept": self.kept,
         }
-        _write_whole(self.out / "history.csv", lambda path: history.to_csv(path, index=False))
-        _write_whole(self.out / "state.pt", lambda path: torch.save(state, path))
+        write_whole(self.out / "history.csv", lambda path: history.to_csv(path, index=False))
+        write_whole(self.out / "state.pt", lambda path: torch.save(state, path))
 
     def resume(self) -> None:
         """Take up the state in `out`, if there is one."""
@@ -356,9 +356,3 @@ class _Run:
             getattr(self, part).load_state_dict(state[part])
         self.history, self.step = state["history"], state["step"]
         self.kept = {name: value.cpu() for name, value in state["kept"].items()}
-
-
-def _write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    scratch = path.with_name(path.name + ".part")
-    write(scratch)
-    os.replace(scratch, path)

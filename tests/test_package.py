@@ -17,6 +17,7 @@ ALLOWED = {
     "emotions": set(),
     "explain": set(),
     "doctor": set(),
+    "files": set(),
     "faces": set(),
     "sample": {"emotions", "faces"},
     "transforms": {"emotions"},
@@ -25,8 +26,8 @@ ALLOWED = {
     "layouts": {"emotions"},
     "data": {"emotions", "faces", "layouts", "sample"},
     "protocol": {"data", "emotions"},
-    "models": {"emotions", "transforms"},
-    "training": {"evaluation", "models", "transforms", "data", "emotions"},
+    "models": {"emotions", "files", "transforms"},
+    "training": {"data", "evaluation", "files", "models", "transforms"},
     "recipes": {"transforms", "models", "training"},
     "cli": set(MODULES),
 }
