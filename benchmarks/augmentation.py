@@ -57,9 +57,9 @@ def pil_loader(images: np.ndarray, size: int) -> DataLoader:
 
 
 def rate(kind: Any, images: np.ndarray, size: int) -> float:
-    """Images a second, from the start of the workers to the last batch; what is held in memory is made before."""
+    """Images a second, from the start of the workers to the last batch; the images are in memory before."""
     if kind == "torchvision":
-        loader, after = pil_loader(images, size), torch.nn.Identity()
+        loader, after = pil_loader(images, size), lambda batch: batch
     else:
         table = pd.DataFrame({"label": np.zeros(len(images), np.int64), "split": "Training"})
         faces = data.FaceDataset(images, table, "faces", transform=kind and kind())
@@ -97,9 +97,8 @@ def main() -> None:
     packages = ("torch", "torchvision", "numpy", "albumentations", "opencv-contrib-python", "pillow")
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     print(f"{cpu}, {os.cpu_count()} cores, {own_threads} torch threads; Python {platform.python_version()}, {versions}")
-    print(f"{origin}; {args.rounds} rounds; ratios are to the first line, by round\n")
-    print("| Pipeline | px | images | images/s, median | min–max | ratio | min–max | target |")
-    print("|---|---:|---:|---:|---:|---:|---:|---|")
+    print(f"{origin}; {args.rounds} rounds; medians; ratios are to the first line, by round\n")
+    print("| Pipeline | px | images | images/s | min–max | ratio | min–max | target |\n|---|" + 6 * "---:|" + "---|")
     for (name, _, size, _, target), count, mine in zip(LINES, counts, rates, strict=True):
         times = np.divide(mine, rates[0])
         spread = f"{np.median(mine):,.0f} | {min(mine):,.0f}–{max(mine):,.0f} | {np.median(times):.1f} | "

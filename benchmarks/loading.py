@@ -2,9 +2,9 @@
 
 python benchmarks/loading.py --data fer2013.csv --rounds 3     (about a minute a round)
 
-Both read a file of the Training rows alone and must hand out the same images and labels. torchvision, then ferlib with
-an empty cache, take turns in this process; loads from a warm cache, and peak memory, are measured in fresh processes,
-without the imports. The operating system has the files in its cache. If FER2013 is not found, drawn faces stand in.
+Both read a file of the Training rows alone and must hand out the same images and labels. They take turns here, ferlib
+with an empty cache; its warm cache and its peak memory are measured in fresh processes, without the imports. The files
+are in the operating system's cache. If FER2013 is not found, drawn faces stand in.
 """
 
 import argparse
@@ -94,11 +94,10 @@ def main() -> None:
             warm_probes.append(probe(file, small, f"{scratch}/cache{turn}"))
     cpuinfo = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     cpu = next((line.split(": ")[1] for line in cpuinfo.splitlines() if "model name" in line), platform.machine())
-    packages = ("torch", "torchvision", "numpy", "albumentations", "opencv-contrib-python")
+    packages = "torch", "torchvision", "numpy", "albumentations", "opencv-contrib-python"
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
     print(f"{cpu}, {os.cpu_count()} cores; Python {platform.python_version()}, {versions}")
-    print(f"{origin}; {args.rounds} rounds; all images and labels were equal\n")
-    print("| Loading | median | min–max | target |\n|---|---:|---:|---|")
+    print(f"{origin}; {args.rounds} rounds, all equal\n\n| Loading | median | min–max | target |\n|---|---:|---:|---|")
     row("torchvision.datasets.FER2013, s", theirs)
     row("ferlib, empty cache, s", ours)
     row("torchvision / ferlib, by round", np.divide(theirs, ours).tolist(), "at least 5, aim 10", low=5)

@@ -27,7 +27,7 @@ SPLIT_FOLDERS = {
 }  # fmt: skip
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".pgm"}
 ARCHIVES = (".zip", ".tgz", ".tar.gz", ".tar")
-CHUNK = 512  # images read, checked and written at a time: about 1 MB
+CHUNK = 256  # images read, checked and written at a time: about 0.6 MB, which stays in the processor's cache
 
 Chunk = tuple[np.ndarray, pd.DataFrame]
 
@@ -108,21 +108,17 @@ def _all_long(images: list[bytes], count: int) -> bool:
 def _parse_pixels(images: list[bytes]) -> np.ndarray | None:
     """All numbers of well-formed pixel texts, uint8; None if anything is odd, for `_parse_row` to look at closely.
 
-    Every byte is read as if a number ended there; the values in front of blanks are kept. That is four times as fast as
-    NumPy's own text reader.
+    The bytes in front of each blank are its number's ones, tens and hundreds: no loop over numbers is needed.
     """
     text = np.frombuffer(b" ".join(images) + b" ", np.uint8)
-    digit = (text >= 48) & (text <= 57)
-    if (~digit & (text != 32)).any() or not digit[0] or (digit[:-3] & digit[1:-2] & digit[2:-1] & digit[3:]).any():
+    digit = text - np.uint8(48)  # a blank, which is 32, wraps round to 240
+    ends = np.flatnonzero(digit == 240)
+    length = np.diff(ends, prepend=-1) - 1
+    if (digit > 9).sum() != len(ends) or length.min() < 1 or length.max() > 3:
         return None
-    value = np.where(digit, text - 48, 0).astype(np.uint16)
-    ones = value.copy()
-    value[1:] += 10 * ones[:-1] * digit[1:]
-    value[2:] += 100 * ones[:-2] * (digit[1:-1] & digit[2:])
-    ends = np.flatnonzero(~digit) - 1
-    if not digit[ends].all() or value[ends].max() > 255:
-        return None
-    return value[ends].astype(np.uint8)
+    ones, tens, hundreds = (digit[ends - place].astype(np.uint16) for place in (1, 2, 3))
+    values = ones + 10 * tens * (length > 1) + 100 * hundreds * (length > 2)
+    return None if values.max() > 255 else values.astype(np.uint8)
 
 
 def _parse_row(text: bytes, name: str, line: int, size: int) -> np.ndarray:

