@@ -10,7 +10,7 @@ from ferlib.models import count_parameters, model_hash
 from ferlib.training import fit
 
 TABLE = {  # name: parameters, optimizer, schedule, batch size, kept epoch
-    "cpu": (3_233_959, "adamw", "onecycle", 128, "last"),
+    "cpu": (4_342_567, "adamw", "onecycle", 64, "last"),
     "plain_cnn": (683_527, "adam", "constant", 64, "best"),
 }
 

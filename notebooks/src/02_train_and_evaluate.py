@@ -85,7 +85,8 @@ print(f"by hand {by_hand:.4f}, the same as torch's")
 
 # %%
 recipe = recipes.get_recipe("cpu")
-recipe = dataclasses.replace(recipe, config=dataclasses.replace(recipe.config, epochs=EPOCHS, batch_size=64))
+# It is tuned to twenty epochs of FER2013, 8,960 steps. We take some 600: a lower rate, then, and no averaged weights.
+config = dataclasses.replace(recipe.config, epochs=EPOCHS, lr=1e-3, ema=None)
 model, augment = recipe.build()
 total, trainable = models.count_parameters(model)
 print(f"{recipe.model['name']}: {total:,} parameters, all of them trained")
@@ -106,7 +107,7 @@ if SOURCE == "sample":
     figure = plots.augmentation_grid(originals, augmented, titles, title=title)
 
 # %%
-result = training.fit(model, train_set, test_set, recipe.config, train_transform=augment)
+result = training.fit(model, train_set, test_set, config, train_transform=augment)
 seconds = result.history["seconds"].sum()
 print(f"{result.stopped} after {seconds:.0f} s, computed in {result.precision}")
 result.history.tail(3).round(3).set_index("epoch")
