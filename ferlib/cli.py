@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         "ferlib train --data data/fer2013.csv --recipe cpu --out runs/cpu",
     )  # fmt: skip
     evaluate = verb(
-        "evaluate", _evaluate, "measure a trained model, with 95% intervals, on official and leak-free images",
+        "evaluate", _evaluate, "measure a trained model, with 95% intervals, on all faces and on those without a twin",
         "ferlib evaluate --model runs/cpu --data data/fer2013.csv --split PublicTest --json out.json",
     )  # fmt: skip
     for made in (show, audit, train, evaluate):
@@ -66,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     for name, kind in (("epochs", int), ("batch-size", int), ("lr", float), ("seed", int), ("workers", int)):
         train.add_argument(f"--{name}", type=kind, help="in place of the recipe's own")
+    train.add_argument(
+        "--val-share", type=float, metavar="SHARE", help="validate on a share of Training, not PublicTest"
+    )
     train.add_argument("--precision", choices=PRECISIONS, help="in place of the recipe's own")
     evaluate.add_argument("--model", type=Path, required=True, help="folder of a run, or a model.safetensors")
     evaluate.add_argument(
@@ -107,7 +110,7 @@ def _train(args: argparse.Namespace) -> int:
 
     from sklearn.model_selection import train_test_split
 
-    from ferlib import data, models, recipes, training
+    from ferlib import data, models, protocol, recipes, training
 
     recipe = recipes.get_recipe(args.recipe)
     given = ("epochs", "batch_size", "lr", "seed", "workers", "precision")
@@ -116,12 +119,14 @@ def _train(args: argparse.Namespace) -> int:
     if (args.out / models.WEIGHTS_FILE).exists() and not args.resume:
         raise ValueError(f"{args.out} already holds a model; add --resume to go on with it, or give another --out")
     dataset = data.load(args.data)
-    train_set, val_set = dataset.subset("Training"), dataset.subset("PublicTest")
+    if args.val_share is not None:
+        train_set, val_set = protocol.split(dataset.subset("Training"), share=args.val_share, seed=recipe.config.seed)
+    else:
+        train_set, val_set = dataset.subset("Training"), dataset.subset("PublicTest")
     if args.limit is not None:
-        if not 7 <= args.limit < len(train_set):
-            raise ValueError(
-                f"--limit is {args.limit}; Training has {len(train_set):,} faces, so give 7 to {len(train_set) - 1:,}"
-            )
+        most = len(train_set) - 7  # one of each emotion on either side
+        if not 7 <= args.limit <= most:
+            raise ValueError(f"--limit is {args.limit}; there are {len(train_set):,} faces, so give 7 to {most:,}")
         picks, _ = train_test_split(
             range(len(train_set)), train_size=args.limit, stratify=train_set.labels, random_state=0
         )
@@ -137,16 +142,21 @@ def _train(args: argparse.Namespace) -> int:
     )
     if result.history.empty:
         raise KeyboardInterrupt
-    epoch, accuracy = len(result.history), result.history["val_accuracy"].iloc[-1]
-    print(f"{result.stopped} after epoch {epoch}, in {result.precision}; PublicTest accuracy {accuracy:.2%}, one view")
+    epoch = result.best_epoch if recipe.config.keep == "best" else len(result.history)
+    accuracy = result.history["val_accuracy"].iloc[epoch - 1]
+    print(f"{result.stopped}, in {result.precision}; kept epoch {epoch}: validation accuracy {accuracy:.2%}, one view")
     print(f"next: ferlib evaluate --model {args.out} --data {args.data}")
     return 0 if result.stopped != "interrupted" else 130
 
 
 def _evaluate(args: argparse.Namespace) -> int:
+    import torch
+
     from ferlib import data, evaluation, models, protocol
     from ferlib.transforms import EvalTransform
 
+    if args.json is not None and args.json.suffix != ".json":
+        raise ValueError(f"--json is {args.json}; its name must end in .json, the picture beside it ends in .png")
     if args.json is not None and not args.json.resolve().parent.is_dir():
         raise FileNotFoundError(f"the folder of {args.json} does not exist; make it first")
     model = models.load_model(args.model)
@@ -157,6 +167,8 @@ def _evaluate(args: argparse.Namespace) -> int:
         faces = protocol.open_sealed(args.data, args.open_sealed_test, digest)
     else:
         faces = data.load(args.data).subset(args.split)
+    if torch.cuda.is_available():
+        model = model.cuda()
     clean = protocol.audit(args.data).clean(args.split)
     figures: dict[str, Any] = {
         "model": str(args.model),
@@ -167,7 +179,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     transform = EvalTransform(models.input_spec(model))
     for name, views in (("single_view", (None,)), ("flip_averaged", (None, evaluation.flip))):
         found = evaluation.predict(model, faces.images, faces.labels, transform, views=views)
-        parts = {"official": found, "clean": found.subset(clean)} if args.split != "Training" else {"official": found}
+        parts = {"all": found, "clean": found.subset(clean)} if args.split != "Training" else {"all": found}
         figures[name] = {part: evaluation.as_json(some) for part, some in parts.items()}
     print(f"{args.model} on {args.split} of {faces.name}; 95% bootstrap intervals, in percent")
     for name in ("single_view", "flip_averaged"):
@@ -175,6 +187,7 @@ def _evaluate(args: argparse.Namespace) -> int:
             shown = (f"{metric} {100 * numbers[metric]['value']:.2f} [{100 * numbers[metric]['low']:.1f}, "
                      f"{100 * numbers[metric]['high']:.1f}]" for metric in evaluation.METRICS)  # fmt: skip
             print(f"  {name.replace('_', ' '):<13} {part:<8} n={numbers['n']:,}  {', '.join(shown)}")
+    print("per emotion, flip averaged, all faces:")
     print(evaluation.report(found).to_string(float_format=lambda value: f"{value:.3f}"))
     if args.json is not None:
         _write_evidence(args.json, figures, found.confusion())

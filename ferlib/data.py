@@ -1,10 +1,11 @@
 """Any FER layout on disk -> every image decoded once into one uint8 array, a table beside it, and loaders.
 
 The whole of FER2013 is 83 MB as bytes, so it is held in memory: no image file is opened while a model trains. What was
-read is kept in a cache folder (`FERLIB_CACHE`, else `~/.cache/ferlib`), the sealed `PrivateTest` in a file of its own
-that `load` never reads; `ferlib.protocol.open_sealed` does.
+read is kept in a cache folder (`FERLIB_CACHE`, else `~/.cache/ferlib`), images of the sealed `PrivateTest` in a file of
+their own that `load` never reads; `ferlib.protocol.open_sealed` does.
 """
 
+import contextlib
 import hashlib
 import inspect
 import json
@@ -26,13 +27,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ferlib import __version__, faces, layouts, sample
-from ferlib.emotions import EMOTIONS, SPLITS
-
-OFFICIAL_COUNTS = {  # images of each emotion, in EMOTIONS' order; counted in the challenge's CSV
-    "Training": (3995, 436, 4097, 7215, 4830, 3171, 4965),
-    "PublicTest": (467, 56, 496, 895, 653, 415, 607),
-    "PrivateTest": (491, 55, 528, 879, 594, 416, 626),
-}
+from ferlib.emotions import EMOTIONS, FER2013_COUNTS, SPLITS
 
 FORMAT = 1  # of the cache's files; another number makes them anew
 
@@ -90,10 +85,9 @@ class FaceDataset(Dataset):
                 )
             which = (self.table["split"] == which).to_numpy()
         picks = np.asarray(which) if len(which) else np.empty(0, np.int64)
-        if picks.dtype == bool:
-            if len(picks) != len(self):
-                raise ValueError(f"a mask of {len(picks)} was given for a dataset of {len(self)} images")
-            picks = np.flatnonzero(picks)
+        if picks.dtype == bool and len(picks) != len(self):
+            raise ValueError(f"a mask of {len(picks)} was given for a dataset of {len(self)} images")
+        picks = np.arange(len(self))[picks]
         adjoining = len(picks) > 0 and bool((np.diff(picks) == 1).all())
         images = self.images[picks[0] : picks[-1] + 1] if adjoining else self.images[picks]
         return replace(self, images=images, table=self.table.iloc[picks].reset_index(drop=True))
@@ -107,7 +101,7 @@ class FaceDataset(Dataset):
 def _why_no(split: str) -> str:
     if split == "PrivateTest":
         return "PrivateTest stays sealed: see ferlib.protocol.open_sealed, or `ferlib evaluate --open-sealed-test`."
-    return "ferlib.protocol.split carves one out of Training without twins on both sides."
+    return "To carve one out of Training: ferlib.protocol.split, or `ferlib train --val-share 0.1`."
 
 
 def load(source: str | Path = "sample", *, size: int = 48) -> FaceDataset:
@@ -180,8 +174,7 @@ def find(source: str | Path) -> Path:
             )
         return path
     named = os.environ.get("FERLIB_DATA")
-    folders = [Path(named)] if named else []
-    folders += [Path("data"), Path("../data"), Path(__file__).parent.parent / "data"]
+    folders = [Path(named)] if named else [Path("data"), Path(__file__).parent.parent / "data"]
     names = [f"fer2013{end}" for end in (".csv", ".csv.gz", ".csv.xz", "", *layouts.ARCHIVES)] + ["fer2013-folders.zip"]
     for folder in folders:
         if folder.is_file() or (folder / "train").is_dir():
@@ -201,15 +194,20 @@ def _load(source: str | Path, *, size: int, sealed: bool) -> FaceDataset:
     if not 1 <= size <= 1024:
         raise ValueError(f"size is {size}; it is the side of an image in pixels, 1 to 1024")
     if str(source) == "sample":
+        if size != 48:
+            raise ValueError(
+                f"size {size} was asked of sample, whose faces are 48 px; ferlib.sample.draw draws any size"
+            )
         name, key = "sample", inspect.getsource(faces) + inspect.getsource(sample)  # drawn anew when either changes
     else:
         path = find(source)
-        name, key = path.name, _fingerprint(path)
+        name, key = path.resolve().name, _fingerprint(path)
     key = hashlib.sha256(f"{__version__} {FORMAT} {size} {key}".encode()).hexdigest()[:16]
     kept = cache_folder() / f"{re.sub(r'[^A-Za-z0-9]+', '-', name)[:40]}-{key}"
     dataset = _read_kept(kept, name, sealed)
     if dataset is not None:
         return dataset
+    damaged = kept.exists()
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         scratch = tempfile.TemporaryDirectory(dir=kept.parent, prefix="making-", ignore_cleanup_errors=True)
@@ -222,14 +220,12 @@ def _load(source: str | Path, *, size: int, sealed: bool) -> FaceDataset:
         with tempfile.TemporaryDirectory(dir=folder) as unpacked:
             chunks = iter([sample.dataset()]) if str(source) == "sample" else layouts.read(path, size, Path(unpacked))
             _write_kept(made, name, chunks)
-        if made.parent.parent == kept.parent:
-            shutil.rmtree(kept, ignore_errors=True)
-            try:
-                made.rename(kept)
-                made = kept
-            except OSError:  # another process was first: what it made is the same
-                made = kept if kept.exists() else made
         dataset = _read_kept(made, name, sealed)
+        if made.parent.parent == kept.parent:
+            if damaged:
+                shutil.rmtree(kept, ignore_errors=True)
+            with contextlib.suppress(OSError):  # another process was first: what it made is the same
+                made.rename(kept)
     assert dataset is not None, "a cache that was just written must be readable"
     return dataset
 
@@ -291,18 +287,25 @@ def _read_kept(folder: Path, name: str, sealed: bool) -> FaceDataset | None:
 def _notes(name: str, table: pd.DataFrame) -> list[str]:
     """What a copy of FER2013 lacks against the official counts; and what a `test/` folder without names means."""
     counts = {split: table.loc[table["split"] == split, "label"].value_counts() for split in SPLITS}
-    if "official" in table and not table["official"].all():
-        if "PublicTest" in set(table["split"]) or "PrivateTest" not in set(table["split"]):
+    if "official" in table and not table["official"].any():
+        if set(table["split"]) == {"Training"}:
             return []
-        return [
-            "test/ carries no official file names, so which of its images are PublicTest cannot be told: all of it "
-            "stays sealed as PrivateTest; to choose between models, carve a validation split out of Training"
-        ]
+        notes = ["its splits are not FER2013's official ones: scores on them compare with no published figure"]
+        if "PublicTest" not in set(table["split"]) and "PrivateTest" in set(table["split"]):
+            notes.append(
+                "its test folder carries no official file names, so which images are PublicTest cannot be told: all of "
+                "it stays sealed as PrivateTest; to choose between models, carve a validation split out of Training"
+            )
+        return notes
     if name == "sample":
         return []
     notes = []
+    if "official" in table and not table["official"].all():
+        notes.append(
+            f"{(~table['official']).sum():,} images carry no official file name; their folder tells their split"
+        )
     for split in SPLITS:
-        want = dict(enumerate(OFFICIAL_COUNTS[split]))
+        want = dict(enumerate(FER2013_COUNTS[split]))
         off = [
             f"{EMOTIONS[i]} {counts[split].get(i, 0)} of {want[i]}" for i in want if counts[split].get(i, 0) != want[i]
         ]

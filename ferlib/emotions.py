@@ -1,4 +1,4 @@
-"""The seven emotions of FER2013: their names, their one order, their other spellings, and a colour each.
+"""The seven emotions of FER2013: their names, their one order, other spellings, official counts, and a colour each.
 
 Every array in `ferlib` that has a class axis has it in the order of `EMOTIONS`, which is the order of the challenge's
 CSV. Folder copies sort by name and so disagree from index 4 on: map by name, with `emotion_index`, never by position.
@@ -11,6 +11,12 @@ ALIASES = {
     "anger": "angry", "disgusted": "disgust", "fearful": "fear", "afraid": "fear", "happiness": "happy", "joy": "happy",
     "sadness": "sad", "surprised": "surprise", "calm": "neutral",
 } | {str(index): name for index, name in enumerate(EMOTIONS)}  # fmt: skip
+
+FER2013_COUNTS = {  # images of each emotion, in EMOTIONS' order; counted in the challenge's CSV
+    "Training": (3995, 436, 4097, 7215, 4830, 3171, 4965),
+    "PublicTest": (467, 56, 496, 895, 653, 415, 607),
+    "PrivateTest": (491, 55, 528, 879, 594, 416, 626),
+}
 
 # Okabe and Ito's palette, which stays apart under the common kinds of colour blindness; 2008, jfly.uni-koeln.de/color.
 COLORS = {

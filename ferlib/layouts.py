@@ -22,8 +22,10 @@ import pandas as pd
 from ferlib.emotions import EMOTIONS, SPLITS, emotion_index
 
 SPLIT_FOLDERS = {
-    "train": "Training", "training": "Training", "valid": "PublicTest", "val": "PublicTest", "validation": "PublicTest",
-    "publictest": "PublicTest", "test": "PrivateTest", "privatetest": "PrivateTest",
+    "train": "Training", "training": "Training", "fer2013train": "Training",
+    "valid": "PublicTest", "val": "PublicTest", "validation": "PublicTest", "dev": "PublicTest",
+    "publictest": "PublicTest", "fer2013valid": "PublicTest",
+    "test": "PrivateTest", "testing": "PrivateTest", "privatetest": "PrivateTest", "fer2013test": "PrivateTest",
 }  # fmt: skip
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".pgm"}
 ARCHIVES = (".zip", ".tgz", ".tar.gz", ".tar")
@@ -125,7 +127,7 @@ def _parse_row(text: bytes, name: str, line: int, size: int) -> np.ndarray:
     """One row's pixels (size, size) uint8, read with care; raises `ValueError` saying what is wrong with it."""
     words = text.split()
     for word in words:
-        if not word.isdigit() or int(word[:9]) > 255:
+        if not word.isdigit() or len(word) > 9 or int(word) > 255:
             raise ValueError(f"{name}, line {line}: pixel {_shown(word)} is no whole number of 0 to 255")
     if len(words) != size * size:
         raise ValueError(f"{name}, line {line}: {len(words)} pixels where {size * size} are due")
@@ -148,7 +150,7 @@ def _read_folder(root: Path, size: int) -> Iterator[Chunk]:
         ):
             continue
         if path.suffix.lower() in IMAGE_SUFFIXES:
-            places.append((*_place(path, parts, root.name), "/".join(parts)))
+            places.append((*_place(path, (root.resolve().name, *parts)), "/".join(parts)))
         else:
             strangers.append("/".join(parts))
     if strangers and places:
@@ -156,6 +158,12 @@ def _read_folder(root: Path, size: int) -> Iterator[Chunk]:
                       + (f" and {len(strangers) - 5} more" if len(strangers) > 5 else ""), stacklevel=2)  # fmt: skip
     if not places:
         raise ValueError(f"{root.name} holds no image in class folders such as train/happy/ ({', '.join(EMOTIONS)})")
+    known = [place for place in places if place[0]]
+    unknown = [place for place in places if not place[0]]
+    if known and unknown:
+        raise ValueError(f"{root.name}/{unknown[0][3]} lies in no folder of a split, unlike {known[0][3]}; known are "
+                         f"{', '.join(SPLIT_FOLDERS)}")  # fmt: skip
+    places = known or [("Training", *place[1:]) for place in unknown]
     places.sort(key=lambda place: (SPLITS.index(place[0]), [int(n) for n in re.findall(r"\d+", place[3])], place[3]))
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(places), CHUNK):
@@ -164,18 +172,17 @@ def _read_folder(root: Path, size: int) -> Iterator[Chunk]:
             yield np.stack(images), pd.DataFrame(part, columns=["split", "label", "official", "path"])
 
 
-def _place(path: Path, parts: tuple[str, ...], root: str) -> tuple[str, int, bool]:
-    """Split, label and whether the split is official, of one image file by its name and folders."""
-    folder = parts[-2] if len(parts) > 1 else root
+def _place(path: Path, parts: tuple[str, ...]) -> tuple[str, int, bool]:
+    """Split ("" if nothing tells it), label and whether the split is official, by an image's name and folders."""
     try:
-        label = emotion_index(folder)
+        label = emotion_index(parts[-2])
     except ValueError as error:
         raise ValueError(f"{path.parent.name}/{path.name} lies in no class folder: {error}") from error
     named = re.match(r"(Training|PublicTest|PrivateTest)_", path.name)
     if named:
         return named[1], label, True
-    folders = [SPLIT_FOLDERS[part.lower()] for part in parts[:-2] if part.lower() in SPLIT_FOLDERS]
-    return (folders[-1] if folders else "Training"), label, False
+    splits = [SPLIT_FOLDERS[part.lower()] for part in parts[:-2] if part.lower() in SPLIT_FOLDERS]
+    return (splits[-1] if splits else ""), label, False
 
 
 def _read_image(path: Path, size: int) -> np.ndarray:
@@ -203,11 +210,18 @@ def _unpack(path: Path, folder: Path) -> None:
                 _refuse_escapes(names, path.name)
                 archive.extractall(folder)
         else:
+            if not hasattr(tarfile, "data_filter"):
+                raise ValueError(
+                    f"this Python cannot unpack {path.name} safely: take 3.10.12, 3.11.4 or newer, or unpack it"
+                )
             with tarfile.open(path) as tar:
                 _refuse_escapes([member.name for member in tar], path.name)
-                tar.extractall(folder, filter="data")
-    except tarfile.FilterError as error:
-        raise ValueError(f"{path.name} was refused: {error}") from error
+                try:
+                    tar.extractall(folder, filter="data")
+                except tarfile.FilterError as error:
+                    raise ValueError(f"{path.name} was refused: {error}") from error
+    except (RuntimeError, NotImplementedError) as error:  # a zip with a password, or packed in another way
+        raise ValueError(f"{path.name} cannot be unpacked: {error}") from error
     except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError) as error:
         raise ValueError(f"{path.name} is broken or cut short: {error}; fetch it again") from error
 

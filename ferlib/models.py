@@ -140,6 +140,12 @@ def input_spec(model: nn.Module) -> InputSpec:
     return spec
 
 
+def built_with(model: nn.Module) -> dict[str, Any]:
+    """The arguments that `build_model` made a model with."""
+    input_spec(model)
+    return dict(vars(model)["built_with"])
+
+
 def _know(model: nn.Module, **facts: Any) -> nn.Module:
     for name, fact in facts.items():
         setattr(model, name, fact)
@@ -172,11 +178,14 @@ def save_model(model: nn.Module, folder: str | Path, **facts: Any) -> Path:
     (`model_hash`) and one of all this.
     """
     spec = input_spec(model)
+    classes = built_with(model)["num_classes"]
+    if classes != len(EMOTIONS):
+        raise ValueError(f"the model has {classes} classes; a file is for the {len(EMOTIONS)} emotions")
     path = Path(folder) / WEIGHTS_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     about = facts | {
-        "built_with": model.built_with, "input_spec": dataclasses.asdict(spec), "classes": EMOTIONS,
+        "built_with": built_with(model), "input_spec": dataclasses.asdict(spec), "classes": EMOTIONS,
         "weights_sha256": _hash(tensors),
     }  # fmt: skip
     about = json.loads(json.dumps(about))  # as a reader will see it

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ferlib.emotions import EMOTIONS, SPLITS
+from ferlib.emotions import EMOTIONS, FER2013_COUNTS, SPLITS
 from ferlib.faces import (
     ACTION_UNITS,
     BACKGROUNDS,
@@ -26,7 +26,6 @@ from ferlib.faces import (
 __all__ = ["ACTION_UNITS", "BOX_COLUMNS", "FACTORS", "PROTOTYPES", "VOTE_COLUMNS", "dataset", "draw", "redraw"]
 
 # fmt: off
-FER2013_TRAINING = dict(zip(EMOTIONS, (3995, 436, 4097, 7215, 4830, 3171, 4965), strict=True))
 SPLIT_SIZES = dict(zip(SPLITS, (2800, 2000, 2000), strict=True))
 PERSONS = dict(zip(SPLITS, (350, 250, 250), strict=True))
 
@@ -113,7 +112,7 @@ def _labels(n: int, seed: int, balance: str) -> np.ndarray:
     if balance == "equal":
         blocks = [np.random.default_rng((seed, 3, block)).permutation(7) for block in range(-(-n // 7))]
         return np.concatenate(blocks)[:n]
-    edges = np.cumsum(list(FER2013_TRAINING.values())) / sum(FER2013_TRAINING.values())
+    edges = np.cumsum(FER2013_COUNTS["Training"]) / sum(FER2013_COUNTS["Training"])
     start = np.random.default_rng((seed, 3)).random()
     return np.searchsorted(edges, (start + np.arange(n) * (5**0.5 - 1) / 2) % 1, side="right")  # golden-ratio steps
 
@@ -198,8 +197,9 @@ def _plant(images: np.ndarray, rows: list[dict[str, Any]], rng: np.random.Genera
         for target in targets:
             wrong = EMOTIONS.index(CONFUSABLE[EMOTIONS[rows[target]["true_label"]]])
             rows[target] |= {"label": wrong, column: True}
-    for target in take(0, 6) + take(1, 3) + take(2, 3):
-        images[target] = rng.integers(256)
+    blanks = take(0, 6) + take(1, 3) + take(2, 3)
+    for target, gray in zip(blanks, rng.choice(256, len(blanks), replace=False), strict=True):  # no two are twins
+        images[target] = gray
         rows[target]["blank"] = True
         rows[target] |= _votes(rng, rows[target])
 

@@ -5,15 +5,18 @@ random numbers from (seed, epoch), so that a run resumed at an epoch's end goes 
 """
 
 import dataclasses
+import hashlib
 import math
 import pickle
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
@@ -26,7 +29,7 @@ from tqdm.auto import tqdm
 
 from ferlib.data import FaceDataset, loader
 from ferlib.files import write_whole
-from ferlib.models import input_spec, save_model
+from ferlib.models import WEIGHTS_FILE, built_with, input_spec, save_model
 from ferlib.transforms import EvalTransform
 
 BatchTransform = Callable[[torch.Tensor], torch.Tensor]
@@ -66,12 +69,15 @@ class TrainConfig:
         ):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}")
-        for name, least in (("epochs", 1), ("batch_size", 1), ("lr", 0), ("weight_decay", 0), ("workers", 0)):
-            if getattr(self, name) < least:
+        least_of = {"epochs": 1, "batch_size": 1, "patience": 1, "lr": 0, "weight_decay": 0, "workers": 0, "seed": 0}
+        for name, least in least_of.items():
+            if getattr(self, name) is not None and not getattr(self, name) >= least:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
         for name in ("warmup", "label_smoothing", "momentum", "ema"):
             if getattr(self, name) is not None and not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; allowed are 0 up to, not including, 1")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise ValueError(f"clip_norm is {self.clip_norm}; it must be above 0, or None not to clip")
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,8 +102,8 @@ class FitResult:
 def choose_precision(model: nn.Module, device: torch.device) -> str:
     """`"bf16"`, `"fp16"` or `"fp32"`: the fastest that is safe for this model on this machine, by rule.
 
-    On a GPU bf16 where it is native, else fp16. On a CPU bf16 only with AVX512-BF16 or AMX and without depthwise
-    convolutions, which were two to three times slower in bf16 when measured.
+    On a GPU bf16 where it is native, else fp16. On a CPU bf16 only with AVX512-BF16 and without depthwise convolutions,
+    which it slows down (`benchmarks/precision.py`).
     """
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
@@ -150,7 +156,7 @@ def train_one_epoch(
             logits = model(transform(images))
         loss = F.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
         optimizer.zero_grad()
-        accelerator.backward(scaler.scale(loss))
+        scaler.scale(loss).backward()
         if config.clip_norm is not None:
             scaler.unscale_(optimizer)
             nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
@@ -180,9 +186,10 @@ def validate(
     return F.cross_entropy(logits, labels).item(), (logits.argmax(1) == labels).sum().item() / len(labels)
 
 
-def _autocast(accelerator: Accelerator, precision: str) -> torch.autocast:
-    kind = torch.float16 if precision == "fp16" else torch.bfloat16
-    return torch.autocast(accelerator.device.type, kind, enabled=precision != "fp32")
+def _autocast(accelerator: Accelerator, precision: str) -> AbstractContextManager:
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(accelerator.device.type, torch.float16 if precision == "fp16" else torch.bfloat16)
 
 
 def fit(
@@ -201,8 +208,9 @@ def fit(
     `train_transform` maps a uint8 batch to the model's input (default: no augmentation). With `out`, that folder gets
     `model.safetensors` (the kept epoch), `history.csv` and `state.pt`; `resume=True` goes on from there, or begins if
     there is nothing yet. On a CPU the resumed history and weights equal the uninterrupted run's bit for bit. An
-    interrupt (Ctrl-C) ends the run with what there is. Seeds Python's, NumPy's and torch's global random numbers.
-    Raises `ValueError` for a state of other settings, `FloatingPointError` when the loss is no longer finite.
+    interrupt (Ctrl-C) ends the run with what there is. Validation sees the faces as they are, without
+    `val_set.transform`. Seeds Python's, NumPy's and torch's global random numbers. Raises `ValueError` for a state of
+    other settings, model or data, `FloatingPointError` when the loss is no longer finite.
     """
     if len(train_set) < config.batch_size:
         raise ValueError(f"{len(train_set)} training faces are fewer than one batch of {config.batch_size}")
@@ -241,16 +249,24 @@ class _Run:
         train_transform: BatchTransform | None, out: Path | None,
     ):  # fmt: skip
         self.config, self.out = config, out
-        self.seed = config.seed * 100_003  # far apart, so that no two seeds share an epoch's order
+        # Precision and accumulation are ours: the user's Accelerate settings must not change them unseen.
         self.accelerator = Accelerator(
+            mixed_precision="no", gradient_accumulation_steps=1,
             dataloader_config=DataLoaderConfiguration(
-                split_batches=True, use_seedable_sampler=True, data_seed=self.seed
-            )
-        )
+                split_batches=True, use_seedable_sampler=True, data_seed=_seed(config.seed) // 2
+            ),
+        )  # fmt: skip
+        augment = train_transform if dataclasses.is_dataclass(train_transform) else type(train_transform).__name__
+        self.made_with = {
+            "model": repr(built_with(model)), "augmentation": repr(augment), "data": train_set.name,
+            "faces": len(train_set), "pixels and labels": _digest(train_set), "validation": _digest(val_set),
+        }  # fmt: skip
         device = self.accelerator.device
         self.precision = choose_precision(model, device) if config.precision == "auto" else config.precision
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
-        self.plain = model.to(device).to(memory_format=torch.channels_last)
+        self.plain = model.to(device)
+        if device.type != "mps":  # whose BatchNorm has crashed on it
+            self.plain = self.plain.to(memory_format=torch.channels_last)
         self.eval_transform: BatchTransform = EvalTransform(input_spec(model))
         self.train_transform = train_transform or self.eval_transform
         self.optimizer = build_optimizer(self.plain, config)
@@ -259,7 +275,7 @@ class _Run:
         self.model, self.train, self.val = self.accelerator.prepare(
             self.plain,
             loader(train_set, config.batch_size, shuffle=True, workers=config.workers),
-            loader(val_set, max(256, config.batch_size), workers=config.workers),
+            loader(dataclasses.replace(val_set, transform=None), max(256, config.batch_size), workers=config.workers),
         )
         if config.compile:
             self.model = torch.compile(self.model)
@@ -276,7 +292,7 @@ class _Run:
     def epoch(self, number: int) -> dict[str, float]:
         """Train and validate once, then save; returns the history's new row."""
         began = time.perf_counter()
-        set_seed(self.seed + number, device_specific=True)
+        set_seed(_seed(self.config.seed, number, self.accelerator.process_index))
         self.train.set_epoch(number)
         self.set_lr()
         lr = max(group["lr"] for group in self.optimizer.param_groups)
@@ -303,7 +319,8 @@ class _Run:
         if self.config.keep == "last" or self.epochs_since_best() == 0:
             self.kept = {name: value.detach().cpu().clone() for name, value in self.judged.state_dict().items()}
             if self.out is not None and self.accelerator.is_main_process:
-                save_model(self.judged, self.out, training=dataclasses.asdict(self.config), epoch=number)
+                facts = {name: self.made_with[name] for name in ("data", "faces", "augmentation")}
+                save_model(self.judged, self.out, training=dataclasses.asdict(self.config) | facts, epoch=number)
         self.save()
         return row
 
@@ -328,6 +345,7 @@ class _Run:
         state = {part: getattr(self, part).state_dict() for part in parts}
         state |= {
             "config": dataclasses.asdict(self.config),
+            "made_with": self.made_with,
             "history": self.history,
             "step": self.step,
             "kept": self.kept,
@@ -341,12 +359,15 @@ class _Run:
             raise ValueError("resume needs out, the folder of the run to go on with")
         path = self.out / "state.pt"
         if not path.exists():
+            if (self.out / WEIGHTS_FILE).exists():
+                raise ValueError(f"{self.out} holds a model but no {path.name} to go on from; give another out")
             return
         try:
-            state = torch.load(path, map_location=self.accelerator.device, weights_only=True)
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            old = state["config"] | state["made_with"]
+        except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
             raise ValueError(f"{path} is no whole training state; remove it to begin anew ({error})") from error
-        old, now = state["config"], dataclasses.asdict(self.config)
+        now = dataclasses.asdict(self.config) | self.made_with
         changed = [f"{name} {old.get(name)!r} -> {now[name]!r}" for name in now if old.get(name) != now[name]]
         if changed:
             raise ValueError(
@@ -355,4 +376,16 @@ class _Run:
         for part in ("plain", "optimizer", "plateau", "scaler", *(["ema"] if self.ema else [])):
             getattr(self, part).load_state_dict(state[part])
         self.history, self.step = state["history"], state["step"]
-        self.kept = {name: value.cpu() for name, value in state["kept"].items()}
+        self.kept = state["kept"]
+
+
+def _seed(*parts: int) -> int:
+    """One 32-bit seed out of several numbers, such as seed, epoch and process, so that no two settings share one."""
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])
+
+
+def _digest(dataset: FaceDataset) -> str:
+    """A text that differs when any pixel or label does."""
+    digest = hashlib.blake2b(dataset.images.tobytes(), digest_size=16)
+    digest.update(dataset.labels.tobytes())
+    return digest.hexdigest()

@@ -78,8 +78,9 @@ class BatchAugment:
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         faces = _checked(batch)
-        grid = self.grid(len(faces), faces.device)
-        faces = F.grid_sample(faces.float(), grid, padding_mode="border", align_corners=False)
+        edge = 1 - 1 / torch.tensor([faces.shape[3], faces.shape[2]], device=faces.device)
+        grid = self.grid(len(faces), faces.device).clamp(-edge, edge)  # what lies outside repeats the border
+        faces = F.grid_sample(faces.float(), grid, align_corners=False)
         gain = _uniform(len(faces), 1 - self.contrast, 1 + self.contrast)
         lift = 255 * _uniform(len(faces), -self.brightness, self.brightness) + 127.5 * (1 - gain)
         gain, lift = (number.view(-1, 1, 1, 1).to(faces.device) for number in (gain, lift))

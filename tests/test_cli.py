@@ -115,13 +115,23 @@ def test_limit_takes_a_share_of_each_class(capsys, csv: Path, tmp_path: Path):
     args = ("train", "--data", csv, "--recipe", "plain_cnn", "--epochs", 1, "--batch-size", 7)
     code, out, _ = ferlib(capsys, *args, "--limit", 28, "--out", tmp_path / "a")
     assert code == 0 and "28 faces, 1 epochs" in out
-    assert "--limit is 3; Training has 105 faces, so give 7 to 104" in refuses(
+    assert "--limit is 3; there are 105 faces, so give 7 to 98" in refuses(
         capsys, *args, "--limit", 3, "--out", tmp_path / "b"
     )
     assert not (tmp_path / "b").exists()
 
 
-def test_evaluate_gives_official_and_clean_figures_with_intervals(capsys, trained: Path, csv: Path, tmp_path: Path):
+def test_a_share_of_training_can_validate_where_there_is_no_public_test(capsys, tmp_path: Path):
+    images, table = sample.draw(140, seed=8, balance="equal")
+    labels = table["label"].to_numpy()
+    root = write_folders(tmp_path / "d", images, labels, [f"{{}}/{i}.png" for i in range(140)])
+    args = ("train", "--data", root, "--recipe=plain_cnn", "--epochs=1", "--batch-size=16", "--out", tmp_path / "run")
+    assert "ferlib train --val-share 0.1" in refuses(capsys, *args)
+    code, out, _ = ferlib(capsys, *args, "--val-share", "0.25")
+    assert code == 0 and "105 faces, 1 epochs" in out and "kept epoch 1: validation accuracy" in out
+
+
+def test_evaluate_gives_all_and_clean_figures_with_intervals(capsys, trained: Path, csv: Path, tmp_path: Path):
     report = tmp_path / "out.json"
     code, out, _ = ferlib(capsys, "evaluate", "--model", trained, "--data", csv, "--json", report)
     assert code == 0 and f"wrote {report} and {tmp_path / 'out.png'}" in out
@@ -130,7 +140,7 @@ def test_evaluate_gives_official_and_clean_figures_with_intervals(capsys, traine
     prepare = EvalTransform(models.input_spec(model))
     for name, views in (("single_view", (None,)), ("flip_averaged", (None, evaluation.flip))):
         want = evaluation.predict(model, faces.images, faces.labels, prepare, views=views)
-        official, clean = figures[name]["official"], figures[name]["clean"]
+        official, clean = figures[name]["all"], figures[name]["clean"]
         assert (official["n"], clean["n"]) == (35, 25)
         assert official["correct"] == want.correct.sum() and clean["correct"] == want.correct[10:].sum()
         assert official["accuracy"]["value"] == pytest.approx(want.correct.mean())
@@ -139,7 +149,7 @@ def test_evaluate_gives_official_and_clean_figures_with_intervals(capsys, traine
     assert figures["model_sha256"] == models.model_hash(model)
     picture = cv2.imread(str(tmp_path / "out.png"))
     assert picture.shape[0] > 500 and picture.std() > 10
-    assert f"{100 * figures['flip_averaged']['official']['accuracy']['value']:.2f} [" in out
+    assert f"{100 * figures['flip_averaged']['all']['accuracy']['value']:.2f} [" in out
 
 
 def test_the_sealed_test_opens_only_when_asked_with_a_reason(
@@ -152,7 +162,7 @@ def test_the_sealed_test_opens_only_when_asked_with_a_reason(
     assert "--open-sealed-test goes with --split PrivateTest" in refuses(capsys, *args, "--open-sealed-test", "why")
     assert list(tmp_path.iterdir()) == []
     code, out, _ = ferlib(capsys, *args, "--split", "PrivateTest", "--open-sealed-test", "the final figure")
-    assert code == 0 and "official n=35" in out and "clean    n=25" in out
+    assert code == 0 and "all      n=35" in out and "clean    n=25" in out
     (line,) = (tmp_path / "sealed_test_ledger.jsonl").read_text().splitlines()
     assert json.loads(line)["reason"] == "the final figure"
     assert json.loads(line)["model"] == models.model_hash(models.load_model(trained))

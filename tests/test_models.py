@@ -263,12 +263,18 @@ def test_a_model_from_elsewhere_does_not_know_its_input(tmp_path: Path):
 # ---- the file
 
 
+def test_a_file_is_only_for_the_seven_emotions(tmp_path: Path):
+    with pytest.raises(ValueError, match="the model has 3 classes; a file is for the 7 emotions"):
+        save_model(fresh(num_classes=3), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("name", "options"),
     [
         ("plain_cnn", {"in_chans": 3, "drop_rate": 0.1}),
         ("fernet", {}),
-        ("fernet", {"num_classes": 3, "size": 64, "widths": (4, 8, 8), "depths": (2, 1)}),
+        ("fernet", {"size": 64, "widths": (4, 8, 8), "depths": (2, 1)}),
         ("test_resnet", {"drop_path_rate": 0.1}),
         ("test_efficientnet", {"in_chans": 3, "small_stem": False}),
     ],

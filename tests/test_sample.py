@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from ferlib import sample
-from ferlib.emotions import EMOTIONS, SPLITS
+from ferlib.emotions import EMOTIONS, FER2013_COUNTS, SPLITS
 
 CLEAN = {"yaw": 0.0, "pitch": 0.0, "roll": 0.0, "shift_x": 0.0, "shift_y": 0.0, "scale": 0.42, "blur": 0.0,
          "noise": 0.0, "occlusion": "none", "exposure": 1.0, "contrast": 1.0, "light_strength": 0.0}  # fmt: skip
@@ -56,7 +56,7 @@ def test_any_size_is_drawn_and_boxes_scale_with_it(size: int) -> None:
 def test_balance() -> None:
     assert np.array_equal(np.bincount(sample.draw(70, balance="equal", seed=1)[1].label), [10] * 7)
     shares = np.bincount(sample._labels(2800, 0, "fer2013")) / 2800
-    expected = np.array(list(sample.FER2013_TRAINING.values())) / 28709
+    expected = np.array(FER2013_COUNTS["Training"]) / 28709
     assert np.abs(shares - expected).max() < 0.002
 
 
@@ -65,7 +65,7 @@ def test_dataset_sizes_shares_and_persons(embedded: tuple[np.ndarray, pd.DataFra
     assert images.shape == (6800, 48, 48)
     assert table.split.tolist() == [SPLITS[0]] * 2800 + [SPLITS[1]] * 2000 + [SPLITS[2]] * 2000
     shares = np.bincount(table.true_label[:2800]) / 2800
-    assert np.abs(shares - np.array(list(sample.FER2013_TRAINING.values())) / 28709).max() < 0.005
+    assert np.abs(shares - np.array(FER2013_COUNTS["Training"]) / 28709).max() < 0.005
     persons = [set(part.identity) for _, part in table[table.twin_of < 0].groupby("split")]
     assert [len(a & b) for a, b in zip(persons, persons[1:] + persons[:1], strict=True)] == [0, 0, 0]
     assert (table.group[:2800] == "dim").mean() == pytest.approx(0.08, abs=0.005)

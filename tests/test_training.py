@@ -2,6 +2,10 @@
 
 import dataclasses
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -144,6 +148,21 @@ def test_training_learns_what_can_be_learned(faces: FaceDataset):
     assert result.history["train_loss"].iloc[-1] < result.history["train_loss"].iloc[0] - 0.5
 
 
+def interrupted_after_one_epoch(faces: FaceDataset, config: TrainConfig, out: Path, monkeypatch: pytest.MonkeyPatch):
+    """A run that Ctrl-C ends in the middle of its second epoch."""
+    real = training._Run.after_step
+
+    def after_step(self):
+        real(self)
+        if self.step == 8:  # an epoch has 6 steps
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training._Run, "after_step", after_step)
+        part = run(faces, config, out=out)
+    assert part.stopped == "interrupted" and len(part.history) == 1
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"ema": 0.9}, {"schedule": "plateau", "optimizer": "sgd"}, {"schedule": "cosine", "keep": "best"}, {"workers": 2}],
@@ -153,17 +172,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(faces: FaceDatase
     if config.workers:
         faces = dataclasses.replace(faces, transform=light())
     whole = run(faces, config, out=tmp_path / "whole")
-    real = training._Run.epoch
-
-    def interrupted(self, number: int):
-        if number == 2:
-            raise KeyboardInterrupt
-        return real(self, number)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training._Run, "epoch", interrupted)
-        part = run(faces, config, out=tmp_path / "part")
-    assert part.stopped == "interrupted" and len(part.history) == 1
+    interrupted_after_one_epoch(faces, config, tmp_path / "part", monkeypatch)
     resumed = run(faces, config, out=tmp_path / "part", resume=True)
     pd.testing.assert_frame_equal(history_of(whole), history_of(resumed), check_exact=True)
     assert model_hash(whole.model) == model_hash(resumed.model)
@@ -238,6 +247,10 @@ def test_resume_refuses_other_settings_and_damaged_states(faces: FaceDataset, tm
         ({"lr": -1.0}, "lr is -1.0; it must be at least 0"),
         ({"label_smoothing": 1.0}, "label_smoothing is 1.0; allowed are 0 up to"),
         ({"ema": 1.5}, "ema is 1.5"),
+        ({"seed": -1}, "seed is -1; it must be at least 0"),
+        ({"patience": 0}, "patience is 0; it must be at least 1"),
+        ({"clip_norm": 0}, "clip_norm is 0; it must be above 0, or None not to clip"),
+        ({"lr": float("nan")}, "lr is nan"),
     ],
 )
 def test_bad_settings_are_explained(changes: dict, message: str):
@@ -277,11 +290,68 @@ def test_training_needs_no_albumentations(faces: FaceDataset, monkeypatch):
     assert len(run(faces, small(epochs=1)).history) == 1
 
 
+def test_validation_ignores_the_datasets_augmentation(faces: FaceDataset):
+    torch.manual_seed(0)
+    train, val = faces.subset("Training"), faces.subset("PublicTest")
+    noisy = dataclasses.replace(val, transform=lambda image: torch.zeros(1, 48, 48, dtype=torch.uint8))
+    histories = []
+    for judged in (val, noisy):
+        torch.manual_seed(0)
+        result = fit(build_model("fernet", **TINY), train, judged, small(epochs=1), progress=False)
+        histories.append(history_of(result))
+    pd.testing.assert_frame_equal(*histories)
+
+
+def test_resume_refuses_other_data_models_and_augmentation(faces: FaceDataset, tmp_path):
+    config, train, val = small(epochs=1), faces.subset("Training"), faces.subset("PublicTest")
+    run(faces, config, out=tmp_path)
+    augment = BatchAugment(InputSpec(), erase=0.3)
+    fewer = train.subset(range(100))
+    other = [
+        (build_model("fernet", **TINY), fewer, augment, "faces 105 -> 100"),
+        (build_model("plain_cnn"), train, augment, "'name': 'fernet'.* -> .*'name': 'plain_cnn'"),
+        (build_model("fernet", **TINY), train, BatchAugment(InputSpec()), r"erase=0.3\).* -> .*erase=0.0\)"),
+    ]
+    for model, data, transform, message in other:
+        with pytest.raises(ValueError, match=message):
+            fit(model, data, val, config, train_transform=transform, out=tmp_path, resume=True, progress=False)
+    (tmp_path / "state.pt").unlink()
+    with pytest.raises(ValueError, match="holds a model but no state.pt to go on from"):
+        run(faces, config, out=tmp_path, resume=True)
+
+
+def test_the_users_accelerate_settings_do_not_change_the_training(faces: FaceDataset):
+    code = """
+import sys
+sys.path.insert(0, {folder!r})
+import warnings
+warnings.simplefilter("ignore")
+import pandas as pd
+import test_training as t
+from ferlib import sample
+images, _ = sample.draw(140, seed=5)
+split = ["Training"] * 105 + ["PublicTest"] * 35
+table = pd.DataFrame({{"label": [i % 7 for i in range(140)], "split": split, "row": range(140)}})
+result = t.run(t.FaceDataset(images, table, "tiny"), t.small(epochs=1))
+print(repr(result.history["train_loss"].iloc[0].item()), result.precision)
+"""
+    environment = os.environ | {"ACCELERATE_MIXED_PRECISION": "bf16", "ACCELERATE_GRADIENT_ACCUMULATION_STEPS": "8"}
+    code = code.format(folder=str(Path(__file__).parent))
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    loss, precision = done.stdout.split()
+    assert precision == "fp32"
+    assert float(loss) == pytest.approx(run(faces, small(epochs=1)).history["train_loss"].iloc[0], rel=1e-6)
+
+
+def test_any_whole_seed_will_do(faces: FaceDataset):
+    assert len(run(faces, small(epochs=1, seed=20261120_000000)).history) == 1
+
+
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
-def test_gpu_runs_in_half_precision_compiled_and_resumed(faces: FaceDataset, tmp_path, precision: str):
+def test_gpu_runs_in_half_precision_compiled_and_resumed(faces: FaceDataset, tmp_path, monkeypatch, precision: str):
     if not torch.cuda.is_available():
         pytest.skip("needs a GPU")
-    config = small(precision=precision, compile=True, epochs=2)
-    run(faces, config, out=tmp_path)
+    config = small(precision=precision, compile=True, ema=0.9)
+    interrupted_after_one_epoch(faces, config, tmp_path, monkeypatch)
     resumed = run(faces, config, out=tmp_path, resume=True)
-    assert len(resumed.history) == 2 and np.isfinite(resumed.history["train_loss"]).all()
+    assert len(resumed.history) == 3 and np.isfinite(resumed.history["train_loss"]).all()

@@ -10,7 +10,7 @@
 # **You need** nothing but this notebook. **Time:** half an hour to read; it runs in under a minute on a laptop.
 #
 # The faces are drawn by `ferlib.sample`, so every truth about them is known. To use photographs instead, put FER2013
-# into `data/` (the README says how) and set `SOURCE = "fer2013"`.
+# into `data/` (the README says how) and write `SOURCE = "fer2013"` below.
 
 # %%
 import os
@@ -22,7 +22,7 @@ import pandas as pd
 from ferlib import data, plots, protocol, sample
 from ferlib.emotions import EMOTIONS
 
-SOURCE = "fer2013" if os.environ.get("FERLIB_DATA") else "sample"
+SOURCE = "fer2013" if os.environ.get("FERLIB_DATA") else "sample"  # FERLIB_DATA is a way to say it from outside
 drawn = SOURCE == "sample"
 warnings.simplefilter("default")  # so that a note about missing images is seen, once
 
@@ -158,7 +158,8 @@ print(f"You guessed {my_guess}.")
 
 # %% [markdown]
 # That was the whole method. `ferlib.protocol.audit` does the same with hashes, for every pair of splits, for labels
-# that contradict each other, and for blank images. It looks at the sealed test as well, yet hands out counts alone.
+# that contradict each other, and for blank images. It looks at the sealed test as well, yet hands out
+# counts and hashes alone.
 
 # %%
 audit = protocol.audit(SOURCE)
@@ -167,13 +168,13 @@ print(audit)
 
 # %%
 where = {image.tobytes(): index for index, image in enumerate(training.images)}
-pairs = [(where[test.images[i].tobytes()], i) for i in np.flatnonzero(leaked)[:7]]
-left, right = map(list, zip(*pairs, strict=True))
-if drawn:  # photographs of people stay out of saved notebooks
-    titles = [f"Training\n{EMOTIONS[label]}" for label in training.labels[left]]
-    titles += [f"PublicTest\n{EMOTIONS[label]}" for label in test.labels[right]]
-    both = np.concatenate([training.images[left], test.images[right]])
-    figure = plots.face_grid(both, titles, columns=7, title="Training faces, and below each its twin in the test")
+right = np.flatnonzero(leaked)[:7]
+left = [where[test.images[i].tobytes()] for i in right]
+titles = [f"Training\n{EMOTIONS[label]}" for label in training.labels[left]]
+titles += [f"PublicTest\n{EMOTIONS[label]}" for label in test.labels[right]]
+both = np.concatenate([training.images[left], test.images[right]])
+title = "Training faces, and below each its twin in the test"
+figure = plots.face_grid(both, titles, columns=len(left), title=title)
 
 # %% [markdown]
 # From here on two figures stand side by side wherever a model is judged: *official*, on all test faces, and *clean*,
