@@ -165,6 +165,7 @@ def _evaluate(args: argparse.Namespace) -> int:
         if args.split != "PrivateTest":
             raise ValueError(f"--open-sealed-test goes with --split PrivateTest; the split given is {args.split}")
         faces = protocol.open_sealed(args.data, args.open_sealed_test, digest)
+        print(f"PrivateTest opened; {Path(protocol.LEDGER).resolve()} says when, why and for which model")
     else:
         faces = data.load(args.data).subset(args.split)
     if torch.cuda.is_available():
@@ -180,7 +181,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     for name, views in (("single_view", (None,)), ("flip_averaged", (None, evaluation.flip))):
         found = evaluation.predict(model, faces.images, faces.labels, transform, views=views)
         parts = {"all": found, "clean": found.subset(clean)} if args.split != "Training" else {"all": found}
-        figures[name] = {part: evaluation.as_json(some) for part, some in parts.items()}
+        figures[name] = {part: evaluation.as_json(some) for part, some in parts.items() if len(some.labels)}
     print(f"{args.model} on {args.split} of {faces.name}; 95% bootstrap intervals, in percent")
     for name in ("single_view", "flip_averaged"):
         for part, numbers in figures[name].items():
@@ -190,11 +191,11 @@ def _evaluate(args: argparse.Namespace) -> int:
     print("per emotion, flip averaged, all faces:")
     print(evaluation.report(found).to_string(float_format=lambda value: f"{value:.3f}"))
     if args.json is not None:
-        _write_evidence(args.json, figures, found.confusion())
+        _write_results(args.json, figures, found.confusion())
     return 0
 
 
-def _write_evidence(path: Path, figures: dict[str, Any], confusion: Any) -> None:
+def _write_results(path: Path, figures: dict[str, Any], confusion: Any) -> None:
     """The figures as JSON and the confusion matrix as a picture beside them, each whole or not at all."""
     from matplotlib.figure import Figure
 

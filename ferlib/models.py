@@ -129,7 +129,7 @@ def build_model(
     spec = InputSpec(size, in_chans, (0.5077,) * in_chans, (0.2550,) * in_chans)
     kept = {option: value for option, value in options.items() if option not in FOREIGN_WEIGHTS}
     own = {"name": name, "num_classes": num_classes, "in_chans": in_chans, "size": size, "small_stem": small_stem}
-    return _know(model, input_spec=spec, built_with=own | kept)
+    return _attach(model, input_spec=spec, built_with=own | kept)
 
 
 def input_spec(model: nn.Module) -> InputSpec:
@@ -146,7 +146,7 @@ def built_with(model: nn.Module) -> dict[str, Any]:
     return dict(vars(model)["built_with"])
 
 
-def _know(model: nn.Module, **facts: Any) -> nn.Module:
+def _attach(model: nn.Module, **facts: Any) -> nn.Module:
     for name, fact in facts.items():
         setattr(model, name, fact)
     return model
@@ -162,7 +162,7 @@ def _shrink_stem(model: nn.Module, name: str) -> None:
         raise ValueError(f"{name} has no first convolution to slow down; build it with small_stem=False")
     layer.stride = tuple(max(1, stride // 2) for stride in layer.stride)
     if isinstance(getattr(model, "maxpool", None), nn.MaxPool2d):
-        _know(model, maxpool=nn.Identity())
+        _attach(model, maxpool=nn.Identity())
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:
@@ -223,7 +223,7 @@ def load_model(path: str | Path) -> nn.Module:
         model.load_state_dict(tensors)
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{file} does not fit the model that it names: {error}") from error
-    return _know(model, input_spec=known, about=about).eval()
+    return _attach(model, input_spec=known, about=about).eval()
 
 
 def model_hash(model: nn.Module) -> str:

@@ -237,8 +237,8 @@ def fit(
         except KeyboardInterrupt:
             stopped = "interrupted"
     if run.kept:
-        run.plain.load_state_dict(run.kept)
-    return FitResult(run.plain.eval(), pd.DataFrame(run.history), stopped, run.precision)
+        run.raw_model.load_state_dict(run.kept)
+    return FitResult(run.raw_model.eval(), pd.DataFrame(run.history), stopped, run.precision)
 
 
 class _Run:
@@ -264,23 +264,23 @@ class _Run:
         device = self.accelerator.device
         self.precision = choose_precision(model, device) if config.precision == "auto" else config.precision
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
-        self.plain = model.to(device)
+        self.raw_model = model.to(device)
         if device.type != "mps":  # whose BatchNorm has crashed on it
-            self.plain = self.plain.to(memory_format=torch.channels_last)
+            self.raw_model = self.raw_model.to(memory_format=torch.channels_last)
         self.eval_transform: BatchTransform = EvalTransform(input_spec(model))
         self.train_transform = train_transform or self.eval_transform
-        self.optimizer = build_optimizer(self.plain, config)
-        self.highest = [group["lr"] for group in self.optimizer.param_groups]
+        self.optimizer = build_optimizer(self.raw_model, config)
+        self.base_lrs = [group["lr"] for group in self.optimizer.param_groups]
         self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(self.optimizer, factor=0.5, patience=2)
         self.model, self.train, self.val = self.accelerator.prepare(
-            self.plain,
+            self.raw_model,
             loader(train_set, config.batch_size, shuffle=True, workers=config.workers),
             loader(dataclasses.replace(val_set, transform=None), max(256, config.batch_size), workers=config.workers),
         )
         if config.compile:
             self.model = torch.compile(self.model)
-        self.ema = ModelEmaV3(self.plain, decay=config.ema, use_warmup=True) if config.ema else None
-        self.judged: nn.Module = self.plain if self.ema is None else self.ema.module
+        self.ema = ModelEmaV3(self.raw_model, decay=config.ema, use_warmup=True) if config.ema else None
+        self.eval_model: nn.Module = self.raw_model if self.ema is None else self.ema.module
         self.step = 0
         self.history: list[dict[str, float]] = []
         self.kept: dict[str, torch.Tensor] = {}
@@ -304,9 +304,9 @@ class _Run:
             raise FloatingPointError(
                 f"the loss of epoch {number} is {train_loss}: lower lr ({self.config.lr}) or set clip_norm"
             )
-        judged = self.model if self.ema is None else self.judged
+        eval_model = self.model if self.ema is None else self.eval_model
         val_loss, val_accuracy = validate(
-            judged, self.val, self.eval_transform, self.accelerator, precision=self.precision
+            eval_model, self.val, self.eval_transform, self.accelerator, precision=self.precision
         )
         if self.config.schedule == "plateau":
             self.plateau.step(val_loss)
@@ -317,31 +317,31 @@ class _Run:
         }  # fmt: skip
         self.history.append(row)
         if self.config.keep == "last" or self.epochs_since_best() == 0:
-            self.kept = {name: value.detach().cpu().clone() for name, value in self.judged.state_dict().items()}
+            self.kept = {name: value.detach().cpu().clone() for name, value in self.eval_model.state_dict().items()}
             if self.out is not None and self.accelerator.is_main_process:
                 facts = {name: self.made_with[name] for name in ("data", "faces", "augmentation")}
-                save_model(self.judged, self.out, training=dataclasses.asdict(self.config) | facts, epoch=number)
+                save_model(self.eval_model, self.out, training=dataclasses.asdict(self.config) | facts, epoch=number)
         self.save()
         return row
 
     def after_step(self) -> None:
         self.step += 1
         if self.ema is not None:
-            self.ema.update(self.plain, step=self.step)
+            self.ema.update(self.raw_model, step=self.step)
         self.set_lr()
 
     def set_lr(self) -> None:
         if self.config.schedule != "plateau":
             factor = lr_factor(self.step, len(self.train) * self.config.epochs, self.config)
-            for group, highest in zip(self.optimizer.param_groups, self.highest, strict=True):
-                group["lr"] = highest * factor
+            for group, base_lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
+                group["lr"] = base_lr * factor
 
     def save(self) -> None:
         """Write history and state, each whole or not at all."""
         if self.out is None or not self.accelerator.is_main_process:
             return
         history = pd.DataFrame(self.history)
-        parts = ("plain", "optimizer", "plateau", "scaler", *(["ema"] if self.ema else []))
+        parts = ("raw_model", "optimizer", "plateau", "scaler", *(["ema"] if self.ema else []))
         state = {part: getattr(self, part).state_dict() for part in parts}
         state |= {
             "config": dataclasses.asdict(self.config),
@@ -373,7 +373,7 @@ class _Run:
             raise ValueError(
                 f"{self.out} was trained with other settings ({', '.join(changed)}); keep them or give another out"
             )
-        for part in ("plain", "optimizer", "plateau", "scaler", *(["ema"] if self.ema else [])):
+        for part in ("raw_model", "optimizer", "plateau", "scaler", *(["ema"] if self.ema else [])):
             getattr(self, part).load_state_dict(state[part])
         self.history, self.step = state["history"], state["step"]
         self.kept = state["kept"]
