@@ -191,11 +191,11 @@ def _evaluate(args: argparse.Namespace) -> int:
     print("per emotion, flip averaged, all faces:")
     print(evaluation.report(found).to_string(float_format=lambda value: f"{value:.3f}"))
     if args.json is not None:
-        _write_results(args.json, figures, found.confusion())
+        _write_results(args.json, figures, found.confusion(), f"{args.split} of {faces.name}, flip averaged")
     return 0
 
 
-def _write_results(path: Path, figures: dict[str, Any], confusion: Any) -> None:
+def _write_results(path: Path, figures: dict[str, Any], confusion: Any, title: str) -> None:
     """The figures as JSON and the confusion matrix as a picture beside them, each whole or not at all."""
     from matplotlib.figure import Figure
 
@@ -203,7 +203,7 @@ def _write_results(path: Path, figures: dict[str, Any], confusion: Any) -> None:
     from ferlib.files import write_whole
 
     figure = Figure(figsize=(6.5, 5.5), layout="constrained")
-    plots.plot_confusion(confusion, ax=figure.subplots())
+    plots.plot_confusion(confusion, ax=figure.subplots()).set_title(title)
     picture = write_whole(path.with_suffix(".png"), lambda scratch: figure.savefig(scratch, dpi=150, format="png"))
     write_whole(path, lambda scratch: scratch.write_text(json.dumps(figures, indent=1)))
     print(f"wrote {path} and {picture}")
