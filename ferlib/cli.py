@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     def verb(name: str, run: Any, text: str, example: str) -> argparse.ArgumentParser:
         form = argparse.RawDescriptionHelpFormatter
         made = verbs.add_parser(
-            name, help=text, description=text, epilog=f"example:\n  {example}", formatter_class=form
+            name, help=text.replace("%", "%%"), description=text, epilog=f"example:\n  {example}", formatter_class=form
         )
         made.set_defaults(run=run)
         return made
@@ -145,8 +145,13 @@ def _train(args: argparse.Namespace) -> int:
     epoch = result.best_epoch if recipe.config.keep == "best" else len(result.history)
     accuracy = result.history["val_accuracy"].iloc[epoch - 1]
     print(f"{result.stopped}, in {result.precision}; kept epoch {epoch}: validation accuracy {accuracy:.2%}, one view")
+    if result.stopped == "interrupted":
+        print("to go on: the same command with --resume")
+        return 130
+    if recipe.config.keep == "best":
+        print("that is the best of its epochs by the very faces it is measured on, and so a little too good")
     print(f"next: ferlib evaluate --model {args.out} --data {args.data}")
-    return 0 if result.stopped != "interrupted" else 130
+    return 0
 
 
 def _evaluate(args: argparse.Namespace) -> int:

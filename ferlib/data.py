@@ -100,7 +100,9 @@ class FaceDataset(Dataset):
 
 def _why_no(split: str) -> str:
     if split == "PrivateTest":
-        return "PrivateTest stays sealed: see ferlib.protocol.open_sealed, or `ferlib evaluate --open-sealed-test`."
+        return (
+            "PrivateTest stays sealed: see ferlib.protocol.open_sealed, or `ferlib evaluate --open-sealed-test REASON`."
+        )
     return "To carve one out of Training: ferlib.protocol.split, or `ferlib train --val-share 0.1`."
 
 

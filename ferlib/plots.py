@@ -183,7 +183,7 @@ def history_grid(history: pd.DataFrame) -> Figure:
     figure, (first, second, third) = plt.subplots(1, 3, figsize=(9, 3.2), layout="constrained")
     plot_history(history, metric="loss", ax=first)
     plot_history(history, metric="accuracy", ax=second)
-    _axes(third, (3, 3), xlabel="epoch", ylabel="learning rate (unitless)")
+    _axes(third, (3, 3), xlabel="epoch", ylabel="learning rate")
     third.set_title("Learning rate", fontsize=10)
     _curve(third, _table(history, ["epoch", "lr"]), "lr", "{:.2g}")
     third.yaxis.set_major_formatter("{x:g}")
@@ -244,7 +244,7 @@ def plot_intervals(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Values and their intervals, one row a name; `table` has the columns value, low and high (fractions, no NaN)."""
     rows = 100 * _table(table, ["value", "low", "high"])
     _need(rows.notna().all(axis=None) and (rows["low"] <= rows["high"]).all(), "low <= high needed", rows.to_numpy())
-    labels = {"title": "Values and their intervals", "xlabel": "value (%)", "ylabel": rows.index.name or "name"}
+    labels = {"title": "Values and their intervals", "xlabel": "value (%)", "ylabel": rows.index.name or ""}
     ax = _axes(ax, (6.5, 1 + 0.5 * len(rows)), [*map(str, rows.index)], **labels)
     for place, (value, low, high) in enumerate(rows.to_numpy()):
         ax.plot([low, high], [place, place], "|-", color=DARK, markersize=9)

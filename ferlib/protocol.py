@@ -8,6 +8,7 @@ course be drawn by anyone: `ferlib.sample.dataset` gives all three of their spli
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -122,7 +123,9 @@ def split(dataset: FaceDataset, *, share: float = 0.1, seed: int = 0) -> tuple[F
         for pick in np.random.default_rng(seed).permutation(len(every))[: part.numerator]:
             second[every[pick]] = True
     except ValueError as error:
-        raise ValueError(f"{len(dataset)} faces cannot be parted at a share of {share}: {error}") from error
+        raise ValueError(
+            f"{len(dataset)} faces cannot be parted at a share of {share}: an emotion needs {part.denominator} or more"
+        ) from error
     return dataset.subset(~second), dataset.subset(second)
 
 
@@ -149,11 +152,18 @@ def open_sealed(source: str | Path, reason: str, model_hash: str, *, ledger: str
     (`ferlib.models.model_hash`). Raises `ValueError` without a reason, a hash or a `PrivateTest`, and when the ledger
     cannot be written: then the test stays closed.
     """
-    if not reason.strip() or not model_hash.strip():
-        raise ValueError("opening the sealed test takes a reason and the hash of the one model that it is to judge")
+    if not reason.strip():
+        raise ValueError('opening the sealed test takes a reason, such as "the final figure"')
+    if not model_hash.strip():
+        raise ValueError(
+            "opening the sealed test takes the hash of the one model to judge: ferlib.models.model_hash(model)"
+        )
     test = data._load(source, size=48, sealed=True)
     if not (test.table["split"] == "PrivateTest").any():
         raise ValueError(f"{test.name} has no PrivateTest images to open")
+    opened = len(Path(ledger).read_text(encoding="utf-8").splitlines()) if Path(ledger).is_file() else 0
+    if opened:
+        warnings.warn(f"the sealed test was opened before: {ledger} has {opened} lines", stacklevel=2)
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     line = json.dumps({"time": now, "data": test.name, "model": model_hash, "reason": reason.strip()})
     try:

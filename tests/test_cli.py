@@ -68,6 +68,11 @@ def test_each_verb_helps_with_an_example(capsys, verb: str):
     assert code == 0 and f"example:\n  ferlib {verb}" in out
 
 
+def test_help_lists_the_verbs(capsys):
+    code, out, _ = ferlib(capsys, "--help")
+    assert code == 0 and all(verb in out for verb in ("doctor", "data", "audit", "train", "evaluate", "95% intervals"))
+
+
 def test_data_counts_faces_and_notes_what_is_missing(capsys, csv: Path):
     code, out, err = ferlib(capsys, "data", "--data", csv)
     assert code == 0

@@ -325,8 +325,9 @@ def test_opening_gives_the_sealed_test_and_writes_down_when_what_and_why(csv: Pa
 def test_each_opening_adds_a_line_and_keeps_those_before(csv: Path, tmp_path: Path):
     ledger = tmp_path / "ledger.jsonl"
     ledger.write_text('{"time": "of old"}\n')
-    for reason in ("first", "second"):
-        open_sealed(csv, reason, "ab", ledger=ledger)
+    for lines, reason in enumerate(("first", "second"), start=1):
+        with pytest.warns(UserWarning, match=f"the sealed test was opened before: .*ledger.jsonl has {lines} lines"):
+            open_sealed(csv, reason, "ab", ledger=ledger)
     first, *others = map(json.loads, ledger.read_text().splitlines())
     assert first == {"time": "of old"} and [entry["reason"] for entry in others] == ["first", "second"]
 
@@ -360,9 +361,17 @@ def test_the_line_is_on_the_disk_before_the_images_are_given(
     assert which == "PrivateTest" and json.loads(text)["reason"] == "why"
 
 
-@pytest.mark.parametrize(("reason", "model_hash"), [("", "ab"), (" \n", "ab"), ("why", ""), ("why", "\t ")])
-def test_opening_takes_a_reason_and_a_model(csv: Path, tmp_path: Path, reason: str, model_hash: str):
-    with pytest.raises(ValueError, match="takes a reason and the hash of the one model"):
+@pytest.mark.parametrize(
+    ("reason", "model_hash", "message"),
+    [
+        ("", "ab", "a reason"),
+        (" \n", "ab", "a reason"),
+        ("why", "", "the hash of the"),
+        ("why", "\t ", "the hash of the"),
+    ],
+)
+def test_opening_takes_a_reason_and_a_model(csv: Path, tmp_path: Path, reason: str, model_hash: str, message: str):
+    with pytest.raises(ValueError, match=f"opening the sealed test takes {message}"):
         open_sealed(csv, reason, model_hash, ledger=tmp_path / "ledger.jsonl")
     assert not (tmp_path / "ledger.jsonl").exists()
 

@@ -128,6 +128,7 @@ def index_page(lessons: Mapping[str, Any], out: Path) -> str:
         if page.exists():
             title = f'<a href="{page.name}">{title}</a>'
             note = nbformat.read(page.with_suffix(".ipynb"), as_version=4).metadata.get("course", "")
+            note = note if note.startswith("stopped") else f"ran in {note}"
         items.append(f"<li><strong>{title}</strong>\n<p>{about}</p>\n<p class='note'>{note}</p></li>")
     return _page("The course", "<h1>The course</h1>\n<ol class='lessons'>\n" + "\n".join(items) + "\n</ol>")
 
