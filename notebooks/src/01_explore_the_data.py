@@ -116,13 +116,8 @@ table
 # %%
 means = np.stack([training.images[training.labels == k].mean(0) for k in range(7)])
 pictures = means.round().astype(np.uint8)
-figure = plots.face_grid(
-    pictures,
-    EMOTIONS,
-    columns=7,
-    size=1.2,
-    title="The mean training face of each emotion",
-)
+title = "The mean training face of each emotion"
+figure = plots.face_grid(pictures, EMOTIONS, columns=7, size=1.2, title=title)
 # %%
 overall = training.images.mean(0)
 rng = np.random.default_rng(0)

@@ -113,7 +113,7 @@ figure = plots.augmentation_grid(originals, augmented, titles, title=title)
 result = training.fit(model, train_set, test_set, config, train_transform=augment)
 seconds = result.history["seconds"].sum()
 print(f"{result.stopped} after {seconds:.0f} s, computed in {result.precision}")
-result.history.tail(3).round(3).set_index("epoch")
+result.history.tail(3).round(4).set_index("epoch")
 
 # %%
 figure = plots.history_grid(result.history)
@@ -142,10 +142,8 @@ print(
 # bootstrap asks: had we drawn another test of the same size, what might it have said?
 
 # %%
-views = (
-    None,
-    evaluation.flip,
-)  # each face as it is, and mirrored: the two answers are averaged
+# each face as it is, and mirrored: the two answers are averaged
+views = (None, evaluation.flip)
 predictions = evaluation.predict(
     result.model, test_set.images, test_set.labels, prepare, views=views
 )
@@ -179,6 +177,7 @@ np.testing.assert_allclose(
 # %%
 confusion = predictions.confusion()
 axes = plots.plot_confusion(confusion)
+name = axes.set_title(f"{len(test_set):,} test faces, flip averaged")
 # %%
 by_hand = np.zeros((7, 7), int)
 for true, said in zip(predictions.labels, predictions.predicted, strict=True):
@@ -202,6 +201,12 @@ for share, true, said in sorted(off, reverse=True)[:5]:
 # %%
 report = evaluation.report(predictions)
 axes = plots.plot_report(report)
+worst = report["recall"].idxmin()
+found, support = (
+    confusion.diagonal()[EMOTIONS.index(worst)],
+    report.loc[worst, "support"],
+)
+print(f"lowest recall: {worst}, {found} of {support} faces found")
 report.round(3)
 
 # %% [markdown]
