@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -24,6 +25,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             warnings.filterwarnings("default", module="ferlib")
             warnings.showwarning = lambda message, *_, **__: print(f"ferlib: note: {message}", file=sys.stderr)
             return args.run(args)
+    except BrokenPipeError:  # whoever read our output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"ferlib {args.verb}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
