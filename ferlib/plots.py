@@ -244,7 +244,7 @@ def plot_intervals(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Values and their intervals, one row a name; `table` has the columns value, low and high (fractions, no NaN)."""
     rows = 100 * _table(table, ["value", "low", "high"])
     _need(rows.notna().all(axis=None) and (rows["low"] <= rows["high"]).all(), "low <= high needed", rows.to_numpy())
-    labels = {"title": "Values and their intervals", "xlabel": "value (%)", "ylabel": rows.index.name or ""}
+    labels = {"title": "Values and their intervals", "xlabel": "value (%)", "ylabel": rows.index.name or "quantity"}
     ax = _axes(ax, (6.5, 1 + 0.5 * len(rows)), [*map(str, rows.index)], **labels)
     for place, (value, low, high) in enumerate(rows.to_numpy()):
         ax.plot([low, high], [place, place], "|-", color=DARK, markersize=9)

@@ -70,7 +70,7 @@ def test_old_python(monkeypatch: pytest.MonkeyPatch):
     ("versions", "name", "found", "fix"),
     [
         ({"pandas": "2.0.3"}, "pandas", "pandas is 2.0.3; needed is >=2.1", 'pip install "pandas>=2.1"'),
-        ({"timm": "1.0.9"}, "timm", "timm is 1.0.9; needed is >=1.0.11", 'pip install "timm>=1.0.11"'),
+        ({"timm": "1.0.9"}, "timm", "timm is 1.0.9; needed is >=1.0.12", 'pip install "timm>=1.0.12"'),
         ({"seaborn": None}, "seaborn", "seaborn is not installed", 'pip install "seaborn>=0.13"'),
         ({"torch": "2.3.1+cpu"}, "torch", "torch is 2.3.1+cpu; needed is >=2.4", MEND_TORCH),
         ({"opencv_contrib_python": None}, "opencv-contrib-python", "opencv-contrib-python is not installed", MEND_CV2),
