@@ -4,6 +4,7 @@ Nothing is skipped in silence: the first row or file that is not as it should be
 """
 
 import gzip
+import io
 import lzma
 import re
 import tarfile
@@ -61,7 +62,7 @@ def _read_csv(path: Path, size: int) -> Iterator[Chunk]:
         )
     openers: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open}
     try:
-        with openers.get(path.suffix, open)(path, "rb") as file:
+        with io.BufferedReader(openers.get(path.suffix, io.FileIO)(path, "rb"), 1 << 20) as file:
             columns = [field.strip().strip(b'"').lower() for field in file.readline().split(b",")]
             if not {b"emotion", b"pixels", b"usage"} <= set(columns):
                 found = b", ".join(columns).decode(errors="replace")[:80]
@@ -97,29 +98,30 @@ def _csv_chunk(rows: list[tuple[bytes, bytes, bytes]], name: str, first: int, si
         splits.append(known[usage.strip()])
         images.append(pixels.strip())
     table = pd.DataFrame({"label": labels, "split": splits})
-    values = _parse_pixels(images)
-    if values is not None and len(values) == len(rows) * size * size and _all_long(images, size * size):
+    values = _parse_pixels(images, size * size)
+    if values is not None:
         return values.reshape(-1, size, size), table
     return np.stack([_parse_row(text, name, first + i, size) for i, text in enumerate(images)]), table
 
 
-def _all_long(images: list[bytes], count: int) -> bool:
-    return all(text.count(b" ") == count - 1 for text in images)
-
-
-def _parse_pixels(images: list[bytes]) -> np.ndarray | None:
-    """All numbers of well-formed pixel texts, uint8; None if anything is odd, for `_parse_row` to look at closely.
+def _parse_pixels(images: list[bytes], count: int) -> np.ndarray | None:
+    """All numbers of well-formed texts of `count` pixels each, uint8; None if anything is odd, for `_parse_row` to see.
 
     The bytes in front of each blank are its number's ones, tens and hundreds: no loop over numbers is needed.
     """
     text = np.frombuffer(b" ".join(images) + b" ", np.uint8)
     digit = text - np.uint8(48)  # a blank, which is 32, wraps round to 240
     ends = np.flatnonzero(digit == 240)
-    length = np.diff(ends, prepend=-1) - 1
-    if (digit > 9).sum() != len(ends) or length.min() < 1 or length.max() > 3:
+    last = np.cumsum([len(image) + 1 for image in images]) - 1  # the blank behind each image
+    if len(ends) != count * len(images) or (ends[count - 1 :: count] != last).any():
         return None
-    ones, tens, hundreds = (digit[ends - place].astype(np.uint16) for place in (1, 2, 3))
-    values = ones + 10 * tens * (length > 1) + 100 * hundreds * (length > 2)
+    ones, tens, hundreds = (digit[ends - place] for place in (1, 2, 3))
+    has_tens = tens <= 9
+    has_hundreds = has_tens & (hundreds <= 9)
+    digits = len(ends) + has_tens.sum() + has_hundreds.sum()  # all there are, if no number has a fourth
+    if (digit > 9).sum() != len(ends) or (ones > 9).any() or digits != len(text) - len(ends):
+        return None
+    values = ones + np.where(has_tens, tens, 0) * np.uint16(10) + np.where(has_hundreds, hundreds, 0) * np.uint16(100)
     return None if values.max() > 255 else values.astype(np.uint8)
 
 
