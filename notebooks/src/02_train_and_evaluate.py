@@ -177,7 +177,7 @@ np.testing.assert_allclose(
 # %%
 confusion = predictions.confusion()
 axes = plots.plot_confusion(confusion)
-name = axes.set_title(f"{len(test_set):,} test faces, flip averaged")
+_ = axes.set(title=f"{len(test_set):,} test faces, flip averaged")
 # %%
 by_hand = np.zeros((7, 7), int)
 for true, said in zip(predictions.labels, predictions.predicted, strict=True):
