@@ -1,4 +1,4 @@
-"""Networks for small gray faces: two of our own, any of timm's, and one safe file to keep them in.
+"""Networks by name: two of our own, any of timm's, the weights they start from, and one safe file to keep them in.
 
 A model that `build_model` made knows its own input (`model.input_spec`) and how it was built (`model.built_with`), so
 that `save_model` needs no more than the model, and `load_model` no more than the file.
@@ -9,6 +9,7 @@ import difflib
 import hashlib
 import json
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,115 +22,167 @@ from torch import nn
 
 from ferlib.emotions import EMOTIONS
 from ferlib.files import write_whole
+from ferlib.networks import FerNet, PlainCNN
 from ferlib.transforms import InputSpec
 
 WEIGHTS_FILE = "model.safetensors"
-# timm's options that fetch or read weights from elsewhere: a model's file neither keeps nor obeys them.
-FOREIGN_WEIGHTS = ("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir")
-
-
-class PlainCNN(nn.Module):
-    """The textbook network: convolution, ReLU, max-pool three times over, then dropout and two dense layers.
-
-    Takes (n, in_chans, 48, 48), gives logits (n, num_classes). 0.7 M parameters.
-    """
-
-    def __init__(self, num_classes: int = 7, in_chans: int = 1, drop_rate: float = 0.5):
-        super().__init__()
-        self.features = nn.Sequential(
-            nn.Conv2d(in_chans, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),  # 48 -> 24
-            nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),  # -> 12
-            nn.Conv2d(64, 128, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),  # -> 6
-        )  # fmt: skip
-        self.head = nn.Sequential(
-            nn.Flatten(), nn.Dropout(drop_rate), nn.Linear(128 * 6 * 6, 128), nn.ReLU(), nn.Linear(128, num_classes)
-        )
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.features(x))
-
-
-class Residual(nn.Module):
-    """x + GELU(BatchNorm(convolution(x))): (n, channels, h, w) -> the same shape."""
-
-    def __init__(self, channels: int):
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels), nn.GELU()
-        )
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.body(x)
-
-
-class FerNet(nn.Module):
-    """A small residual network shaped for 48-px faces: most of its work is done on 12x12 and 6x6 maps.
-
-    Takes (n, in_chans, h, w), gives logits (n, num_classes). `widths` are the channels after the stem and each of the
-    three stages, `depths` the residual blocks in each. 2.0 M parameters as it stands. The stage's form (pooling before
-    the normalisation) follows Keller Jordan's airbench networks (arXiv 2404.00498).
-    """
-
-    def __init__(
-        self,
-        num_classes: int = 7,
-        in_chans: int = 1,
-        drop_rate: float = 0.2,
-        widths: tuple[int, ...] = (32, 64, 256, 256),
-        depths: tuple[int, ...] = (1, 1, 1),
-    ):
-        super().__init__()
-        if len(depths) != len(widths) - 1:
-            raise ValueError(f"{len(widths)} widths go with {len(widths) - 1} depths; {len(depths)} were given")
-        self.stem = nn.Conv2d(in_chans, widths[0], 4, stride=2, padding=1)  # 48 -> 24
-        stages = zip(widths[:-1], widths[1:], depths, strict=True)
-        self.stages = nn.Sequential(*(self._stage(*stage) for stage in stages))  # 24 -> 12 -> 6 -> 3
-        self.drop = nn.Dropout(drop_rate)
-        self.head = nn.Linear(2 * widths[-1], num_classes)
-
-    @staticmethod
-    def _stage(width_in: int, width_out: int, depth: int) -> nn.Sequential:
-        return nn.Sequential(
-            nn.Conv2d(width_in, width_out, 3, padding=1, bias=False), nn.MaxPool2d(2), nn.BatchNorm2d(width_out),
-            nn.GELU(), *(Residual(width_out) for _ in range(depth)),
-        )  # fmt: skip
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.stages(self.stem(x))
-        pooled = torch.cat([x.amax((2, 3)), x.mean((2, 3))], 1)  # (n, 2 * channels)
-        return self.head(self.drop(pooled))
+SHIPPED = Path(__file__).parent / "weights"  # weights that come with the package, one file a name
+# Options that fetch or read weights from elsewhere: a model's file does not obey them, and keeps but the first.
+FOREIGN_WEIGHTS = ("weights", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir")
+TRIED_SIZES = (32, 48, 64, 75, 96, 128, 160, 192, 224, 256, 299, 384, 512)
 
 
 OWN_MODELS: dict[str, type[nn.Module]] = {"plain_cnn": PlainCNN, "fernet": FerNet}
 
 
 def build_model(
-    name: str, *, num_classes: int = 7, in_chans: int = 1, size: int = 48, small_stem: bool = True, **options: Any
+    name: str,
+    *,
+    num_classes: int = 7,
+    in_chans: int = 1,
+    size: int = 48,
+    small_stem: bool | None = None,
+    weights: str | Path | None = None,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+    **options: Any,
 ) -> nn.Module:
-    """Build `"fernet"`, `"plain_cnn"` or any model that timm knows, from scratch, for faces of `size` px.
+    """Build `"fernet"`, `"plain_cnn"` or any model that timm knows, for faces of `size` px.
 
-    `small_stem` halves a timm model's first stride and drops a max-pool behind it, since a stem made for 224 px leaves
-    a 2x2 map of a 48-px face; `options` go to the model (`drop_rate`, `widths`, timm's own). Ask `input_spec(model)`
-    what it wants to be fed. Raises `ValueError` for an unknown name, with names that are near it.
+    `weights` are those to start from: None (random), `"imagenet"` (timm's, from the hub or its cache; for `in_chans=1`
+    the first layer's are averaged over red, green and blue, so that it answers a third as strongly as to the same gray
+    in colour), `"fer2013"` (shipped with this package), or the path of a model of the same shape; another
+    `num_classes` gets a fresh last layer. `small_stem` halves a timm model's first stride and drops a max-pool behind
+    it, since a stem made for 224 px leaves a 2x2 map of a 48-px face; None does so below 80 px where it can be done.
+    `mean` and `std`, on the 0-1 scale, are what faces are normalised by: by default ImageNet's for its weights, else
+    those of FER2013's Training pixels. `options` go to the model (`drop_rate`, `widths`, timm's own).
+
+    Raises `ValueError` for an unknown name (with names near it), a size too small for the network, or weights that do
+    not fit; `FileNotFoundError` for weights that are neither here nor to be fetched.
     """
-    if name in OWN_MODELS:
-        if name == "plain_cnn" and size != 48:
-            raise ValueError(f"plain_cnn takes faces of 48 px, {size} were asked; take fernet or a timm model")
-        model: nn.Module = OWN_MODELS[name](num_classes=num_classes, in_chans=in_chans, **options)
-    elif timm.is_model(name):
-        model = timm.create_model(name, num_classes=num_classes, in_chans=in_chans, **options)
-        if small_stem:
-            _shrink_stem(model, name)
-    else:
+    own = OWN_MODELS.get(name)
+    if own is None and not timm.is_model(name):
         near = difflib.get_close_matches(name.lower(), [*OWN_MODELS, *timm.list_models()], 5)
         raise ValueError(
             f"no model is called {name!r}; allowed are {', '.join(OWN_MODELS)} and timm's names"
             + (f", such as {', '.join(near)}" if near else " (`timm.list_models()` lists them)")
         )
-    spec = InputSpec(size, in_chans, (0.5077,) * in_chans, (0.2550,) * in_chans)
+    if options.pop("pretrained", False):
+        raise ValueError("pretrained=True is timm's word; here it is weights='imagenet'")
+    if name == "plain_cnn" and size != 48:
+        raise ValueError(f"plain_cnn takes faces of 48 px, {size} were asked; take fernet or a timm model")
+    shape = {"num_classes": num_classes, "in_chans": in_chans}
+    if own is not None:
+        if weights == "imagenet":
+            raise ValueError(f"there are no ImageNet weights for {name}; they go with timm's names, such as resnet18")
+        model = own(**shape, **options)
+        small_stem = False
+    else:
+        model = _timm_model(name, weights == "imagenet", **shape, **options)
+        if small_stem is not False:
+            small_stem = _shrink_stem(model, name, asked=bool(small_stem)) if small_stem or size < 80 else False
+        _check_size(model, name, in_chans, size)
+    if weights == "imagenet":
+        mean, std = (fact or _by_channel(model, key, in_chans) for fact, key in ((mean, "mean"), (std, "std")))
+    spec = InputSpec(size, in_chans, mean or (0.5077,) * in_chans, std or (0.2550,) * in_chans)
     kept = {option: value for option, value in options.items() if option not in FOREIGN_WEIGHTS}
-    own = {"name": name, "num_classes": num_classes, "in_chans": in_chans, "size": size, "small_stem": small_stem}
-    return _attach(model, input_spec=spec, built_with=own | kept)
+    kept |= {"name": name, **shape, "size": size, "small_stem": small_stem}
+    kept["weights"] = None if weights is None else str(weights)
+    _attach(model, input_spec=spec, built_with=kept)
+    if weights is not None and weights != "imagenet":
+        _start_from(model, weights)
+    return model
+
+
+def _timm_model(name: str, imagenet: bool, **options: Any) -> nn.Module:
+    try:
+        model = timm.create_model(name, pretrained=imagenet, **options)
+    except SafetensorError as error:
+        raise ValueError(
+            f"the ImageNet weights of {name} in the hub's cache are damaged ({error}); remove them there and run again"
+        ) from error
+    except (OSError, RuntimeError) as error:
+        if not imagenet:
+            raise
+        if "No pretrained weights" in str(error):
+            raise ValueError(f"timm has no ImageNet weights for {name}; train it from scratch: weights=None") from error
+        raise FileNotFoundError(
+            f"the ImageNet weights of {name} are not in the hub's cache and could not be fetched "
+            f"({str(error).splitlines()[0][:120]}): run this once with a network, after which the cache has them, or "
+            "train from scratch with weights=None (`--weights none`)"
+        ) from error
+    if imagenet and options["in_chans"] == 1:
+        first = _first_convolution(model)
+        if not isinstance(first, nn.Conv2d):
+            raise ValueError(f"{name} has no first convolution to average to gray; build it with in_chans=3")
+        with torch.no_grad():
+            first.weight /= 3  # timm sums the three colours' weights
+    return model
+
+
+def _by_channel(model: nn.Module, key: str, in_chans: int) -> tuple[float, ...]:
+    """ImageNet's mean or sd as a timm model was trained with, averaged for gray."""
+    values = tuple(vars(model)["pretrained_cfg"][key])
+    return values if in_chans == len(values) else (round(sum(values) / len(values), 4),) * in_chans
+
+
+def _check_size(model: nn.Module, name: str, in_chans: int, size: int) -> None:
+    def takes(side: int) -> bool:
+        try:
+            model(torch.zeros(1, in_chans, side, side))
+        except (RuntimeError, AssertionError, ValueError):
+            return False
+        return True
+
+    trains = model.training
+    model.eval()
+    with torch.no_grad():
+        if not takes(size):
+            enough = next((str(side) for side in TRIED_SIZES if side > size and takes(side)), None)
+            asked = f"give size={enough} or more (`--size`)" if enough else "it may want a size of its own (img_size)"
+            raise ValueError(f"{name} cannot take faces of {size} px: {asked}")
+    model.train(trains)
+
+
+def _start_from(model: nn.Module, weights: str | Path) -> None:
+    """Copy the weights of a shipped or saved model into one of the same shape; the last layer may differ in classes."""
+    donor = load_model(weights)
+    mine, theirs = model.state_dict(), donor.state_dict()
+    fits = {name: value for name, value in theirs.items() if name in mine and mine[name].shape == value.shape}
+    other = [name for name in {**mine, **theirs} if name not in fits]
+    if built_with(model)["num_classes"] != built_with(donor)["num_classes"]:
+        other = [name for name in other if name not in mine or mine[name].shape[1:] != theirs[name].shape[1:]]
+    if other:
+        raise ValueError(
+            f"the weights {weights} do not fit this {built_with(model)['name']} ({other[0]} differs); build it as they "
+            f"were: {_as_arguments(built_with(donor))}"
+        )
+    model.load_state_dict(fits, strict=False)
+
+
+def _as_arguments(facts: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in facts.items() if name not in FOREIGN_WEIGHTS)
+
+
+def freeze(model: nn.Module, trainable: Sequence[str]) -> nn.Module:
+    """Let only the named parts of a model train (`"layer4"`, `"fc"`), in place; returns the model.
+
+    A part is a module or parameter by its full name, with all that is in it. Whether BatchNorm statistics of frozen
+    parts still move is `TrainConfig.still_batchnorm`'s choice. Raises `ValueError` for a part that is not there.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    for part in trainable:
+        if not any(is_within(name, part) for name in names):
+            parts = ", ".join(dict.fromkeys(name.split(".")[0] for name in names))
+            raise ValueError(f"the model has no part {part!r}; it has {parts}, and what lies in them")
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(any(is_within(name, part) for part in trainable))
+    return model
+
+
+def is_within(name: str, part: str) -> bool:
+    """Whether a parameter's dotted name is a part's or lies in it: `"layer1.0.conv1"` in `"layer1"`, not `"layer"`."""
+    return name == part or name.startswith(f"{part}.")
 
 
 def input_spec(model: nn.Module) -> InputSpec:
@@ -152,17 +205,28 @@ def _attach(model: nn.Module, **facts: Any) -> nn.Module:
     return model
 
 
-def _shrink_stem(model: nn.Module, name: str) -> None:
-    """Halve the first convolution's stride and drop the stem's max-pool, in place; every weight keeps its shape."""
+def _first_convolution(model: nn.Module) -> nn.Module | None:
     first: Any = getattr(model, "pretrained_cfg", {}).get("first_conv", "")
     first = first[0] if isinstance(first, tuple) else first
-    layer = model.get_submodule(first) if first else None
-    patches = isinstance(model.get_submodule(first.rpartition(".")[0]), PatchEmbed)  # its stride fixes the tokens' grid
-    if not isinstance(layer, nn.Conv2d) or patches:
-        raise ValueError(f"{name} has no first convolution to slow down; build it with small_stem=False")
+    if not first or isinstance(model.get_submodule(first.rpartition(".")[0]), PatchEmbed):
+        return None  # an embedding's stride fixes the tokens' grid
+    return model.get_submodule(first)
+
+
+def _shrink_stem(model: nn.Module, name: str, *, asked: bool) -> bool:
+    """Halve the first convolution's stride and drop the stem's max-pool, in place; every weight keeps its shape.
+
+    Returns whether it could be done; raises `ValueError` if it was asked for and could not.
+    """
+    layer = _first_convolution(model)
+    if not isinstance(layer, nn.Conv2d):
+        if asked:
+            raise ValueError(f"{name} has no first convolution to slow down; build it with small_stem=False")
+        return False
     layer.stride = tuple(max(1, stride // 2) for stride in layer.stride)
     if isinstance(getattr(model, "maxpool", None), nn.MaxPool2d):
         _attach(model, maxpool=nn.Identity())
+    return True
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:
@@ -194,15 +258,19 @@ def save_model(model: nn.Module, folder: str | Path, **facts: Any) -> Path:
 
 
 def load_model(path: str | Path) -> nn.Module:
-    """Rebuild a model from its file, or from a folder that holds `model.safetensors`, in evaluation mode.
+    """Rebuild a model in evaluation mode from its file, a folder that holds `model.safetensors`, or a shipped name.
 
     `model.about` holds the file's facts. No code in the file is run (safetensors and JSON). Raises `FileNotFoundError`,
     or `ValueError` for a file that is cut short, altered, not ours, or made for other classes; nothing is half-loaded.
     """
+    shipped = SHIPPED / f"{path}.safetensors"
     path = Path(path).expanduser()
-    file = path / WEIGHTS_FILE if path.is_dir() else path
+    file = shipped if shipped.exists() else path / WEIGHTS_FILE if path.is_dir() else path
     if not file.exists():
-        raise FileNotFoundError(f"{file} does not exist; train a model first: ferlib train --recipe cpu --out {path}")
+        names = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.safetensors"))) or "none in this version"
+        raise FileNotFoundError(
+            f"{file} does not exist; train a model first: ferlib train --recipe cpu --out {path}; shipped are {names}"
+        )
     try:
         with safe_open(file, "pt") as opened:
             about = json.loads((opened.metadata() or {}).get("ferlib", "null"))

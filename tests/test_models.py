@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hub
 import numpy as np
 import pytest
 import timm
@@ -226,9 +227,132 @@ def test_a_model_of_patches_keeps_its_stem_or_is_refused(name: str):
     with pytest.raises(
         ValueError, match=f"{name} has no first convolution to slow down; build it with small_stem=False"
     ):
-        build_model(name, img_size=32)
-    model = build_model(name, img_size=32, size=32, small_stem=False).eval()
+        build_model(name, img_size=32, size=32, small_stem=True)
+    model = build_model(name, img_size=32, size=32).eval()
+    assert model.built_with["small_stem"] is False
     assert logits(model, size=32).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "message"),
+    [
+        ("inception_v3", 48, "inception_v3 cannot take faces of 48 px: give size=75 or more"),
+        ("inception_v3", 74, "inception_v3 cannot take faces of 74 px: give size=75 or more"),
+        ("vit_tiny_patch16_224", 48, "cannot take faces of 48 px: give size=224 or more"),
+    ],
+)
+def test_a_size_too_small_names_one_that_is_enough(name: str, size: int, message: str):
+    with pytest.raises(ValueError, match=message):
+        build_model(name, size=size, small_stem=False)
+
+
+@pytest.mark.parametrize("name", ["inception_v3", "vgg11_bn", "efficientnet_b2", "mobilenetv3_small_100", "resnet34"])
+def test_every_family_takes_its_smallest_face(name: str):
+    size = 75 if name == "inception_v3" else 48
+    model = build_model(name, size=size, small_stem=False)
+    assert model.training
+    out = logits(model.eval(), size=size)
+    assert out.shape == (3, 7) and out.isfinite().all()
+
+
+# ---- weights to start from
+
+
+@pytest.fixture
+def cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
+    """Weights that this test made up, in the hub's cache as `test_resnet`'s for ImageNet."""
+    hub.use_cache(monkeypatch, tmp_path / "hub")
+    return hub.make_cache(tmp_path / "hub", "test_resnet.r160_in1k")["test_resnet.r160_in1k"]
+
+
+def test_imagenet_weights_come_from_the_hubs_cache_in_colour_and_gray(cached: dict[str, torch.Tensor]):
+    colour = build_model("test_resnet", in_chans=3, weights="imagenet")
+    first = next(name for name in cached if cached[name].ndim == 4)
+    for name, value in colour.state_dict().items():
+        if not name.startswith("fc."):
+            assert torch.equal(value, cached[name]), name
+    assert input_spec(colour) == InputSpec(48, 3, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)), "as the weights were trained"
+    gray = build_model("test_resnet", weights="imagenet", num_classes=5)
+    torch.testing.assert_close(gray.state_dict()[first], cached[first].mean(1, keepdim=True))
+    assert gray.fc.weight.shape[0] == 5
+    assert input_spec(gray) == InputSpec(48, 1, (0.5,), (0.5,))
+    assert input_spec(build_model("test_resnet", weights="imagenet", mean=(0.4,), std=(0.2,))).mean == (0.4,)
+
+
+def test_imagenets_mean_and_sd_are_averaged_for_gray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    hub.use_cache(monkeypatch, tmp_path)
+    hub.make_cache(tmp_path, "mobilenetv3_small_050.lamb_in1k")
+    spec = input_spec(build_model("mobilenetv3_small_050", weights="imagenet"))
+    assert (spec.mean, spec.std) == ((0.449,), (0.226,))  # of 0.485, 0.456, 0.406 and 0.229, 0.224, 0.225
+
+
+def test_imagenet_weights_out_of_reach_are_an_error_with_two_ways_out(cached: dict[str, torch.Tensor]):
+    with pytest.raises(FileNotFoundError) as caught:
+        build_model("resnet10t", weights="imagenet")
+    text = str(caught.value)
+    assert "the ImageNet weights of resnet10t are not in the hub's cache and could not be fetched" in text
+    assert "run this once with a network" in text and "weights=None" in text and "\n" not in text
+
+
+def test_a_damaged_cache_starts_nothing(cached: dict[str, torch.Tensor], tmp_path: Path):
+    (file,) = (tmp_path / "hub").rglob("model.safetensors")
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="the ImageNet weights of test_resnet in the hub's cache are damaged"):
+        build_model("test_resnet", weights="imagenet")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("fernet", {"weights": "imagenet"}, "there are no ImageNet weights for fernet; they go with timm's names"),
+        ("test_resnet", {"pretrained": True}, "pretrained=True is timm's word; here it is weights='imagenet'"),
+        ("darknet17", {"weights": "imagenet"}, "timm has no ImageNet weights for darknet17"),
+    ],
+)
+def test_weights_that_cannot_be_are_explained(name: str, options: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        build_model(name, **options)
+
+
+def test_a_saved_model_is_a_start_for_another_of_its_shape(tmp_path: Path):
+    donor = fresh()
+    path = save_model(donor, tmp_path)
+    model = build_model("fernet", **SMALL, weights=path, drop_rate=0.5)
+    assert model_hash(model) == model_hash(donor) and model.built_with["weights"] == str(path)
+    two = build_model("fernet", **SMALL, weights=path, num_classes=2)
+    assert two.head.weight.shape[0] == 2
+    assert torch.equal(two.stem.weight, donor.stem.weight)
+    with pytest.raises(
+        ValueError, match=r"do not fit this fernet \(.*differs\); build it as they were: .*widths=\[4, 6"
+    ):
+        build_model("fernet", weights=path)
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        fresh(weights="fer2031")
+
+
+def test_shipped_weights_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(models, "SHIPPED", tmp_path)
+    with pytest.raises(FileNotFoundError, match="shipped are none in this version"):
+        load_model("some")
+    donor = fresh()
+    save_model(donor, tmp_path / "made").rename(tmp_path / "some.safetensors")
+    assert model_hash(load_model("some")) == model_hash(donor)
+    assert model_hash(build_model("fernet", **SMALL, weights="some")) == model_hash(donor)
+    with pytest.raises(FileNotFoundError, match="shipped are some"):
+        load_model("other")
+
+
+@pytest.mark.parametrize("name", ["stem", "stages.1", "stages.0.0.weight"])
+def test_freezing_leaves_only_the_named_part_to_learn(name: str):
+    model = models.freeze(fresh(), [name, "head"])
+    for parameter, value in model.named_parameters():
+        assert value.requires_grad == (parameter.startswith(("head.", f"{name}.")) or parameter == name), parameter
+    assert models.freeze(model, ["stages"]).stem.weight.requires_grad is False
+
+
+def test_freezing_by_a_name_that_is_none_lists_the_parts():
+    with pytest.raises(ValueError, match="the model has no part 'stage'; it has stem, stages, head, and what lies"):
+        models.freeze(fresh(), ["stage"])
 
 
 @pytest.mark.parametrize(
@@ -316,8 +440,8 @@ def test_the_header_says_how_the_model_was_built_and_for_what(tmp_path: Path):
     assert about.pop("about_sha256") == models._hash_about(about)
     assert about == {
         "built_with": {
-            "name": "fernet", "num_classes": 7, "in_chans": 3, "size": 48, "small_stem": True, "drop_rate": 0.3,
-            "widths": [4, 6, 8, 8], "depths": [1, 0, 2],
+            "name": "fernet", "num_classes": 7, "in_chans": 3, "size": 48, "small_stem": False, "drop_rate": 0.3,
+            "weights": None, "widths": [4, 6, 8, 8], "depths": [1, 0, 2],
         },
         "input_spec": {"size": 48, "channels": 3, "mean": [0.5077] * 3, "std": [0.255] * 3},
         "classes": list(EMOTIONS), "weights_sha256": model_hash(model), "epoch": 1,
@@ -333,7 +457,7 @@ def test_another_input_spec_survives_the_file(tmp_path: Path):
 def test_a_file_neither_keeps_nor_obeys_where_first_weights_came_from(tmp_path: Path):
     model = fresh("test_resnet", pretrained=False, checkpoint_path="")
     assert not {"pretrained", "checkpoint_path"} & set(model.built_with)
-    poisoned = {"pretrained": True, "checkpoint_path": str(tmp_path / "evil.pth")}
+    poisoned = {"pretrained": True, "weights": "imagenet", "checkpoint_path": str(tmp_path / "evil.pth")}
     path = save_model(model, tmp_path, built_with=model.built_with | poisoned)
     assert torch.equal(logits(load_model(path)), logits(model))
 
