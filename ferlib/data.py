@@ -24,12 +24,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
 
 from ferlib import __version__, faces, layouts, sample
 from ferlib.emotions import EMOTIONS, FER2013_COUNTS, SPLITS
 
-FORMAT = 1  # of the cache's files; another number makes them anew
+FORMAT = 2  # of the cache's files; another number makes them anew
+FER2013_NAMES = (  # under which FER2013 is looked for, in this order
+    *(f"fer2013{end}" for end in (".csv", ".csv.gz", ".csv.xz", "", *layouts.ARCHIVES, "-folders.zip")),
+    "icml_face_data.csv",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +41,9 @@ class FaceDataset(Dataset):
     """Faces in memory: `images` (n, size, size) uint8 and a `table` of n rows with at least `label`, `split` and `row`.
 
     `row` counts from 0 in the order of the source, over all splits. `transform`, if any, maps one (size, size) uint8
-    array to what `dataset[i]` hands out in its place; `notes` say what is missing or odd about the source.
+    array to what `dataset[i]` hands out in its place; `notes` say what is missing or odd about the source. `targets`,
+    if any, (n, 7) float32, are soft labels: shares of the emotions, handed out in place of labels; with `draw` a label
+    is drawn from them instead, anew each time a face is taken (`ferlib.ferplus` makes both).
     """
 
     images: np.ndarray
@@ -45,21 +51,43 @@ class FaceDataset(Dataset):
     name: str
     notes: tuple[str, ...] = ()
     transform: Callable[[np.ndarray], torch.Tensor] | None = None
+    targets: np.ndarray | None = None
+    draw: bool = False
 
     def __post_init__(self) -> None:
         if len(self.images) != len(self.table):
             raise ValueError(
                 f"{len(self.images)} images but {len(self.table)} rows in the table: give one row an image"
             )
+        if self.draw and self.targets is None:
+            raise ValueError("draw=True draws labels from targets, and there are none: give targets (n, 7)")
+        if (given := self.targets) is not None:
+            fits = given.shape == (len(self), len(EMOTIONS)) and given.dtype == np.float32 and (given >= 0).all()
+            if not (fits and np.allclose(given.sum(1), 1, atol=1e-4)):
+                due = f"float32 ({len(self)}, {len(EMOTIONS)}), shares that sum to 1 in each row"
+                raise ValueError(f"targets is {given.dtype} {given.shape}; due is {due}")
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
-        """One face, a uint8 tensor (1, size, size) unless `transform` makes something else of it, and its label."""
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int | torch.Tensor]:
+        """One face, a uint8 tensor (1, size, size) unless `transform` makes something else of it, and its label.
+
+        With `targets` the label is their float32 tensor (7,), with `draw` an int drawn from it by torch's generator.
+        """
+        label = self._said([index])[0]
+        return self._face(index), int(label) if label.ndim == 0 else label
+
+    def _face(self, index: int) -> torch.Tensor:
         image = self.images[index]
-        face = torch.from_numpy(image.copy())[None] if self.transform is None else self.transform(image)
-        return face, int(self.labels[index])
+        return torch.from_numpy(image.copy())[None] if self.transform is None else self.transform(image)
+
+    def _said(self, indices: list[int]) -> torch.Tensor:
+        """What a loader says of the faces at positions: int64 labels (b,), or float32 targets (b, 7)."""
+        if self.targets is None:
+            return torch.from_numpy(self.labels[indices])
+        targets = torch.from_numpy(self.targets[indices])
+        return torch.multinomial(targets, 1)[:, 0] if self.draw else targets
 
     @cached_property
     def labels(self) -> np.ndarray:
@@ -90,7 +118,8 @@ class FaceDataset(Dataset):
         picks = np.arange(len(self))[picks]
         adjoining = len(picks) > 0 and bool((np.diff(picks) == 1).all())
         images = self.images[picks[0] : picks[-1] + 1] if adjoining else self.images[picks]
-        return replace(self, images=images, table=self.table.iloc[picks].reset_index(drop=True))
+        targets = None if self.targets is None else self.targets[picks]
+        return replace(self, images=images, table=self.table.iloc[picks].reset_index(drop=True), targets=targets)
 
     def __repr__(self) -> str:
         lines = [f"{self.name}: {len(self):,} faces of {self.images.shape[1]}x{self.images.shape[2]} px"]
@@ -110,8 +139,9 @@ def load(source: str | Path = "sample", *, size: int = 48) -> FaceDataset:
     """Load every open split of a source; `PrivateTest` is read only by `ferlib.protocol.open_sealed`.
 
     `source` is `"sample"` (faces drawn by `ferlib.sample`), `"fer2013"` (looked up in `FERLIB_DATA`, then `data/`), or
-    a path: the challenge's CSV, also .gz or .xz, a tree of class folders, or a .zip or .tgz of either. Images of class
-    folders become grayscale (0.299 R + 0.587 G + 0.114 B) and size x size px (area-averaged down, cubic up).
+    a path: the challenge's CSV, also .gz or .xz, a tree of class folders, FER+'s folders, a .zip or .tgz of these, or a
+    .npz. Images become grayscale (0.299 R + 0.587 G + 0.114 B), square (the middle of them) and size x size px
+    (area-averaged down, cubic up); data/README.md has the layouts and the rules in full.
 
     Raises `FileNotFoundError` for what is not there, `ValueError` naming the first row or file that is not as it should
     be. Warns of what a copy of FER2013 lacks.
@@ -122,15 +152,25 @@ def load(source: str | Path = "sample", *, size: int = 48) -> FaceDataset:
     return dataset
 
 
-def loader(dataset: FaceDataset, batch_size: int, *, shuffle: bool = False, workers: int = 0) -> DataLoader:
+def loader(
+    dataset: FaceDataset,
+    batch_size: int,
+    *,
+    shuffle: bool = False,
+    workers: int = 0,
+    weights: Sequence[float] | None = None,
+) -> DataLoader:
     """Batches (images, labels) of a dataset; without a transform they are cut whole from the array.
 
-    Images are uint8 (batch, 1, size, size) without a transform, labels int64 (batch,). A shuffled loader drops the
-    last, smaller batch. Seed torch before each epoch: the order, and each worker's random numbers, follow from it.
+    Images are uint8 (batch, 1, size, size) without a transform, labels int64 (batch,), or float32 (batch, 7) where the
+    dataset has targets and draws no label from them. A shuffled loader drops the last, smaller batch. Seed torch before
+    each epoch: the order, and each worker's random numbers, follow from it. With `weights` (n,), a shuffled loader
+    draws faces with replacement, as often as they weigh, by the numbers of `loader.sampler.generator`.
     """
+    drawn = weights and WeightedRandomSampler(weights, len(dataset), generator=torch.Generator())
     return DataLoader(
-        _Batches(dataset), batch_size, shuffle=shuffle, drop_last=shuffle, num_workers=workers,
-        collate_fn=_as_is, pin_memory=torch.cuda.is_available(),
+        _Batches(dataset), batch_size, shuffle=shuffle and not drawn, sampler=drawn, drop_last=shuffle,
+        num_workers=workers, collate_fn=_as_is, pin_memory=torch.cuda.is_available(),
     )  # fmt: skip
 
 
@@ -138,7 +178,7 @@ class _Batches(Dataset):
     """Hands a loader whole batches, through the method that torch's fetcher asks for first."""
 
     def __init__(self, dataset: FaceDataset):
-        self.dataset, self.labels = dataset, torch.from_numpy(dataset.labels)
+        self.dataset = dataset
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -150,8 +190,8 @@ class _Batches(Dataset):
         if self.dataset.transform is None:
             images = torch.from_numpy(self.dataset.images[indices])[:, None]
         else:
-            images = torch.stack([self.dataset[i][0] for i in indices])
-        return images, self.labels[indices]
+            images = torch.stack([self.dataset._face(i) for i in indices])
+        return images, self.dataset._said(indices)
 
 
 def _as_is(batch: Any) -> Any:
@@ -177,17 +217,16 @@ def find(source: str | Path) -> Path:
         return path
     named = os.environ.get("FERLIB_DATA")
     folders = [Path(named)] if named else [Path("data"), Path(__file__).parent.parent / "data"]
-    names = [f"fer2013{end}" for end in (".csv", ".csv.gz", ".csv.xz", "", *layouts.ARCHIVES)] + ["fer2013-folders.zip"]
     for folder in folders:
         if folder.is_file() or (folder / "train").is_dir():
             return folder
-        for name in names:
+        for name in FER2013_NAMES:
             if (folder / name).exists():
                 return folder / name
     looked = ", ".join(dict.fromkeys(str(folder) for folder in folders))
     raise FileNotFoundError(
-        f"fer2013 was not found in {looked}; put fer2013.csv into data/, or set FERLIB_DATA to where it is "
-        "(data/README.md says where to get it)"
+        f"fer2013 was not found in {looked}; fetch it (ferlib data fetch fer2013), put fer2013.csv into data/, or set "
+        "FERLIB_DATA to where it is"
     )
 
 
@@ -220,8 +259,10 @@ def _load(source: str | Path, *, size: int, sealed: bool) -> FaceDataset:
         made = Path(folder) / "made"
         made.mkdir()
         with tempfile.TemporaryDirectory(dir=folder) as unpacked:
-            chunks = iter([sample.dataset()]) if str(source) == "sample" else layouts.read(path, size, Path(unpacked))
-            _write_kept(made, name, chunks)
+            notes: list[str] = []
+            drawn = str(source) == "sample"
+            chunks = iter([sample.dataset()]) if drawn else layouts.read(path, size, Path(unpacked), notes)
+            _write_kept(made, name, chunks, notes)
         dataset = _read_kept(made, name, sealed)
         if made.parent.parent == kept.parent:
             if damaged:
@@ -233,16 +274,16 @@ def _load(source: str | Path, *, size: int, sealed: bool) -> FaceDataset:
 
 
 def _fingerprint(path: Path) -> str:
-    """A text that changes when the file, or any file of the folder, does."""
+    """A text that changes when the file, any file of the folder, or what is read beside it, does."""
     files = [path] if path.is_file() else sorted(entry for entry in path.rglob("*") if entry.is_file())
     digest = hashlib.sha256(str(path.resolve()).encode())
-    for file in files:
+    for file in files + layouts.beside(path):
         stat = file.stat()
         digest.update(f"{file}{stat.st_size} {stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 
-def _write_kept(folder: Path, name: str, chunks: Iterator[layouts.Chunk]) -> None:
+def _write_kept(folder: Path, name: str, chunks: Iterator[layouts.Chunk], notes: list[str]) -> None:
     """Write what a reader yields: `open.u8` and `sealed.u8` hold the images, `table.npz` and `meta.json` the rest."""
     tables, shape = [], (0, 0)
     with open(folder / "open.u8", "wb") as opened, open(folder / "sealed.u8", "wb") as closed:
@@ -260,7 +301,7 @@ def _write_kept(folder: Path, name: str, chunks: Iterator[layouts.Chunk]) -> Non
     columns = {name: values.astype(str) if values.dtype == object else values for name, values in columns.items()}
     np.savez(folder / "table.npz", **columns)  # exact, typed and without pickle, which a CSV and a DataFrame are not
     meta = {"shape": shape, "sealed": int((whole["split"] == "PrivateTest").sum()), "rows": len(whole)}
-    meta["notes"] = _notes(name, whole)
+    meta["notes"] = notes + _notes(name, whole)
     (folder / "meta.json").write_text(json.dumps(meta))
 
 
@@ -287,32 +328,39 @@ def _read_kept(folder: Path, name: str, sealed: bool) -> FaceDataset | None:
 
 
 def _notes(name: str, table: pd.DataFrame) -> list[str]:
-    """What a copy of FER2013 lacks against the official counts; and what a `test/` folder without names means."""
-    counts = {split: table.loc[table["split"] == split, "label"].value_counts() for split in SPLITS}
-    if "official" in table and not table["official"].any():
-        if set(table["split"]) == {"Training"}:
-            return []
-        notes = ["its splits are not FER2013's official ones: scores on them compare with no published figure"]
-        if "PublicTest" not in set(table["split"]) and "PrivateTest" in set(table["split"]):
+    """Crops, splits and labels that are not the official ones, and images and classes that are missing."""
+    if name == "sample":
+        return []
+    notes = []
+    splits = table["split"].value_counts().reindex(SPLITS, fill_value=0)
+    own, voted = not table["official"].any(), layouts.VOTES[-1] in table
+    if "cropped" in table and table["cropped"].any():
+        notes.append(f"{table['cropped'].sum():,} images were not square: the largest centred square was taken of each")
+    if voted:
+        notes.append("its labels are FER+'s, not FER2013's: scores on them compare with figures on FER+ alone")
+    elif not own and not table["official"].all():
+        notes.append(
+            f"{(~table['official']).sum():,} images carry no official file name; their folder tells their split"
+        )
+    elif own and splits["Training"] < len(table):
+        sizes = ", ".join(f"{split} {count:,}" for split, count in splits.items() if count)
+        notes.append(
+            f"its splits ({sizes}) are not FER2013's official ones (28,709, 3,589, 3,589): scores on them compare with "
+            "no published figure"
+        )
+        if not splits["PublicTest"]:
             notes.append(
                 "its test folder carries no official file names, so which images are PublicTest cannot be told: all of "
                 "it stays sealed as PrivateTest; to choose between models, carve a validation split out of Training"
             )
-        return notes
-    if name == "sample":
-        return []
-    notes = []
-    if "official" in table and not table["official"].all():
-        notes.append(
-            f"{(~table['official']).sum():,} images carry no official file name; their folder tells their split"
-        )
-    for split in SPLITS:
-        want = dict(enumerate(FER2013_COUNTS[split]))
-        off = [
-            f"{EMOTIONS[i]} {counts[split].get(i, 0)} of {want[i]}" for i in want if counts[split].get(i, 0) != want[i]
-        ]
-        total = int(counts[split].sum())
-        if off:
-            listed = f" ({', '.join(off)})" if total else ""
-            notes.append(f"{split}: {total:,} of FER2013's {sum(want.values()):,} images{listed}")
+    for split, want in FER2013_COUNTS.items():
+        counts = np.bincount(table.loc[table["split"] == split, "label"], minlength=len(EMOTIONS))
+        off = [f"{name} {n} of {due}" for name, n, due in zip(EMOTIONS, counts, want, strict=True) if n != due]
+        said = []
+        if off and not own and not voted:
+            listed = f" ({', '.join(off)})" if counts.any() else ""
+            said.append(f"{counts.sum():,} of FER2013's {sum(want):,} images{listed}")
+        if counts.any() and not counts.all():
+            said.append(f"no image of {', '.join(np.array(EMOTIONS)[counts == 0])}")
+        notes += [f"{split}: {'; '.join(said)}"] * bool(said)
     return notes

@@ -3,15 +3,15 @@
 Nothing is skipped in silence: the first row or file that is not as it should be is named in a `ValueError`.
 """
 
+import contextlib
 import gzip
 import io
 import lzma
 import re
 import tarfile
-import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -30,32 +30,46 @@ SPLIT_FOLDERS = {
 }  # fmt: skip
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".pgm"}
 ARCHIVES = (".zip", ".tgz", ".tar.gz", ".tar")
+PIXEL_TABLES = ("fer2013", "icml_face_data", "train")  # the CSV that a folder with several is read from: the first
+VOTES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "nf")
+VOTE_TABLES = ("fer2013new.csv", "ferplus-votes.csv")  # FER+: a row of the ten VOTES for each row of FER2013's CSV
+UNMINDED = ("Thumbs.db", "desktop.ini", "label.csv", *VOTE_TABLES)  # no images, and no strangers among them
 CHUNK = 256  # images read, checked and written at a time: about 0.6 MB, which stays in the processor's cache
 
 Chunk = tuple[np.ndarray, pd.DataFrame]
 
 
-def read(path: Path, size: int, unpacked: Path) -> Iterator[Chunk]:
+def read(path: Path, size: int, unpacked: Path, notes: list[str]) -> Iterator[Chunk]:
     """Yield (images (m, size, size) uint8, table of m rows: label, split, ...) from whatever layout the path has.
 
-    Archives are unpacked into the folder `unpacked` first. Raises `ValueError` naming the first row or file at fault.
+    Archives are unpacked into the folder `unpacked` first; what is left out or assumed is added to `notes`, which is
+    whole after the last chunk. Raises `ValueError` naming the first row or file at fault.
     """
     if path.is_dir():
-        tables = [file for file in sorted(path.glob("*.csv*")) if file.name.startswith(("fer2013", "icml"))]
-        return _read_csv(tables[0], size) if tables else _read_folder(path, size)
+        listed = (path / "train").is_dir()  # then a train.csv is but a list of its images
+        names = [f"{name}.csv{end}" for name in PIXEL_TABLES[: -1 if listed else None] for end in ("", ".gz", ".xz")]
+        tables = [path / name for name in names if (path / name).is_file()]
+        return _read_csv(tables[0], size, notes) if tables else _read_folder(path, size, notes)
     if path.name.lower().endswith(ARCHIVES):
         _unpack(path, unpacked)
         inner = list(unpacked.iterdir())
-        return read(inner[0] if len(inner) == 1 and inner[0].is_dir() else unpacked, size, unpacked)
+        return read(inner[0] if len(inner) == 1 and inner[0].is_dir() else unpacked, size, unpacked, notes)
     if ".csv" in path.suffixes:
-        return _read_csv(path, size)
+        return _read_csv(path, size, notes)
+    if path.suffix.lower() == ".npz":
+        return _read_npz(path, size)
     raise ValueError(
-        f"{path.name} is no layout that ferlib reads; give a .csv (also .gz, .xz), a folder, a .zip or a .tgz"
+        f"{path.name} is no layout that ferlib reads; give a .csv (also .gz, .xz), a folder, a .zip, a .tgz or a .npz"
     )
 
 
-def _read_csv(path: Path, size: int) -> Iterator[Chunk]:
-    """The challenge's CSV: columns emotion (0-6), pixels (48*48 numbers of 0-255 and blanks) and Usage (the split)."""
+def beside(path: Path, names: Iterable[str] = (*VOTE_TABLES, "test.csv")) -> list[Path]:
+    """The files of these names in the two folders above a path: what its reading looks at outside of it."""
+    return [file for up in path.absolute().parents[:2] for name in names if (file := up / name).is_file()]
+
+
+def _read_csv(path: Path, size: int, notes: list[str]) -> Iterator[Chunk]:
+    """The challenge's CSV: emotion (0-6), pixels (48*48 numbers of 0-255 and blanks), and Usage (else all Training)."""
     if size != 48:
         raise ValueError(
             f"size {size} was asked of {path.name}, whose images are 48 px; resize in the transform instead"
@@ -64,18 +78,23 @@ def _read_csv(path: Path, size: int) -> Iterator[Chunk]:
     try:
         with io.BufferedReader(openers.get(path.suffix, io.FileIO)(path, "rb"), 1 << 20) as file:
             columns = [field.strip().strip(b'"').lower() for field in file.readline().split(b",")]
-            if not {b"emotion", b"pixels", b"usage"} <= set(columns):
+            if not {b"emotion", b"pixels"} <= set(columns):
                 found = b", ".join(columns).decode(errors="replace")[:80]
+                hint = " (no labels: take train.csv or icml_face_data.csv)" if b"pixels" in columns else ""
                 raise ValueError(
-                    f"{path.name} must have the columns emotion, pixels, Usage; its first line is {found!r}"
+                    f"{path.name} must have the columns emotion, pixels, Usage; its first line is {found!r}{hint}"
                 )
-            where = [columns.index(name) for name in (b"emotion", b"pixels", b"usage")]
+            if b"usage" not in columns and path.with_name("test.csv").is_file():
+                notes.append("test.csv beside it was left out: the challenge's carries no labels")
+            where = [columns.index(name) for name in (b"emotion", b"pixels")]
+            where.append(columns.index(b"usage") if b"usage" in columns else len(columns))
             rows: list[tuple[bytes, bytes, bytes]] = []
             first = 2  # the line of rows[0], as an editor counts them
             for number, line in enumerate(file, start=2):
                 fields = line.strip().replace(b'"', b"").split(b",")
                 if len(fields) != len(columns):
                     raise ValueError(f"{path.name}, line {number}: {len(fields)} fields where {len(columns)} are due")
+                fields.append(b"Training")  # what stands for a missing Usage
                 rows.append((fields[where[0]], fields[where[1]], fields[where[2]]))
                 if len(rows) == CHUNK:
                     yield _csv_chunk(rows, path.name, first, size)
@@ -97,7 +116,7 @@ def _csv_chunk(rows: list[tuple[bytes, bytes, bytes]], name: str, first: int, si
         labels.append(int(label))
         splits.append(known[usage.strip()])
         images.append(pixels.strip())
-    table = pd.DataFrame({"label": labels, "split": splits})
+    table = pd.DataFrame({"label": labels, "split": splits, "official": True})
     values = _parse_pixels(images, size * size)
     if values is not None:
         return values.reshape(-1, size, size), table
@@ -140,26 +159,55 @@ def _shown(text: bytes) -> str:
     return repr(text[:20].decode(errors="replace"))
 
 
-def _read_folder(root: Path, size: int) -> Iterator[Chunk]:
-    """A tree of class folders; the split is in the file's name (`PublicTest_123.jpg`), else in a folder's (`train`)."""
+def _read_npz(path: Path, size: int) -> Iterator[Chunk]:
+    """Arrays images (n, h, w) or (n, h, w, 3) uint8, labels (n,) numbers or names, and maybe splits (n,) names."""
+    try:
+        with open(path, "rb") as file:
+            arrays = dict(np.load(file, allow_pickle=False))
+    except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path.name} cannot be read: {error}; write numbers and texts with numpy.savez") from error
+    if not {"images", "labels"} <= set(arrays):
+        raise ValueError(f"{path.name} must have the arrays images and labels; it has {', '.join(arrays) or 'none'}")
+    images, labels = arrays["images"], arrays["labels"]
+    splits = arrays.get("splits", np.full(images.shape[:1], "train"))
+    if images.dtype != np.uint8 or 0 in images.shape or images.shape[3:] not in ((), (3,)) or images.ndim < 3:
+        raise ValueError(
+            f"{path.name}: images is {images.dtype} {images.shape}; due is uint8 (n, h, w) or (n, h, w, 3)"
+        )
+    for name, array, kinds in (("labels", labels, "iuU"), ("splits", splits, "U")):
+        if array.shape != images.shape[:1] or array.dtype.kind not in kinds:
+            due = f"({len(images)},) of {'names' if kinds == 'U' else 'whole numbers or names'}"
+            raise ValueError(f"{path.name}: {name} is {array.dtype} {array.shape}; due is {due}")
+    rows = []
+    for i, (label, split) in enumerate(zip(labels.tolist(), splits.tolist(), strict=True)):
+        try:
+            rows.append((SPLIT_FOLDERS[split.strip().lower()], emotion_index(label), split in SPLITS))
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"{path.name}, image {i}: label {label!r} of split {split!r}; allowed are 0 to 6 and "
+                             f"{', '.join(EMOTIONS)}, of {', '.join(SPLIT_FOLDERS)}") from error  # fmt: skip
+    table = pd.DataFrame(rows, columns=["split", "label", "official"])
+    images = images[..., ::-1] if images.ndim == 4 else images  # OpenCV's order is blue, green, red
+    for start in range(0, len(table), CHUNK):
+        made = [_square(image, size) for image in images[start : start + CHUNK]]
+        yield _chunk(made, table[start : start + CHUNK])
+
+
+def _read_folder(root: Path, size: int, notes: list[str]) -> Iterator[Chunk]:
+    """A tree of class folders; the split is in the file name (`PublicTest_123.jpg`), else in a folder (`train`)."""
     places, strangers = [], []
     for path in sorted(root.rglob("*")):
         parts = path.relative_to(root).parts
-        if (
-            path.is_dir()
-            or parts[-1] in ("Thumbs.db", "desktop.ini")
-            or any(part.startswith((".", "__")) for part in parts)
-        ):
+        if path.is_dir() or parts[-1] in UNMINDED or any(part.startswith((".", "__")) for part in parts):
             continue
         if path.suffix.lower() in IMAGE_SUFFIXES:
             places.append((*_place(path, (root.resolve().name, *parts)), "/".join(parts)))
         else:
             strangers.append("/".join(parts))
-    if strangers and places:
-        warnings.warn(f"{root.name}: left out what is no image: {', '.join(strangers[:5])}"
-                      + (f" and {len(strangers) - 5} more" if len(strangers) > 5 else ""), stacklevel=2)  # fmt: skip
     if not places:
         raise ValueError(f"{root.name} holds no image in class folders such as train/happy/ ({', '.join(EMOTIONS)})")
+    if strangers:
+        more = f" and {len(strangers) - 5} more" if len(strangers) > 5 else ""
+        notes.append(f"left out what ferlib does not read as an image: {', '.join(strangers[:5])}{more}")
     known = [place for place in places if place[0]]
     unknown = [place for place in places if not place[0]]
     if known and unknown:
@@ -167,15 +215,27 @@ def _read_folder(root: Path, size: int) -> Iterator[Chunk]:
                          f"{', '.join(SPLIT_FOLDERS)}")  # fmt: skip
     places = known or [("Training", *place[1:]) for place in unknown]
     places.sort(key=lambda place: (SPLITS.index(place[0]), [int(n) for n in re.findall(r"\d+", place[3])], place[3]))
+    table = pd.DataFrame(places, columns=["split", "label", "official", "path"])
+    if (table["label"] < 0).any():
+        table = _label_by_votes(root, table, notes)
+    elif table["path"].str.contains(r"(?:^|/)\d/[^/]*$").any():
+        order = ", ".join(f"{number} {name}" for number, name in enumerate(EMOTIONS))
+        notes.append(f"its class folders are numbers, read in the CSV's order: {order}; one numbered by sorted names "
+                     "has other classes at 4, 5 and 6")  # fmt: skip
     with ThreadPoolExecutor() as pool:
-        for start in range(0, len(places), CHUNK):
-            part = places[start : start + CHUNK]
-            images = list(pool.map(lambda place: _read_image(root / place[3], size), part))
-            yield np.stack(images), pd.DataFrame(part, columns=["split", "label", "official", "path"])
+        for start in range(0, len(table), CHUNK):
+            part = table[start : start + CHUNK]
+            yield _chunk(list(pool.map(lambda name: _read_image(root / name, size), part["path"])), part)
+
+
+def _chunk(made: list[tuple[np.ndarray, bool]], table: pd.DataFrame) -> Chunk:
+    return np.stack([image for image, _ in made]), table.assign(cropped=[cropped for _, cropped in made])
 
 
 def _place(path: Path, parts: tuple[str, ...]) -> tuple[str, int, bool]:
-    """Split ("" if nothing tells it), label and whether the split is official, by an image's name and folders."""
+    """Split ("" if nothing tells it), label (-1: FER+'s votes tell it) and whether the split is official."""
+    if parts[-2].lower() in ("fer2013train", "fer2013valid", "fer2013test"):
+        return SPLIT_FOLDERS[parts[-2].lower()], -1, True
     try:
         label = emotion_index(parts[-2])
     except ValueError as error:
@@ -187,20 +247,85 @@ def _place(path: Path, parts: tuple[str, ...]) -> tuple[str, int, bool]:
     return (splits[-1] if splits else ""), label, False
 
 
-def _read_image(path: Path, size: int) -> np.ndarray:
-    """One image file as (size, size) uint8 gray; raises `ValueError` naming the file when it cannot be read."""
-    raw = np.frombuffer(path.read_bytes(), np.uint8)
-    image = cv2.imdecode(raw, cv2.IMREAD_ANYCOLOR) if len(raw) else None  # 8 bits, gray or blue-green-red
+def _label_by_votes(root: Path, table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+    """FER+'s folders: each image's votes, and as label the class with the most; what is none of the seven is out."""
+    if (table["label"] >= 0).any():
+        raise ValueError(f"{root.name} holds both FER+'s folders and class folders; load one of them")
+    tables = []
+    for folder, part in table.groupby(table["path"].map(lambda name: (root / name).absolute().parent), sort=False):
+        found = [file for file in (folder / "label.csv", *beside(folder, VOTE_TABLES)) if file.is_file()]
+        if not found:
+            raise ValueError(f"{folder.name} lacks FER+'s votes; put label.csv into it or fer2013new.csv beside it")
+        # Four names stand in FER+'s table twice; who writes its images in its order keeps the last.
+        votes = read_votes(found[0]).drop_duplicates("image", keep="last").set_index("image")
+        names = part["path"].map(lambda name: name.split("/")[-1])
+        if not names.isin(votes.index).all():
+            raise ValueError(f"{part['path'][~names.isin(votes.index)].iloc[0]} has no row in {found[0].name}")
+        tables.append(part.assign(**votes.loc[names, list(VOTES)].set_index(part.index)))
+    table = pd.concat(tables).sort_index()
+    seven, kept = seven_votes(table[list(VOTES)].to_numpy())
+    ties = kept & ((seven == seven.max(1, keepdims=True)).sum(1) > 1)
+    notes.append(f"FER+: {(~kept).sum():,} images left out, with most votes for contempt, unknown or no face; "
+                 f"{ties.sum():,} whose votes tie got the first such class in the order of EMOTIONS")  # fmt: skip
+    return table.assign(label=seven.argmax(1))[kept].reset_index(drop=True)
+
+
+def read_votes(path: Path) -> pd.DataFrame:
+    """FER+'s table: columns VOTES, `image` ("" for no face) and `split` ("" in a `label.csv`, which has no header).
+
+    Raises `ValueError` for any other file.
+    """
+    try:
+        rows = pd.read_csv(path, header=None, dtype=str, keep_default_na=False)
+        head = [str(field).strip().lower() for field in rows.iloc[0]]
+        headed = int("nf" in head)
+        if headed and head[2:] != list(VOTES):
+            raise ValueError(f"its columns are {', '.join(head)[:90]}")
+        votes = rows.iloc[headed:, -10:].set_axis(VOTES, axis=1).astype(int).reset_index(drop=True)
+        return votes.assign(image=rows[headed][headed:].to_numpy(), split=rows[0][headed:].to_numpy() if headed else "")
+    except (IndexError, ValueError) as error:
+        raise ValueError(f"{path.name} is no table of FER+ votes: {error}; fetch fer2013new.csv again") from error
+
+
+def seven_votes(votes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of the ten VOTES (n, 10) those for EMOTIONS (n, 7), and whether one has some and none of the other three more."""
+    seven = votes[:, np.argsort([emotion_index(name) for name in VOTES[:7]])]
+    return seven, (seven.max(1) > 0) & (seven.max(1) >= votes[:, 7:].max(1))
+
+
+def _read_image(path: Path, size: int) -> tuple[np.ndarray, bool]:
+    """One image file as (size, size) uint8 gray, and whether it was cropped; a `ValueError` names what is not read."""
+    raw, image = path.read_bytes(), None
+    # Alpha is told of these alone: reading a JPEG unchanged would leave its orientation out, and a BMP has no alpha.
+    unchanged = raw[:2] in (b"\x89P", b"RI", b"II", b"MM")  # PNG, WebP, TIFF
+    flags = cv2.IMREAD_UNCHANGED if unchanged else cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
+    with contextlib.suppress(cv2.error):  # raised for an empty file, and where a header claims too many pixels
+        image = cv2.imdecode(np.frombuffer(raw, np.uint8), flags)
     if image is None:
         raise ValueError(f"{path.parent.name}/{path.name} cannot be read as an image; remove it or fetch it again")
+    odd = raw[:1] == b"P" and re.sub(rb"#.*", b"", raw[:512]).split()[3:4] not in ([b"255"], [b"65535"])
+    if odd or image.dtype not in (np.uint8, np.uint16) or (raw[:2] in (b"II", b"MM") and image.shape[2:] == (4,)):
+        raise ValueError(f"{path.parent.name}/{path.name} holds pixels of a kind that ferlib does not read "
+                         f"({image.dtype} {image.shape}); convert it to an 8-bit PNG, gray or RGB")  # fmt: skip
+    if image.dtype == np.uint16:
+        image = np.round(image / 257).astype(np.uint8)
+    if image.shape[2:] == (4,):
+        share = image[..., 3:] / 255
+        image = np.round(image[..., :3] * share + 128 * (1 - share)).astype(np.uint8)
+    return _square(image, size)
+
+
+def _square(image: np.ndarray, size: int) -> tuple[np.ndarray, bool]:
+    """Gray (size, size) of the largest centred square of a gray or blue-green-red image, and whether that crops it."""
+    high, wide = image.shape[:2]
+    side = min(high, wide)
+    top, left = (high - side) // 2, (wide - side) // 2
+    image = image[top : top + side, left : left + side]
     if image.ndim == 3:
-        image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
-    if image.shape[0] != image.shape[1]:
-        high, wide = image.shape
-        raise ValueError(f"{path.parent.name}/{path.name} is {wide}x{high} px; faces must be square: crop it first")
-    if image.shape[0] == size:
-        return image
-    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if image.shape[0] > size else cv2.INTER_CUBIC)
+        image = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_BGR2GRAY)
+    if side != size:
+        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_CUBIC)
+    return image, high != wide
 
 
 def _unpack(path: Path, folder: Path) -> None:

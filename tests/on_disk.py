@@ -2,7 +2,7 @@
 
 import tarfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import cv2
@@ -10,29 +10,76 @@ import numpy as np
 
 from ferlib.emotions import EMOTIONS
 
+FERPLUS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
+FERPLUS_FOLDERS = {"Training": "FER2013Train", "PublicTest": "FER2013Valid", "PrivateTest": "FER2013Test"}
 
-def write_csv(path: Path, images: np.ndarray, labels: Sequence[int], splits: Sequence[str]) -> Path:
-    rows = [
-        f"{label},{' '.join(map(str, image.ravel()))},{split}"
-        for image, label, split in zip(images, labels, splits, strict=True)
-    ]
-    path.write_text("\n".join(["emotion,pixels,Usage", *rows]) + "\n")
+
+def write_csv(
+    path: Path, images: np.ndarray, labels: Sequence[int], splits: Sequence[str], head: str = "emotion,pixels,Usage"
+) -> Path:
+    """`head` is the first line: any of the three columns, in any order."""
+    rows = [head]
+    for image, label, split in zip(images, labels, splits, strict=True):
+        fields = {"emotion": str(label), "pixels": " ".join(map(str, image.ravel())), "usage": split}
+        rows.append(",".join(fields[name.strip().lower()] for name in head.split(",")))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(rows) + "\n")
     return path
 
 
-def write_folders(root: Path, images: np.ndarray, labels: Sequence[int], names: Sequence[str]) -> Path:
-    """`names` are paths with `{}` for the class, such as `train/{}/Training_1.png`."""
+def write_folders(
+    root: Path, images: np.ndarray, labels: Sequence[int], names: Sequence[str], classes: Sequence[str] = EMOTIONS
+) -> Path:
+    """`names` are paths with `{}` for the class, such as `train/{}/Training_1.png`; a .jpg is a PNG inside."""
     for image, label, name in zip(images, labels, names, strict=True):
-        path = root / name.format(EMOTIONS[label])
+        path = root / name.format(classes[label])
         path.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(path), image)
+        lossless = {".webp": [cv2.IMWRITE_WEBP_QUALITY, 101]}.get(path.suffix, [])
+        path.write_bytes(cv2.imencode(".png" if path.suffix == ".jpg" else path.suffix, image, lossless)[1].tobytes())
     return root
+
+
+def agreed(label: int) -> list[int]:
+    """Ten votes, all for one emotion, in the order of FER+'s columns."""
+    votes = [0] * 10
+    votes[{0: 4, 1: 5, 2: 6, 3: 1, 4: 3, 5: 2, 6: 0}[label]] = 10
+    return votes
+
+
+def write_votes(path: Path, votes: Sequence[Sequence[int]], splits: Sequence[str], names: Sequence[str] = ()) -> Path:
+    """FER+'s fer2013new.csv, a row for each row of the challenge's CSV."""
+    names = names or [f"fer{i:07}.png" for i in range(len(votes))]
+    rows = [f"{split},{name},{','.join(map(str, row))}" for split, name, row in zip(splits, names, votes, strict=True)]
+    path.write_text("\n".join([f"Usage,Image name,{','.join(FERPLUS)}", *rows]) + "\n")
+    return path
+
+
+def write_ferplus(
+    root: Path,
+    images: np.ndarray,
+    votes: Sequence[Sequence[int]],
+    splits: Sequence[str],
+    box: str = '"(0, 0, 48, 48)",',
+) -> Path:
+    """FER+'s flat folders, each with its label.csv: the image's name, maybe a box, ten votes."""
+    for i, (image, row, split) in enumerate(zip(images, votes, splits, strict=True)):
+        folder = root / FERPLUS_FOLDERS[split]
+        folder.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(folder / f"fer{i:07}.png"), image)
+        with open(folder / "label.csv", "a") as file:
+            file.write(f"fer{i:07}.png,{box}{','.join(map(str, row))}\n")
+    return root
+
+
+def write_npz(path: Path, arrays: Mapping[str, object]) -> Path:
+    np.savez(path, **{name: np.asarray(values) for name, values in arrays.items()})
+    return path
 
 
 def zip_folder(root: Path, archive: Path) -> Path:
     if archive.suffix == ".zip":
         with zipfile.ZipFile(archive, "w") as file:
-            for path in sorted(root.rglob("*.png")):
+            for path in sorted(path for path in root.rglob("*") if path.is_file()):
                 file.write(path, path.relative_to(root.parent))
     else:
         with tarfile.open(archive, "w:gz") as file:

@@ -1,0 +1,532 @@
+"""Every layout that FER data comes in gives the same faces, labels and splits; conversions; notes; refusals by name."""
+
+import lzma
+import struct
+import warnings
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from on_disk import agreed, write_csv, write_ferplus, write_folders, write_npz, write_votes, zip_folder
+from PIL import Image
+from torchvision.datasets import ImageFolder
+
+from ferlib import data, sample
+from ferlib.data import FaceDataset
+from ferlib.emotions import ALIASES, EMOTIONS, SPLITS, emotion_index
+
+LABELS = [i % 7 for i in range(28)]
+OFFICIAL = ["Training"] * 14 + ["PublicTest"] * 7 + ["PrivateTest"] * 7
+OF = dict(zip(SPLITS, ("train", "validation", "test"), strict=True))
+FACES = sample.draw(28, seed=11)[0]
+BUILDERS: dict[str, tuple[Callable[[Path], Path], list[str]]] = {}
+
+
+def load(path: Path, **options) -> FaceDataset:
+    """`load` without its warnings: the notes are asserted on where they matter."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return data.load(path, **options)
+
+
+def layout(splits: list[str]):
+    """Registers a function that writes the 28 faces into a folder; `splits` are those that the layout can tell."""
+
+    def register(build: Callable[[Path], Path]) -> Callable[[Path], Path]:
+        BUILDERS[build.__name__] = (build, splits)
+        return build
+
+    return register
+
+
+def packed(path: Path) -> Path:
+    target = path.with_name(path.name + ".xz")
+    target.write_bytes(lzma.compress(path.read_bytes(), preset=0))
+    path.unlink()
+    return target
+
+
+@layout(OFFICIAL)
+def challenge_csv(folder: Path) -> Path:
+    return write_csv(folder / "fer2013.csv", FACES, LABELS, OFFICIAL)
+
+
+@layout(OFFICIAL)
+def packed_csv_in_a_folder_with_votes(folder: Path) -> Path:
+    packed(challenge_csv(folder))
+    return write_votes(folder / "fer2013new.csv", [agreed(6)] * 28, OFFICIAL).parent
+
+
+@layout(OFFICIAL)
+def icml_face_data(folder: Path) -> Path:
+    return write_csv(folder / "icml_face_data.csv", FACES, LABELS, OFFICIAL, "emotion, Usage, pixels")
+
+
+@layout(OFFICIAL)
+def kaggles_challenge_folder(folder: Path) -> Path:
+    write_csv(folder / "train.csv", FACES[:14], LABELS[:14], OFFICIAL[:14], "emotion,pixels")
+    write_csv(folder / "test.csv", FACES[14:], LABELS[14:], OFFICIAL[14:], "pixels")
+    (folder / "example_submission.csv").write_text("Id,Prediction\n1,0\n")
+    return icml_face_data(folder).parent
+
+
+@layout(["Training"] * 28)
+def train_csv(folder: Path) -> Path:
+    return write_csv(folder / "train.csv", FACES, LABELS, OFFICIAL, "emotion,pixels")
+
+
+def official_names(folder: Path, suffix: str = ".jpg") -> Path:
+    names = [f"{'train' if s == 'Training' else 'test'}/{{}}/{s}_{90 - i:08}{suffix}" for i, s in enumerate(OFFICIAL)]
+    return write_folders(folder / "fer", FACES, LABELS, names)
+
+
+@layout(OFFICIAL)
+def folders_with_both_tests_merged(folder: Path) -> Path:
+    return official_names(folder)
+
+
+@layout(OFFICIAL)
+def zip_of_folders(folder: Path) -> Path:
+    return zip_folder(official_names(folder, ".png"), folder / "fer.zip")
+
+
+@layout(OFFICIAL)
+def tgz_of_folders(folder: Path) -> Path:
+    return zip_folder(official_names(folder), folder / "fer.tgz")
+
+
+@layout(OFFICIAL)
+def images_train_and_validation(folder: Path) -> Path:
+    names = [f"images/{OF[split]}/{{}}/{i}.jpg" for i, split in enumerate(OFFICIAL)]
+    return write_folders(folder / "archive", FACES, LABELS, names)
+
+
+@layout(OFFICIAL)
+def numbered_from_im0_in_each_class(folder: Path) -> Path:
+    names = [f"{OF[split]}/{{}}/im{i // 7}.png" for i, split in enumerate(OFFICIAL)]
+    return write_folders(folder / "fer", FACES, LABELS, names)
+
+
+@layout(OFFICIAL)
+def class_folders_by_number(folder: Path) -> Path:
+    names = [f"{OF[split]}/{{}}/{i}.png" for i, split in enumerate(OFFICIAL)]
+    return write_folders(folder / "fer", FACES, LABELS, names, "0123456")
+
+
+@layout(OFFICIAL)
+def class_folders_by_alias(folder: Path) -> Path:
+    names = [f"{OF[split].title()}/{{}}/{i}.PNG" for i, split in enumerate(OFFICIAL)]
+    aliases = ("Anger", "DISGUSTED", "Fearful", "happiness", "Sadness", "surprised", "Neutral")
+    return write_folders(folder / "fer", FACES, LABELS, names, aliases)
+
+
+@layout(["Training"] * 28)
+def class_folders_without_splits(folder: Path) -> Path:
+    suffixes = (".png", ".bmp", ".tif", ".webp", ".pgm")
+    return write_folders(folder / "f", FACES, LABELS, [f"{{}}/{i}{suffixes[i % 5]}" for i in range(28)])
+
+
+@layout(OFFICIAL)
+def ferplus_with_label_tables(folder: Path) -> Path:
+    return write_ferplus(folder / "data", FACES, [agreed(label) for label in LABELS], OFFICIAL)
+
+
+@layout(OFFICIAL)
+def ferplus_as_its_script_writes_it(folder: Path) -> Path:
+    return write_ferplus(folder / "data", FACES, [agreed(label) for label in LABELS], OFFICIAL, box="")
+
+
+@layout(OFFICIAL)
+def ferplus_with_one_table_in_the_parent(folder: Path) -> Path:
+    root = write_ferplus(folder / "data", FACES, [agreed(0)] * 28, OFFICIAL)
+    for table in root.rglob("label.csv"):
+        table.unlink()
+    write_votes(folder / "fer2013new.csv", [agreed(label) for label in LABELS], OFFICIAL)
+    return root
+
+
+@layout(OFFICIAL)
+def zip_of_ferplus(folder: Path) -> Path:
+    return zip_folder(ferplus_with_label_tables(folder), folder / "ferplus.zip")
+
+
+@layout(OFFICIAL)
+def npz_of_gray(folder: Path) -> Path:
+    return write_npz(folder / "faces.npz", {"images": FACES, "labels": LABELS, "splits": OFFICIAL})
+
+
+@layout(OFFICIAL)
+def npz_of_rgb_and_names(folder: Path) -> Path:
+    names = [EMOTIONS[label].title() for label in LABELS]
+    colour = np.repeat(FACES[..., None], 3, axis=3)
+    return write_npz(folder / "f.npz", {"images": colour, "labels": names, "splits": [OF[s] for s in OFFICIAL]})
+
+
+@layout(["Training"] * 28)
+def npz_without_splits(folder: Path) -> Path:
+    return write_npz(folder / "faces.npz", {"images": FACES, "labels": np.array(LABELS, np.uint8)})
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_every_layout_gives_the_same_faces_labels_and_splits(tmp_path: Path, name: str):
+    build, splits = BUILDERS[name]
+    source = build(tmp_path)
+    found = data._load(source, size=48, sealed=True)
+    told = {
+        image.tobytes(): [label, split]
+        for image, label, split in zip(found.images, found.labels.tolist(), found.table["split"], strict=True)
+    }
+    assert told == {face.tobytes(): pair for face, *pair in zip(FACES, LABELS, splits, strict=True)}
+    assert len(found) == 28 and sorted(found.table["row"]) == list(range(28))
+    assert len(load(source)) == 28 - splits.count("PrivateTest")
+
+
+def test_there_are_ten_layouts_and_more():
+    assert len(BUILDERS) >= 10
+
+
+# ---- what the CSVs leave out
+
+
+def test_a_test_csv_without_labels_is_left_out_and_said_or_refused(tmp_path: Path):
+    train_csv(tmp_path)
+    assert not any("test.csv" in note for note in load(tmp_path).notes)
+    test = write_csv(tmp_path / "test.csv", FACES, LABELS, OFFICIAL, "pixels")
+    for source in (tmp_path, tmp_path / "train.csv"):
+        dataset = load(source)
+        assert dataset.notes[0] == "test.csv beside it was left out: the challenge's carries no labels"
+        assert dataset.counts().sum(axis=1).to_dict() == {"Training": 28}
+    with pytest.raises(ValueError, match=r"test.csv must have the columns emotion, pixels, Usage; its first line is "
+                       r"'pixels' \(no labels: take train.csv or icml_face_data.csv\)"):  # fmt: skip
+        load(test)
+
+
+def test_of_several_csvs_the_challenges_own_comes_first(tmp_path: Path):
+    for i, name in enumerate(("train.csv", "icml_face_data.csv", "fer2013.csv")):
+        write_csv(tmp_path / name, FACES[i : i + 1], [i], ["Training"], "emotion,pixels")
+        assert load(tmp_path).labels.tolist() == [i]
+
+
+def test_a_train_csv_beside_class_folders_is_a_list_of_them(tmp_path: Path):
+    root = write_folders(tmp_path / "d", FACES[:7], LABELS[:7], [f"train/{{}}/{i}.png" for i in range(7)])
+    (root / "train.csv").write_text("path,label\ntrain/happy/3.png,3\n")
+    dataset = load(root)
+    assert len(dataset) == 7
+    assert dataset.notes[0] == "left out what ferlib does not read as an image: train.csv"
+
+
+# ---- folders: numbers, missing classes, another split
+
+
+def test_numbered_class_folders_are_read_in_the_csvs_order_and_say_so(tmp_path: Path):
+    note = load(class_folders_by_number(tmp_path)).notes[0]
+    assert "read in the CSV's order: 0 angry, 1 disgust, 2 fear, 3 happy, 4 sad, 5 surprise, 6 neutral; " in note
+    assert "one numbered by sorted names has other classes at 4, 5 and 6" in note
+
+
+def test_a_missing_class_is_told_and_shifts_no_label_as_it_does_in_torchvision(tmp_path: Path):
+    kept = [i for i in range(14) if LABELS[i] != 1]
+    names = [f"train/{{}}/{i}.png" for i in kept]
+    root = write_folders(tmp_path / "d", FACES[kept], [LABELS[i] for i in kept], names)
+    theirs = ImageFolder(root / "train").class_to_idx
+    assert theirs["fear"] == 1 and theirs["happy"] == 2
+    dataset = load(root)
+    assert {int(label) for label in dataset.labels} == {0, 2, 3, 4, 5, 6}
+    for i, image in zip(kept, FACES[kept], strict=True):
+        (at,) = np.flatnonzero((dataset.images == image).all((1, 2)))
+        assert dataset.labels[at] == LABELS[i]
+    assert dataset.notes == ("Training: no image of disgust",)
+
+
+def test_a_missing_class_is_told_beside_the_official_counts_too(tmp_path: Path):
+    source = write_csv(tmp_path / "a.csv", FACES[:3], [0, 1, 2], ["Training"] * 3)
+    note = load(source).notes[0]
+    assert note.startswith("Training: 3 of FER2013's 28,709 images (angry 1 of 3995, ")
+    assert note.endswith("); no image of happy, sad, surprise, neutral")
+
+
+def test_another_split_is_named_with_its_sizes(tmp_path: Path):
+    notes = load(images_train_and_validation(tmp_path)).notes
+    assert notes[0] == (
+        "its splits (Training 14, PublicTest 7, PrivateTest 7) are not FER2013's official ones (28,709, 3,589, 3,589): "
+        "scores on them compare with no published figure"
+    )
+
+
+def test_aliases_are_all_of_the_seven():
+    assert set(ALIASES.values()) == set(EMOTIONS)
+    wanted = {"Happiness": 3, "fearful": 2, "DISGUSTED": 1, "surprised": 5, "anger": 0, "sadness": 4, "Neutral": 6}
+    assert {name: emotion_index(name) for name in wanted} == wanted
+
+
+# ---- FER+'s folders
+
+
+def votes(**named: int) -> list[int]:
+    order = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "nf")
+    return [named.get(name, 0) for name in order]
+
+
+def test_ferplus_label_is_the_class_of_most_votes_and_what_is_none_is_left_out_and_counted(tmp_path: Path):
+    given = [
+        votes(happiness=6, surprise=4),  # happy
+        votes(neutral=4, anger=4, fear=2),  # a tie: angry comes first in EMOTIONS
+        votes(sadness=3, unknown=3, neutral=4),  # neutral
+        votes(contempt=5, neutral=5),  # no more for contempt than for neutral
+        votes(contempt=6, neutral=4),
+        votes(unknown=5, fear=4, disgust=1),
+        votes(nf=10),
+        votes(disgust=1, unknown=1),
+        votes(),
+    ]
+    root = write_ferplus(tmp_path / "data", FACES[:9], given, ["Training"] * 5 + ["PublicTest"] * 4)
+    dataset = load(root)
+    np.testing.assert_array_equal(dataset.images, FACES[[0, 1, 2, 3, 7]])
+    assert [EMOTIONS[label] for label in dataset.labels] == ["happy", "angry", "neutral", "neutral", "disgust"]
+    assert dataset.table["split"].tolist() == ["Training"] * 4 + ["PublicTest"]
+    columns = ["neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "nf"]
+    assert dataset.table[columns].to_numpy().tolist() == [given[i] for i in (0, 1, 2, 3, 7)]
+    assert dataset.notes[0].startswith("FER+: 4 images left out, with most votes for contempt, unknown or no face; 1 ")
+    assert dataset.notes[1].startswith("its labels are FER+'s, not FER2013's")
+
+
+def test_ferplus_names_that_stand_twice_have_the_votes_of_the_last(tmp_path: Path):
+    root = write_ferplus(tmp_path, FACES[:1], [votes(anger=10)], ["Training"])
+    with open(root / "FER2013Train" / "label.csv", "a") as file:
+        file.write(f"fer0000000.png,{','.join(map(str, votes(fear=10)))}\n".replace(",", ',"(0, 0, 48, 48)",', 1))
+    assert load(root).labels.tolist() == [2]
+
+
+def test_ferplus_reading_follows_a_change_of_the_table_beside_it(tmp_path: Path):
+    root = ferplus_with_one_table_in_the_parent(tmp_path)
+    first = load(root)
+    write_votes(tmp_path / "fer2013new.csv", [agreed((label + 1) % 7) for label in LABELS], OFFICIAL)
+    assert ((first.labels + 1) % 7).tolist() == load(root).labels.tolist()
+
+
+def test_ferplus_without_its_votes_is_refused_by_name(tmp_path: Path):
+    root = write_ferplus(tmp_path / "a" / "b" / "data", FACES[:9], [agreed(3)] * 9, ["Training"] * 9)
+    table = root / "FER2013Train" / "label.csv"
+    table.write_text("\n".join(line for line in table.read_text().split("\n") if "fer0000004" not in line))
+    with pytest.raises(ValueError, match="FER2013Train/fer0000004.png has no row in label.csv"):
+        load(root)
+    table.write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match=r"label.csv is no table of FER\+ votes: .*; fetch fer2013new.csv again"):
+        load(root)
+    write_votes(table, [agreed(3)] * 9, ["Training"] * 9)
+    table.write_text(table.read_text().replace("happiness,surprise", "surprise,happiness"))
+    with pytest.raises(
+        ValueError, match=r"label.csv is no table of FER\+ votes: its columns are usage, image name, ne"
+    ):
+        load(root)
+    table.unlink()
+    with pytest.raises(ValueError, match=r"FER2013Train lacks FER\+'s votes; put label.csv into it or fer2013new.csv"):
+        load(root)
+    write_folders(root, FACES[:1], [3], ["train/{}/1.png"])
+    with pytest.raises(ValueError, match=r"data holds both FER\+'s folders and class folders; load one of them"):
+        load(root)
+
+
+# ---- sizes and pixels
+
+
+def one(tmp_path: Path, raw: bytes, name: str, size: int = 48) -> np.ndarray:
+    """A single image file, read."""
+    path = tmp_path / "d" / "happy" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(raw)
+    (image,) = load(tmp_path / "d", size=size).images
+    path.unlink()
+    return image
+
+
+def encoded(image: np.ndarray, suffix: str = ".png", *options: int) -> bytes:
+    return cv2.imencode(suffix, image, options)[1].tobytes()
+
+
+def saved(tmp_path: Path, image: Image.Image, name: str, **options) -> bytes:
+    image.save(tmp_path / name, **options)
+    return (tmp_path / name).read_bytes()
+
+
+@pytest.mark.parametrize(("high", "wide"), [(48, 61), (62, 48)])
+def test_oblong_images_give_their_largest_centred_square_and_are_counted(tmp_path: Path, high: int, wide: int):
+    whole = np.random.default_rng(0).integers(0, 256, (high, wide), np.uint8)
+    top, left = (high - 48) // 2, (wide - 48) // 2
+    np.testing.assert_array_equal(one(tmp_path, encoded(whole), "a.png"), whole[top : top + 48, left : left + 48])
+    write_folders(tmp_path / "d", [whole, FACES[0], whole[:, ::-1]], [0, 1, 2], ["{}/1.png", "{}/2.png", "{}/3.png"])
+    dataset = load(tmp_path / "d")
+    assert dataset.notes[0] == "2 images were not square: the largest centred square was taken of each"
+    assert dataset.table["cropped"].tolist() == [True, False, True]
+
+
+def test_other_sizes_are_averaged_down_and_interpolated_up(tmp_path: Path):
+    fine = np.random.default_rng(0).integers(0, 256, (96, 96), np.uint8)
+    means = fine.reshape(48, 2, 48, 2).mean((1, 3))
+    assert np.abs(one(tmp_path, encoded(fine), "a.png") - means).max() <= 0.5
+    coarse = fine[:24, :24]
+    expected = cv2.resize(coarse, (48, 48), interpolation=cv2.INTER_CUBIC)
+    np.testing.assert_array_equal(one(tmp_path, encoded(coarse), "a.png"), expected)
+    np.testing.assert_array_equal(load(write_npz(tmp_path / "a.npz", {"images": fine[None], "labels": [0]})).images[0],
+                                  one(tmp_path, encoded(fine), "a.png"))  # fmt: skip
+
+
+RGB = np.random.default_rng(5).integers(0, 256, (48, 48, 3), np.uint8)
+GRAY = np.round(RGB @ [0.299, 0.587, 0.114])
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".webp"])
+def test_colours_are_weighed(tmp_path: Path, suffix: str):
+    raw = encoded(RGB[..., ::-1], suffix, *([cv2.IMWRITE_WEBP_QUALITY, 101] if suffix == ".webp" else []))
+    assert np.abs(one(tmp_path, raw, "a" + suffix) - GRAY).max() <= 1
+    found = load(write_npz(tmp_path / "a.npz", {"images": RGB[None], "labels": [0]})).images[0]
+    assert np.abs(found - GRAY).max() <= 1 and found[0].tolist() == one(tmp_path, raw, "a" + suffix)[0].tolist()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".webp"])
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_alpha_is_laid_over_mid_gray(tmp_path: Path, suffix: str, mode: str):
+    alpha = np.random.default_rng(6).integers(0, 256, (48, 48), np.uint8)
+    alpha[0], alpha[1] = 0, 255
+    image = Image.fromarray(RGB).convert(mode)
+    image.putalpha(Image.fromarray(alpha))
+    options = {"lossless": True, "exact": True} if suffix == ".webp" else {}
+    found = one(tmp_path, saved(tmp_path, image, "a" + suffix, **options), "a" + suffix)
+    assert np.abs(found - (GRAY * (alpha / 255) + 128 * (1 - alpha / 255))).max() <= 1.5
+    assert set(found[0]) == {128}
+    assert np.abs(found[1] - GRAY[1]).max() <= 1
+
+
+def test_palettes_are_expanded_and_their_transparent_colour_is_alpha(tmp_path: Path):
+    image = Image.fromarray(np.repeat(np.arange(48, dtype=np.uint8)[:, None] % 3, 48, axis=1)).convert("P")
+    image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
+    found = one(tmp_path, saved(tmp_path, image, "a.png"), "a.png")
+    assert found[:3, 0].tolist() == [76, 150, 29] and (found == found[:, :1]).all()
+    found = one(tmp_path, saved(tmp_path, image, "a.png", transparency=1), "a.png")
+    assert found[:3, 0].tolist() == [76, 128, 29]
+
+
+@pytest.mark.parametrize(("bits", "step"), [(1, 255), (2, 85), (4, 17)])
+def test_few_bits_of_gray_span_the_whole_range(tmp_path: Path, bits: int, step: int):
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    values = np.arange(48) % 2**bits
+    line = b"\0" + np.packbits([int(bit) for value in values for bit in format(value, f"0{bits}b")]).tobytes()
+    head = struct.pack(">IIBBBBB", 48, 48, bits, 0, 0, 0, 0)
+    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(line * 48)) + chunk(b"IEND", b"")
+    assert one(tmp_path, b"\x89PNG\r\n\x1a\n" + body, "a.png")[7].tolist() == (values * step).tolist()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".pgm"])
+def test_sixteen_bits_are_divided_by_257_and_rounded(tmp_path: Path, suffix: str):
+    deep = np.random.default_rng(7).integers(0, 65536, (48, 48), np.uint16)
+    deep[0, :4] = 0, 65535, 128, 129  # 128 / 257 is just below a half, 129 just above
+    found = one(tmp_path, encoded(deep, suffix), "a" + suffix)
+    np.testing.assert_array_equal(found, np.round(deep / 257))
+    assert found[0, :4].tolist() == [0, 255, 0, 1]
+
+
+def test_sixteen_bits_of_colour_and_alpha_follow_the_same_rules(tmp_path: Path):
+    deep = np.dstack([RGB[..., ::-1].astype(np.uint16) * 257, np.full((48, 48), 51 * 257, np.uint16)])
+    assert np.abs(one(tmp_path, encoded(deep), "a.png") - (GRAY * 0.2 + 128 * 0.8)).max() <= 1.5
+
+
+def test_cmyk_jpegs_are_read_as_pillow_reads_them(tmp_path: Path):
+    smooth = cv2.resize(RGB[:6, :6], (48, 48), interpolation=cv2.INTER_CUBIC)
+    raw = saved(tmp_path, Image.fromarray(smooth).convert("CMYK"), "a.jpg", quality=95, subsampling=0)
+    with Image.open(tmp_path / "a.jpg") as image:
+        assert image.mode == "CMYK"
+        expected = np.asarray(image.convert("L"), int)
+    assert np.abs(one(tmp_path, raw, "a.jpg") - expected).max() <= 4
+
+
+def test_the_orientation_of_a_jpeg_is_applied(tmp_path: Path):
+    smooth = cv2.resize(FACES[0], (96, 96), interpolation=cv2.INTER_CUBIC)
+    upright = one(tmp_path, saved(tmp_path, Image.fromarray(smooth), "a.jpg", quality=95), "a.jpg")
+    exif = Image.Exif()
+    exif[0x112] = 6  # to be turned clockwise by a quarter
+    turned = Image.fromarray(np.ascontiguousarray(np.rot90(smooth)))
+    found = one(tmp_path, saved(tmp_path, turned, "a.jpg", quality=95, exif=exif), "a.jpg")
+    assert np.abs(found.astype(int) - upright).max() <= 8
+    assert np.abs(np.rot90(found).astype(int) - upright).max() > 50
+
+
+@pytest.mark.parametrize(
+    ("name", "image"),
+    [
+        ("float.tif", Image.fromarray(np.zeros((48, 48), np.float32))),
+        ("whole.tif", Image.fromarray(np.zeros((48, 48), np.int32))),
+        ("alpha.tif", Image.fromarray(np.zeros((48, 48, 4), np.uint8))),
+        ("cmyk.tif", Image.fromarray(RGB).convert("CMYK")),
+    ],
+)
+def test_pixels_of_other_kinds_are_refused_by_name(tmp_path: Path, name: str, image: Image.Image):
+    with pytest.raises(ValueError, match=f"happy/{name} holds pixels of a kind that ferlib does not read .*8-bit PNG"):
+        one(tmp_path, saved(tmp_path, image, name), name)
+
+
+def test_a_pgm_of_another_range_is_refused_and_comments_are_not_minded(tmp_path: Path):
+    body = FACES[0].tobytes()
+    np.testing.assert_array_equal(one(tmp_path, b"P5\n# 1 2 3\n48 48\n255\n" + body, "a.pgm"), FACES[0])
+    with pytest.raises(ValueError, match="happy/a.pgm holds pixels of a kind"):
+        one(tmp_path, b"P5\n48 48\n100\n" + body, "a.pgm")
+
+
+def test_what_is_not_read_as_an_image_is_told(tmp_path: Path):
+    root = write_folders(tmp_path / "d", FACES[:7], LABELS[:7], [f"{{}}/{i}.png" for i in range(7)])
+    for name in ("a.gif", "b.heic", "c.txt"):
+        (root / "happy" / name).write_bytes(b"GIF89a")
+    for _ in range(2):  # read, and from the cache
+        with pytest.warns(UserWarning, match="d: left out what ferlib does not read as an image: happy/a.gif, happy/b"):
+            assert len(data.load(root)) == 7
+
+
+# ---- npz
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"images": None}, "must have the arrays images and labels; it has labels, splits"),
+        ({"images": FACES / 255}, r"images is float64 \(28, 48, 48\); due is uint8 \(n, h, w\) or \(n, h, w, 3\)"),
+        ({"images": FACES[:, None]}, r"images is uint8 \(28, 1, 48, 48\)"),
+        ({"images": FACES[0]}, r"images is uint8 \(48, 48\)"),
+        ({"images": FACES[:0]}, r"images is uint8 \(0, 48, 48\)"),
+        ({"labels": LABELS[:27]}, r"labels is int64 \(27,\); due is \(28,\) of whole numbers or names"),
+        ({"labels": np.eye(7)[LABELS]}, r"labels is float64 \(28, 7\)"),
+        ({"labels": np.array(LABELS) / 1}, r"labels is float64 \(28,\)"),
+        ({"labels": 3}, r"labels is int64 \(\)"),
+        ({"labels": [*LABELS[:27], 7]}, "image 27: label 7 of split 'PrivateTest'; allowed are 0 to 6 and angry"),
+        ({"labels": ["smug"] * 28}, "image 0: label 'smug' of split 'Training'"),
+        ({"labels": np.array(LABELS, object)}, "cannot be read: Object arrays cannot be loaded"),
+        ({"splits": OFFICIAL[:3]}, r"splits is <U8 \(3,\); due is \(28,\) of names"),
+        ({"splits": LABELS}, r"splits is int64 \(28,\)"),
+        (
+            {"splits": ["train"] * 27 + ["holdout"]},
+            "image 27: label 6 of split 'holdout'; allowed are .*, of train, training",
+        ),
+    ],
+)
+def test_a_bad_npz_is_refused_with_the_reason(tmp_path: Path, change: dict, message: str):
+    arrays = {"images": FACES, "labels": LABELS, "splits": OFFICIAL} | change
+    path = write_npz(tmp_path / "f.npz", {name: array for name, array in arrays.items() if array is not None})
+    with pytest.raises(ValueError, match=f"f.npz.*{message}"):
+        load(path)
+
+
+def test_what_is_no_npz_is_refused(tmp_path: Path):
+    path = npz_of_gray(tmp_path)
+    path.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(ValueError, match=r"faces.npz cannot be read: .*; write numbers and texts with numpy.savez"):
+        load(path)
+    path.write_bytes(b"hello")
+    with pytest.raises(ValueError, match=r"faces.npz cannot be read"):
+        load(path)
+    with open(path, "wb") as file:
+        np.save(file, FACES)
+    with pytest.raises(ValueError, match=r"faces.npz cannot be read"):
+        load(path)
