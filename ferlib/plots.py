@@ -1,4 +1,4 @@
-"""Figures for the course: faces, counts, training histories, confusion matrices, scores and probabilities.
+"""Figures for the course: faces, counts, training histories, confusion matrices, scores, probabilities, calibration.
 
 Nothing here measures anything; each function draws what it is given. `plot_x(data, ax=None)` draws into `ax`, or into a
 new figure, and returns the Axes; `x_grid(...)` makes and returns a Figure (in a notebook, end its line with a semicolon
@@ -178,6 +178,26 @@ def plot_history(history: pd.DataFrame, *, metric: str = "accuracy", ax: Axes | 
     return ax
 
 
+def plot_lr_finder(found: pd.DataFrame, suggested: float | None = None, *, ax: Axes | None = None) -> Axes:
+    """Loss against learning rate, each batch (dots) and smoothed (line); a dashed line at the rate `suggested`.
+
+    `found`: columns lr, loss, smoothed, as `ferlib.training.find_lr` gives them.
+
+    >>> ax = plot_lr_finder(pd.DataFrame({"lr": [1e-4, 1e-3], "loss": [2.0, 1.8], "smoothed": [2.0, 1.9]}), 1e-3)
+    """
+    table = _table(found, ["lr", "loss", "smoothed"])
+    ax = _axes(ax, (6.5, 4.2), xlabel="learning rate (log scale)", ylabel="loss (nats)")
+    ax.set_xscale("log")
+    ax.plot(table["lr"], table["loss"], ".", color=LIGHT, markeredgecolor=DARK, label="one batch")
+    ax.plot(table["lr"], table["smoothed"], color=DARK, label="smoothed")
+    if suggested is not None:
+        ax.axvline(suggested, linestyle="--", color=DARK, label=f"suggested: {suggested:.2g}")
+    ax.set_ylim(0, 1.5 * table["smoothed"].iloc[0])
+    ax.set_title("Learning-rate finder", fontsize=10)
+    ax.legend()
+    return ax
+
+
 def history_grid(history: pd.DataFrame) -> Figure:
     """Loss, accuracy and learning rate side by side; `history` as in `plot_history`, with a column lr besides."""
     figure, (first, second, third) = plt.subplots(1, 3, figsize=(9, 3.2), layout="constrained")
@@ -270,4 +290,29 @@ def plot_probabilities(probabilities: ArrayLike, *, ax: Axes | None = None, true
     marks = [", predicted" * (k == best) + ", true" * (k == truth) for k in range(len(values))]
     ax.bar_label(bars, [f"{value:.1%}{mark}" for value, mark in zip(values, marks, strict=True)], padding=3, fontsize=8)
     ax.set(xlim=(0, 140), xticks=range(0, 101, 20))
+    return ax
+
+
+def plot_reliability(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Accuracy over confidence, a bar a bin with its count of faces on top; stems show how far the two are apart.
+
+    `table`: one row a bin; columns low, high, confidence, accuracy (fractions, the last two NaN in an empty bin) and n,
+    as `evaluation.calibration` gives it. The title tells the expected calibration error.
+    """
+    every = _table(table, ["low", "high", "confidence", "accuracy", "n"], fractions=4)
+    rows = every[every["n"] > 0]
+    _need(len(rows) and rows.notna().all(axis=None), "bins with faces need all their numbers", every.to_numpy())
+    low, high, sure, right = (100 * rows[name] for name in ("low", "high", "confidence", "accuracy"))
+    ax = _axes(ax, (5.6, 5.2), xlabel="confidence: probability of the predicted emotion (%)", ylabel="accuracy (%)")
+    ax.bar(low, right, high - low, align="edge", color=LIGHT, edgecolor="black", linewidth=0.5, label="accuracy")
+    ax.plot([0, 100], [0, 100], "--", color="#666666", label="perfect calibration")
+    ax.vlines(sure, np.minimum(sure, right), np.maximum(sure, right), color=DARK, linewidth=2)
+    ax.plot(sure, right, "o", color=DARK, clip_on=False, label="gap, at the mean confidence")
+    for middle, n in zip((low + high) / 2, rows["n"], strict=True):
+        ax.text(middle, 103, f"{n:,.0f}", rotation=90, ha="center", va="bottom", fontsize=7)
+    error = (rows["n"] * (sure - right).abs()).sum() / rows["n"].sum()
+    ax.set_title(f"Reliability: expected calibration error {error:.1f}%", fontsize=10)
+    ax.set(xlim=(0, 100), ylim=(0, 118), xticks=range(0, 101, 20))
+    ax.set_yticks([*range(0, 101, 20), 108], [*map(str, range(0, 101, 20)), "faces"])
+    ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0, 0.87))
     return ax

@@ -13,7 +13,24 @@ from torch import nn
 
 from ferlib import evaluation, sample
 from ferlib.emotions import EMOTIONS
-from ferlib.evaluation import METRICS, Predictions, as_json, bootstrap, flip, metrics_of, predict, report, summarise
+from ferlib.evaluation import (
+    METRICS,
+    VIEWS,
+    Predictions,
+    as_json,
+    bootstrap,
+    calibration,
+    compare,
+    cross_calibrate,
+    ece,
+    fit_temperature,
+    flip,
+    metrics_of,
+    predict,
+    report,
+    shifted,
+    summarise,
+)
 from ferlib.models import build_model, input_spec
 from ferlib.transforms import EvalTransform, InputSpec
 
@@ -183,6 +200,258 @@ def test_no_predictions_have_no_figures():
             figures(nothing)
 
 
+# ---- two models
+
+
+def pair(n: int, seed: int, agree: float) -> tuple[Predictions, Predictions]:
+    """Two models on the same faces; the second repeats the first on a share `agree` of them."""
+    a, rng = made(n, seed, right=0.7), np.random.default_rng(seed + 1000)
+    logits = rng.normal(size=(n, 7)).astype(np.float32)
+    logits[np.arange(n), np.where(rng.random(n) < 0.6, a.labels, rng.integers(0, 7, n))] += 5
+    return a, Predictions(np.where(rng.random(n)[:, None] < agree, a.logits, logits), a.labels)
+
+
+def test_a_comparison_by_hand():
+    labels = [0] * 6 + [3] * 14
+    a = sure_of(labels, [0] * 6 + [3] * 10 + [0] * 4)  # 16 right
+    b = sure_of(labels, [3] * 2 + [0] * 4 + [3] * 7 + [0] * 3 + [3] * 2 + [0] * 2)  # 13 right
+    found = compare(a, b)
+    assert found.right.to_numpy().tolist() == [[2, 2], [5, 11]]
+    assert found.right.index.tolist() == ["a wrong", "a right"]
+    assert found.right.columns.tolist() == ["b wrong", "b right"]
+    assert found.p_value == pytest.approx(2 * (1 + 7 + 21) / 2**7), "7 coins, as far from even as 2 heads or farther"
+    assert found.p_value == pytest.approx(stats.binomtest(2, 7).pvalue)
+    assert found.difference.index.tolist() == list(METRICS)
+    assert found.difference.columns.tolist() == ["value", "low", "high"]
+    want = np.subtract(by_sklearn(b), by_sklearn(a))
+    np.testing.assert_allclose(found.difference["value"], want)
+    assert found.difference.loc["accuracy", "value"] == pytest.approx(-3 / 20)
+
+
+@pytest.mark.parametrize(("lost", "won"), [(0, 0), (0, 1), (5, 5), (3, 19), (40, 20)])
+def test_mcnemars_p_is_the_sum_of_the_binomial_tails(lost: int, won: int):
+    labels = [1] * (lost + won + 30)
+    a = sure_of(labels, [1] * lost + [2] * won + [1] * 20 + [4] * 10)
+    b = sure_of(labels, [2] * lost + [1] * won + [1] * 20 + [5] * 10)
+    chances = stats.binom.pmf(np.arange(lost + won + 1), lost + won, 0.5)
+    found = compare(a, b, resamples=10)
+    assert found.right.to_numpy().tolist() == [[10, won], [lost, 20]]
+    assert found.p_value == pytest.approx(chances[chances <= chances[won] * 1.000001].sum())
+
+
+def test_a_paired_interval_is_that_of_redrawn_faces():
+    a, b = pair(300, seed=5, agree=0.5)
+    rng = np.random.default_rng(2)
+    drawn = rng.integers(0, 300, (4000, 300))
+    gains = {"accuracy": (b.correct[drawn].astype(float) - a.correct[drawn]).mean(1)}
+    by_faces = [np.subtract(by_sklearn(b.subset(faces)), by_sklearn(a.subset(faces)))[2] for faces in drawn[:400]]
+    gains["macro_f1"] = np.array(by_faces)
+    found = compare(a, b, resamples=20_000).difference
+    for name, slack in (("accuracy", 0.2), ("macro_f1", 0.45)):  # four Monte Carlo errors of a quantile
+        low, high = np.quantile(gains[name], [0.025, 0.975])
+        assert abs(found.loc[name, "low"] - low) < slack * gains[name].std()
+        assert abs(found.loc[name, "high"] - high) < slack * gains[name].std()
+
+
+def test_pairing_narrows_the_interval_of_models_that_agree_and_swapping_them_turns_the_sign():
+    a, b = pair(1500, seed=3, agree=0.9)
+    one, other = compare(a, b), compare(b, a)
+    width = {name: (row["high"] - row["low"]) for name, row in one.difference.iterrows()}
+    alone = [summarise(each) for each in (a, b)]
+    for name in METRICS:
+        apart = np.hypot(*(table.loc[name, "high"] - table.loc[name, "low"] for table in alone))
+        assert width[name] < 0.6 * apart
+    np.testing.assert_allclose(one.difference["value"], -other.difference["value"])
+    # The bounds swap places too, up to the luck of redrawing: about 5% of their distance.
+    np.testing.assert_allclose(one.difference["low"], -other.difference["high"], atol=0.1 * max(width.values()))
+    assert one.right.to_numpy().tolist() == other.right.to_numpy().T.tolist() and one.p_value == other.p_value
+
+
+def test_a_paired_interval_of_95_percent_holds_the_truth_in_95_percent_of_tests():
+    rng = np.random.default_rng(0)
+    chances, labels = np.array([0.55, 0.1, 0.05, 0.3]), np.ones(600, int)  # both, only a, only b, neither: b - a = -5%
+    held, significant = 0, 0
+    for _ in range(200):
+        kinds = rng.choice(4, 600, p=chances)
+        a, b = (sure_of(labels, np.where(np.isin(kinds, right), 1, 2)) for right in ([0, 1], [0, 2]))
+        found = compare(a, b, resamples=500)
+        held += found.difference.loc["accuracy", "low"] <= -0.05 <= found.difference.loc["accuracy", "high"]
+        a, b = (sure_of(labels, np.where(rng.random(600) < 0.7, 1, 2)) for _ in range(2))
+        significant += compare(a, b, resamples=2).p_value < 0.05
+    assert 180 <= held <= 197 and significant <= 16, (held, significant)
+
+
+def test_a_model_is_no_better_than_itself():
+    found = compare(made(80), made(80))
+    assert found.difference.to_numpy().tolist() == [[0, 0, 0]] * 3 and found.p_value == 1
+
+
+def test_only_answers_for_the_same_faces_are_compared():
+    a = made(60)
+    other = Predictions(a.logits[::-1], a.labels[::-1])
+    for b in (other, a.subset(np.arange(59)), a.subset(np.r_[1, 0, 2:60])):
+        with pytest.raises(ValueError, match="do not hold the same labels in the same order"):
+            compare(a, b)
+    with pytest.raises(ValueError, match="level is 95"):
+        compare(a, a, level=95)
+    with pytest.raises(ValueError, match="there are no predictions to redraw"):
+        compare(a.subset(np.zeros(60, bool)), a.subset(np.zeros(60, bool)))
+
+
+# ---- calibration
+
+
+def of_confidence(confidence: list[float], right: list[bool]) -> Predictions:
+    """Faces of emotion 2 named right or wrong with these probabilities, the rest shared by the five other classes."""
+    p = np.repeat((1 - np.array(confidence, float))[:, None] / 6, 7, 1)
+    p[np.arange(len(p)), np.where(right, 2, 4)] = confidence
+    return Predictions(np.log(np.maximum(p, 1e-40)).astype(np.float32), np.full(len(p), 2))
+
+
+def drawn_from(temperature: float, n: int, seed: int = 0) -> Predictions:
+    """A model whose confidence is true at this temperature: labels are drawn from softmax(logits / temperature)."""
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(0, 1.5, (n, 7))
+    labels = (special.softmax(logits, 1).cumsum(1) > rng.random((n, 1))).argmax(1)
+    return Predictions((temperature * logits).astype(np.float32), labels)
+
+
+def test_the_reliability_table_and_its_error_by_hand():
+    found = of_confidence(
+        [0.3, 0.34, 0.55, 0.71, 0.79, 0.74, 1.0, 1.0], [True, False, True, True, True, False, True, False]
+    )
+    table = calibration(found, bins=5)
+    assert table.columns.tolist() == ["low", "high", "n", "confidence", "accuracy"]
+    np.testing.assert_allclose(table["low"], [0, 0.2, 0.4, 0.6, 0.8])
+    np.testing.assert_allclose(table["high"], [0.2, 0.4, 0.6, 0.8, 1])
+    assert table["n"].tolist() == [0, 2, 1, 3, 2]
+    np.testing.assert_allclose(table["confidence"], [np.nan, 0.32, 0.55, 2.24 / 3, 1], rtol=1e-6)
+    np.testing.assert_allclose(table["accuracy"], [np.nan, 0.5, 1, 2 / 3, 0.5])
+    want = (2 * 0.18 + 1 * 0.45 + 3 * (2.24 / 3 - 2 / 3) + 2 * 0.5) / 8
+    assert ece(found, bins=5) == pytest.approx(want)
+    assert ece(found, bins=1) == pytest.approx(abs(5.43 / 8 - 5 / 8), abs=1e-6)
+
+
+def test_a_bin_holds_its_upper_edge_and_not_its_lower_one():
+    quarter = np.log(np.array([[2, 2, 1, 1, 1, 1, 0.0]]) / 8 + 1e-30)
+    half = np.log(np.array([[4, 1, 1, 1, 1, 0, 0.0]]) / 8 + 1e-30)
+    one = np.array([[200, 0, 0, 0, 0, 0, 0.0]])
+    found = Predictions(np.concatenate([quarter, half, one]).astype(np.float32), np.zeros(3, int))
+    np.testing.assert_array_equal(found.probabilities.max(1), [0.25, 0.5, 1])
+    assert calibration(found, bins=4)["n"].tolist() == [1, 1, 0, 1]
+
+
+@pytest.mark.parametrize("bins", [1, 2, 10, 15, 100])
+def test_the_error_is_a_plain_loops(bins: int):
+    found = made(700, seed=9)
+    sure, total = found.probabilities.max(1).astype(float), 0.0
+    for k in range(bins):
+        here = (sure > k / bins) & (sure <= (k + 1) / bins)
+        if here.any():
+            total += here.mean() * abs(found.correct[here].mean() - sure[here].mean())
+    assert ece(found, bins=bins) == pytest.approx(total)
+    assert calibration(found, bins=bins)["n"].sum() == 700
+
+
+def test_what_is_as_sure_as_right_has_no_error_but_chance():
+    assert ece(drawn_from(1, 100_000)) < 0.006
+    by_chance = [ece(drawn_from(1, 3589, seed)) for seed in range(20)]
+    low, high = np.quantile(by_chance, [0.1, 0.9])
+    assert 0.01 < low < high < 0.03, "as the docstring says"
+    assert ece(of_confidence([1.0] * 5, [True] * 5)) == pytest.approx(0, abs=1e-6)
+    assert ece(of_confidence([1.0] * 5, [False] * 5)) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("bins", [0, -3])
+def test_a_table_needs_bins_and_faces(bins: int):
+    with pytest.raises(ValueError, match=f"one bin and one face are the least; given {bins} bins, 10 faces"):
+        calibration(made(10), bins=bins)
+    with pytest.raises(ValueError, match="given 15 bins, 0 faces"):
+        ece(made(10).subset(np.zeros(10, bool)))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_temperature_is_the_best_of_a_grid(seed: int):
+    found = made(300, seed) if seed else drawn_from(2, 300)
+    grid = np.geomspace(0.05, 20, 6000)
+    rows = np.arange(300)
+    loss = [-special.log_softmax(found.logits / t, 1)[rows, found.labels].mean() for t in grid]
+    assert fit_temperature(found) == pytest.approx(grid[np.argmin(loss)], rel=0.002)
+
+
+@pytest.mark.parametrize("true", [0.4, 1, 2.5])
+def test_the_temperature_that_a_model_was_made_with_is_found(true: float):
+    found = drawn_from(true, 50_000)
+    assert fit_temperature(found) == pytest.approx(true, rel=0.03)
+    assert ece(cross_calibrate(found)) < 0.01
+
+
+def test_a_temperature_stays_within_its_bounds():
+    assert fit_temperature(sure_of([0, 1, 2], [0, 1, 2])) == pytest.approx(0.05, rel=1e-3), "the surer the better"
+    assert fit_temperature(sure_of([0, 1, 2], [1, 2, 0])) == pytest.approx(20, rel=1e-3), "better not to say"
+    with pytest.raises(ValueError, match="no predictions to fit a temperature to"):
+        fit_temperature(made(3).subset(np.zeros(3, bool)))
+
+
+def test_logits_times_three_lose_their_excess_and_no_prediction_changes():
+    found = drawn_from(3, 3000)
+    calm = cross_calibrate(found)
+    assert ece(found) > 0.1 and ece(calm) < 0.03
+    np.testing.assert_array_equal(calm.predicted, found.predicted)
+    np.testing.assert_array_equal(calm.labels, found.labels)
+    np.testing.assert_allclose(found.logits / calm.logits, 3, rtol=0.1)
+    near = np.zeros((40, 7), np.float32)
+    near[:, 5] = np.nextafter(np.float32(1), np.float32(2))  # ahead of class 2 by the least that float32 can tell
+    near[:, 2] = 1
+    tight = Predictions(near, np.arange(40) % 7)
+    assert (tight.predicted == 5).all() and (cross_calibrate(tight).predicted == 5).all()
+
+
+def temperatures(found: Predictions, **options: int) -> np.ndarray:
+    """What each face's logits were divided by, (n,)."""
+    return np.median(found.logits / cross_calibrate(found, **options).logits, 1).round(10)
+
+
+def test_a_face_has_no_say_in_its_own_temperature():
+    found = drawn_from(1, 100)
+    before = temperatures(found)
+    folds = [np.flatnonzero(before == value) for value in np.unique(before)]
+    assert sorted(map(len, folds)) == [20] * 5, "each face is held out once, with a temperature for each fold"
+    for held in folds:
+        rest = np.setdiff1d(np.arange(100), held)
+        assert before[held[0]] == pytest.approx(fit_temperature(found.subset(rest)), rel=1e-6)
+        spoiled = found.logits.copy()
+        spoiled[held] = np.roll(spoiled[held], 3, axis=1) * 9  # sure and wrong
+        after = temperatures(Predictions(spoiled, found.labels))
+        np.testing.assert_array_equal(after[held], before[held])
+        assert (after[rest] > 1.5 * before[rest]).all(), "the other folds' temperatures do hear of it"
+
+
+def test_folds_hold_the_classes_in_proportion_and_repeat_by_seed():
+    found = made(203)
+    divided = temperatures(found)
+    for label in range(7):
+        of_class = [((divided == value) & (found.labels == label)).sum() for value in np.unique(divided)]
+        assert max(of_class) - min(of_class) <= 1
+    np.testing.assert_array_equal(cross_calibrate(found).logits, cross_calibrate(found, seed=0).logits)
+    assert (cross_calibrate(found, seed=1).logits != cross_calibrate(found).logits).any()
+    assert len(np.unique(temperatures(found, folds=3))) == 3
+
+
+def test_few_faces_are_left_out_one_by_one_and_a_single_one_stays():
+    three = made(3, seed=2)
+    calm = cross_calibrate(three)
+    for face in range(3):
+        others = three.subset(np.delete(np.arange(3), face))
+        np.testing.assert_allclose(calm.logits[face], three.logits[face] / fit_temperature(others), rtol=1e-6)
+    one = made(1)
+    np.testing.assert_array_equal(cross_calibrate(one).logits, one.logits)
+    assert as_json(one)["calibrated_ece"] == pytest.approx(ece(one), abs=1e-6)
+    for folds in (1, 0, -2):
+        with pytest.raises(ValueError, match=f"folds is {folds}; two are the least"):
+            cross_calibrate(made(10), folds=folds)
+
+
 # ---- predictions
 
 
@@ -254,6 +523,8 @@ def test_the_json_holds_what_the_tables_do_in_plain_types():
     assert figures["classes"] == list(EMOTIONS) and figures["confusion"] == predictions.confusion().tolist()
     assert {name: figures[name] for name in METRICS} == summarise(predictions).to_dict("index")
     assert figures["per_class"] == report(predictions).to_dict("index")
+    assert figures["ece"] == ece(predictions) and figures["temperature"] == fit_temperature(predictions)
+    assert figures["calibrated_ece"] == ece(cross_calibrate(predictions)) != figures["ece"]
     assert figures["accuracy"]["value"] == figures["correct"] / figures["n"]
     assert sum(figures["per_class"][name]["support"] for name in EMOTIONS) == 200
 
@@ -362,6 +633,42 @@ def test_a_face_and_its_mirror_image_are_named_alike_when_both_are_seen(faces: n
 def test_flip_mirrors_left_and_right():
     batch = torch.arange(12.0).view(1, 2, 2, 3)
     assert evaluation.flip(batch).tolist() == [[[[2, 1, 0], [5, 4, 3]], [[8, 7, 6], [11, 10, 9]]]]
+
+
+@pytest.mark.parametrize(("dx", "dy"), [(2, 0), (-2, 0), (0, 2), (0, -2), (2, -2), (0, 0)])
+@pytest.mark.parametrize("size", [24, 48, 96])
+def test_a_shift_moves_right_and_down_and_repeats_the_border(dx: int, dy: int, size: int):
+    batch = torch.rand(2, 3, size, size)
+    x, y = dx * size // 48, dy * size // 48
+    padded = np.pad(batch.numpy(), ((0, 0), (0, 0), (8, 8), (8, 8)), mode="edge")
+    want = padded[:, :, 8 - y : 8 - y + size, 8 - x : 8 - x + size]
+    np.testing.assert_array_equal(shifted(dx, dy)(batch), want)
+    np.testing.assert_array_equal(shifted(dx, dy, mirrored=True)(batch), want[..., ::-1])
+
+
+def test_the_views_have_names_and_the_last_are_18_different_ones():
+    batch = torch.rand(1, 1, 48, 48)
+    seen = [[batch if view is None else view(batch) for view in views] for views in VIEWS.values()]
+    assert list(VIEWS) == ["single_view", "flip_averaged", "shift_flip_averaged"]
+    assert [len(pictures) for pictures in seen] == [1, 2, 18]
+    assert len({picture.numpy().tobytes() for picture in seen[2]}) == 18
+    for pictures in seen[1:]:
+        assert torch.equal(pictures[0], batch)
+        both = {picture.numpy().tobytes() for picture in pictures}
+        assert both == {flip(picture).contiguous().numpy().tobytes() for picture in pictures}, "no side is favoured"
+
+
+def test_eighteen_views_are_averaged_as_probabilities(faces: np.ndarray, labels: np.ndarray):
+    model, transform = linear(), EvalTransform(SPEC)
+    with torch.no_grad():
+        batch = np.pad(
+            transform(torch.from_numpy(faces)[:, None]).numpy(), ((0, 0), (0, 0), (2, 2), (2, 2)), mode="edge"
+        )
+        cuts = [batch[:, :, y : y + 48, x : x + 48] for y in (0, 2, 4) for x in (0, 2, 4)]
+        every = [torch.from_numpy(np.ascontiguousarray(cut[..., ::side])) for cut in cuts for side in (1, -1)]
+        want = np.mean([model(view).softmax(1).numpy() for view in every], 0)
+    found = predict(model, faces, labels, transform, views=VIEWS["shift_flip_averaged"], batch_size=10)
+    np.testing.assert_allclose(found.probabilities, want, atol=1e-5)
 
 
 @pytest.mark.parametrize(("images", "labels_"), [(5, 6), (6, 5)])

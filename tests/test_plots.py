@@ -1,6 +1,7 @@
 """What the figures say: the tests read texts, bars, lines and pixels back from the drawn artists."""
 
 import warnings
+from itertools import pairwise
 
 import matplotlib
 
@@ -32,10 +33,20 @@ SCORES = {"precision": [0.5, np.nan] + [0.6] * 5, "recall": [0.25] * 7, "f1": [0
 REPORT = pd.DataFrame(SCORES, index=EMOTIONS)
 INTERVALS = pd.DataFrame([[0.669, 0.654, 0.684], [-0.01, -0.03, 0.01]], ["CNN", "gain"], ["value", "low", "high"])
 PROBABILITIES = [0.05, 0.01, 0.1, 0.6, 0.14, 0.05, 0.05]
+RELIABILITY = pd.DataFrame(
+    [
+        [0, 0.25, 0, np.nan, np.nan],
+        [0.25, 0.5, 10, 0.4, 0.5],
+        [0.5, 0.75, 0, np.nan, np.nan],
+        [0.75, 1, 3030, 0.9, 0.8],
+    ],
+    columns=["low", "high", "n", "confidence", "accuracy"],
+)
 
 AXES_PLOTS = [
     (plots.plot_counts, COUNTS), (plots.plot_history, HISTORY), (plots.plot_confusion, MATRIX),
     (plots.plot_report, REPORT), (plots.plot_intervals, INTERVALS), (plots.plot_probabilities, PROBABILITIES),
+    (plots.plot_reliability, RELIABILITY),
 ]  # fmt: skip
 
 
@@ -211,6 +222,39 @@ def test_probabilities_name_the_predicted_and_the_true_emotion():
     assert texts(plots.plot_probabilities(np.eye(7)[5], true=5))[5] == "100.0%, predicted, true"
 
 
+def test_reliability_draws_bins_gaps_counts_and_the_error():
+    ax = plots.plot_reliability(RELIABILITY[["accuracy", "n", "high", "low", "confidence"]])
+    (bars,) = ax.containers
+    assert [(bar.get_x(), bar.get_width(), bar.get_height()) for bar in bars] == [(25, 25, 50), (75, 25, 80)]
+    diagonal, points = ax.lines
+    assert diagonal.get_xydata().tolist() == [[0, 0], [100, 100]] and diagonal.get_linestyle() == "--"
+    assert points.get_xydata().tolist() == [[40, 50], [90, 80]] and points.get_marker() == "o"
+    (stems,) = ax.collections
+    assert [stem.tolist() for stem in stems.get_segments()] == [[[40, 40], [40, 50]], [[90, 80], [90, 90]]]
+    assert texts(ax) == ["10", "3,030"] and [text.get_position()[0] for text in ax.texts] == [37.5, 87.5]
+    assert ax.get_title() == "Reliability: expected calibration error 10.0%"
+    assert "%" in ax.get_xlabel() and "%" in ax.get_ylabel()
+    assert ticks(ax.yaxis) == ["0", "20", "40", "60", "80", "100", "faces"]
+    assert {text.get_text() for text in ax.get_legend().texts} == {
+        "accuracy", "perfect calibration", "gap, at the mean confidence",
+    }  # fmt: skip
+
+
+def test_the_error_in_the_title_is_weighted_and_counts_do_not_overlap_side_by_side():
+    from ferlib import evaluation
+
+    logits = RNG.normal(0, 2, (30_000, 7)).astype(np.float32)
+    found = evaluation.Predictions(logits, RNG.integers(0, 7, 30_000))
+    figure, axes = plt.subplots(1, 2, figsize=(9, 4.3), layout="constrained")
+    for ax in axes:
+        plots.plot_reliability(evaluation.calibration(found), ax=ax)
+        assert f"{evaluation.ece(found):.1%}" in ax.get_title()
+        figure.canvas.draw()
+        boxes = [text.get_window_extent() for text in ax.texts]
+        assert len(boxes) >= 12 and not any(a.overlaps(b) for a, b in pairwise(boxes))
+        assert max(box.y1 for box in boxes) < ax.title.get_window_extent().y0
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -240,6 +284,10 @@ def test_probabilities_name_the_predicted_and_the_true_emotion():
         (lambda: plots.plot_probabilities([0.5, 0.5]), r"shape \(7,\).*given \(2,\)"),
         (lambda: plots.plot_probabilities([3, -1, 2, 0, 0, 0, -3]), "add up to 1"),
         (lambda: plots.plot_probabilities(PROBABILITIES, true="bored"), "no known emotion"),
+        (lambda: plots.plot_reliability(RELIABILITY.drop(columns="n")), "columns .*'n'.* are needed"),
+        (lambda: plots.plot_reliability(RELIABILITY.assign(accuracy=50.0)), "fractions.*given.*50"),
+        (lambda: plots.plot_reliability(RELIABILITY.assign(confidence=np.nan)), "bins with faces need all"),
+        (lambda: plots.plot_reliability(RELIABILITY.assign(n=0)), "bins with faces need all"),
     ],
 )
 def test_wrong_input_is_refused_before_anything_is_drawn(call, message):
@@ -247,3 +295,16 @@ def test_wrong_input_is_refused_before_anything_is_drawn(call, message):
         call()
     allowed = 1 if "lr" in message else 0  # the grid of histories has made its figure by then
     assert len(plt.get_fignums()) <= allowed
+
+
+def test_the_rate_finder_draws_its_losses_over_the_rates_and_the_suggestion():
+    found = pd.DataFrame({"lr": [1e-4, 1e-3, 1e-2], "loss": [2.0, 1.5, 4.0], "smoothed": [2.0, 1.8, 2.4]})
+    ax = plots.plot_lr_finder(found, 3e-4)
+    dots, line, mark = ax.lines
+    np.testing.assert_array_equal(dots.get_xydata(), found[["lr", "loss"]])
+    np.testing.assert_array_equal(line.get_xydata(), found[["lr", "smoothed"]])
+    assert list(mark.get_xdata()) == [3e-4, 3e-4] and mark.get_linestyle() == "--"
+    assert ax.get_xscale() == "log" and ax.get_ylim() == (0, 3.0)
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["one batch", "smoothed", "suggested: 0.0003"]
+    with pytest.raises(ValueError, match="smoothed"):
+        plots.plot_lr_finder(found.drop(columns="smoothed"))
