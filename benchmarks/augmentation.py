@@ -27,18 +27,18 @@ from torch.utils.data import DataLoader, default_collate
 from torchvision import transforms as T
 
 from ferlib import data, sample
-from ferlib.transforms import BatchAugment, EvalTransform, InputSpec, light, strong
+from ferlib.transforms import BatchAugment, EvalTransform, InputSpec, preset
 
 BATCH = 128
 LINES = [  # name, kind of pipeline, side in pixels, torch threads of this process (0: torch's choice), target
     ("(a) torchvision on PIL, 2 workers", "torchvision", 224, 0, 0),
     ("(a) at 48 px, 2 workers", "torchvision", 48, 0, 0),
-    ("light, 2 workers", light, 48, 0, 3),
-    ("light, 2 workers, 1 thread", light, 48, 1, 3),
-    ("light, 2 workers", light, 224, 0, 0),
-    ("strong, 2 workers", strong, 48, 0, 3),
-    ("strong, 2 workers, 1 thread", strong, 48, 1, 3),
-    ("strong, 2 workers", strong, 224, 0, 0),
+    ("light, 2 workers", "light", 48, 0, 3),
+    ("light, 2 workers, 1 thread", "light", 48, 1, 3),
+    ("light, 2 workers", "light", 224, 0, 0),
+    ("strong, 2 workers", "strong", 48, 0, 3),
+    ("strong, 2 workers, 1 thread", "strong", 48, 1, 3),
+    ("strong, 2 workers", "strong", 224, 0, 0),
     ("BatchAugment, no worker", None, 48, 0, 20),
     ("BatchAugment, no worker, 1 thread", None, 48, 1, 20),
     ("BatchAugment, no worker", None, 224, 0, 0),
@@ -62,7 +62,7 @@ def rate(kind: Any, images: np.ndarray, size: int) -> float:
         loader, after = pil_loader(images, size), lambda batch: batch
     else:
         table = pd.DataFrame({"label": np.zeros(len(images), np.int64), "split": "Training"})
-        faces = data.FaceDataset(images, table, "faces", transform=kind and kind())
+        faces = data.FaceDataset(images, table, "faces", transform=kind and preset(kind, size))
         loader = data.loader(faces, BATCH, shuffle=True, workers=2 if kind else 0)
         after = (EvalTransform if kind else BatchAugment)(InputSpec(size, mean=(0.485,), std=(0.229,)))
     start = time.perf_counter()

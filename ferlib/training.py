@@ -1,11 +1,13 @@
-"""The training loop, in the open: settings, one epoch, many epochs, checkpoint and resume.
+"""The training loop, in the open: one epoch, many epochs, checkpoint and resume, the learning-rate finder.
 
 Runs on CPU, on a GPU, or under `accelerate launch` on several processes, unchanged. Every epoch begins by seeding all
 random numbers from (seed, epoch), so that a run resumed at an epoch's end goes on exactly as it would have.
 """
 
+import copy
 import dataclasses
 import hashlib
+import itertools
 import math
 import pickle
 import tempfile
@@ -22,62 +24,20 @@ import torch
 import torch.nn.functional as F
 from accelerate import Accelerator, DataLoaderConfiguration
 from accelerate.utils import set_seed
-from timm.optim import param_groups_weight_decay
+from timm.data import Mixup
 from timm.utils import ModelEmaV3
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from tqdm.auto import tqdm
 
 from ferlib.data import FaceDataset, loader
+from ferlib.emotions import EMOTIONS
 from ferlib.files import write_whole
-from ferlib.models import WEIGHTS_FILE, built_with, input_spec, save_model
-from ferlib.transforms import EvalTransform
+from ferlib.models import WEIGHTS_FILE, built_with, count_parameters, input_spec, save_model
+from ferlib.optim import TrainConfig, build_optimizer, choose_precision, class_weights, lr_factor
+from ferlib.transforms import EvalTransform, PerImage
 
 BatchTransform = Callable[[torch.Tensor], torch.Tensor]
-OPTIMIZERS = ("adamw", "adam", "sgd")
-SCHEDULES = ("onecycle", "cosine", "plateau", "constant")
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """All that `fit` can be told. Learning rates are the highest of the run; an epoch is one pass over Training."""
-
-    epochs: int = 20
-    batch_size: int = 128  # faces, over all processes
-    optimizer: str = "adamw"
-    lr: float = 0.003
-    weight_decay: float = 0.05  # not on biases and normalisation layers
-    momentum: float = 0.9  # sgd only, Nesterov's
-    schedule: str = "onecycle"
-    warmup: float = 0.15  # share of the steps, for onecycle (to its peak, then linearly to zero) and cosine
-    clip_norm: float | None = 2.0  # of the whole gradient
-    label_smoothing: float = 0.1
-    ema: float | None = None  # decay a step of the averaged weights that are validated and kept
-    patience: int | None = None  # epochs without a better validation accuracy before stopping
-    keep: str = "last"  # which epoch's weights to give back: "last", or "best" by validation accuracy
-    precision: str = "auto"
-    workers: int = 0  # loader processes; they only help per-image transforms
-    compile: bool = False  # torch.compile: slow to start, then faster on a GPU
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name, allowed in (
-            ("optimizer", OPTIMIZERS),
-            ("schedule", SCHEDULES),
-            ("precision", PRECISIONS),
-            ("keep", ("last", "best")),
-        ):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}")
-        least_of = {"epochs": 1, "batch_size": 1, "patience": 1, "lr": 0, "weight_decay": 0, "workers": 0, "seed": 0}
-        for name, least in least_of.items():
-            if getattr(self, name) is not None and not getattr(self, name) >= least:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
-        for name in ("warmup", "label_smoothing", "momentum", "ema"):
-            if getattr(self, name) is not None and not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; allowed are 0 up to, not including, 1")
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise ValueError(f"clip_norm is {self.clip_norm}; it must be above 0, or None not to clip")
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,40 +59,6 @@ class FitResult:
         return int(self.history["epoch"].iloc[int(self.history["val_accuracy"].argmax())])
 
 
-def choose_precision(model: nn.Module, device: torch.device) -> str:
-    """`"bf16"`, `"fp16"` or `"fp32"`: the fastest that is safe for this model on this machine, by rule.
-
-    On a GPU bf16 where it is native, else fp16. On a CPU bf16 only with AVX512-BF16 and without depthwise convolutions,
-    which it slows down (`benchmarks/precision.py`).
-    """
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    if device.type != "cpu":
-        return "fp32"
-    depthwise = any(isinstance(m, nn.Conv2d) and m.groups == m.in_channels > 1 for m in model.modules())
-    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
-    return "bf16" if native and not depthwise else "fp32"
-
-
-def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """The optimiser over a model's trainable parameters, without weight decay on vectors (biases, normalisation)."""
-    groups = param_groups_weight_decay(model, config.weight_decay)
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(groups, config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
-    return (torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam)(groups, config.lr)
-
-
-def lr_factor(step: int, steps: int, config: TrainConfig) -> float:
-    """The share (0 to 1) of the highest learning rate that step `step` of `steps` uses."""
-    if config.schedule in ("constant", "plateau"):
-        return 1.0
-    rise = config.warmup * steps
-    if step < rise:
-        return (step + 1) / (rise + 1)
-    rest = (step - rise) / max(1, steps - rise)  # from 0 to 1
-    return 1 - rest if config.schedule == "onecycle" else (1 + math.cos(math.pi * rest)) / 2
-
-
 def train_one_epoch(
     model: nn.Module,
     batches: Any,
@@ -143,18 +69,29 @@ def train_one_epoch(
     *,
     precision: str = "fp32",
     scaler: torch.amp.GradScaler | None = None,
+    weights: torch.Tensor | None = None,
     after_step: Callable[[], None] = lambda: None,
 ) -> tuple[float, float]:
-    """One pass over the training batches; returns the mean loss and the accuracy (a fraction) along the way."""
+    """One pass over the training batches; returns the mean loss and the accuracy (a fraction) along the way.
+
+    Labels are classes (b,) or soft (b, 7). Of soft or mixed labels, the largest counts as the right one.
+    """
     model.train()
+    if config.still_batchnorm:
+        for module in model.modules():
+            if isinstance(module, BatchNorm) and module.affine and not module.weight.requires_grad:
+                module.eval()
     scaler = scaler or torch.amp.GradScaler(enabled=False)
-    totals = torch.zeros(
-        3, device=accelerator.device
-    )  # loss, hits and faces, summed on the device: no wait in the loop
+    mixes = config.mixup > 0 or config.cutmix > 0
+    mix = Mixup(config.mixup, config.cutmix, label_smoothing=0, num_classes=len(EMOTIONS))  # draws from NumPy's numbers
+    totals = torch.zeros(3, device=accelerator.device)  # loss, hits, faces: summed on the device, without waiting
     for images, labels in batches:
         with _autocast(accelerator, precision):
-            logits = model(transform(images))
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
+            inputs, targets = transform(images), labels
+            if mixes:
+                inputs, targets = mix(inputs, labels)
+            logits = model(inputs)
+        loss = F.cross_entropy(logits.float(), targets, weights, label_smoothing=config.label_smoothing)
         optimizer.zero_grad()
         scaler.scale(loss).backward()
         if config.clip_norm is not None:
@@ -163,7 +100,8 @@ def train_one_epoch(
         scaler.step(optimizer)
         scaler.update()
         after_step()
-        hits = (logits.argmax(1) == labels).sum()
+        right = targets if targets.ndim == 1 else targets.argmax(1)
+        hits = (logits.argmax(1) == right).sum()
         totals += torch.stack([loss.detach() * len(labels), hits, torch.full_like(hits, len(labels))])
     loss_sum, hit_sum, faces = accelerator.reduce(totals).tolist()
     return loss_sum / faces, hit_sum / faces
@@ -214,6 +152,8 @@ def fit(
     """
     if len(train_set) < config.batch_size:
         raise ValueError(f"{len(train_set)} training faces are fewer than one batch of {config.batch_size}")
+    if train_set.targets is not None and not train_set.draw and (config.mixup or config.cutmix):
+        raise ValueError("mixup and cutmix blend hard labels; these are soft: set both to 0, or draw the labels")
     if out is not None:
         Path(out).mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=out).close()  # to fail now, not after the first epoch
@@ -257,9 +197,11 @@ class _Run:
             ),
         )  # fmt: skip
         augment = train_transform if dataclasses.is_dataclass(train_transform) else type(train_transform).__name__
+        per_image = repr(train_set.transform) if isinstance(train_set.transform, PerImage) else None
         self.made_with = {
-            "model": repr(built_with(model)), "augmentation": repr(augment), "data": train_set.name,
-            "faces": len(train_set), "pixels and labels": _digest(train_set), "validation": _digest(val_set),
+            "model": repr(built_with(model)), "augmentation": repr(augment), "per_image": per_image,
+            "trainable": count_parameters(model)[1], "data": train_set.name, "faces": len(train_set),
+            "pixels and labels": _digest(train_set), "validation": _digest(val_set),
         }  # fmt: skip
         device = self.accelerator.device
         self.precision = choose_precision(model, device) if config.precision == "auto" else config.precision
@@ -272,9 +214,14 @@ class _Run:
         self.optimizer = build_optimizer(self.raw_model, config)
         self.base_lrs = [group["lr"] for group in self.optimizer.param_groups]
         self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(self.optimizer, factor=0.5, patience=2)
+        rarity = class_weights(train_set)
+        self.weights = rarity.to(device) if config.balance == "loss" else None
+        draws = rarity[torch.from_numpy(train_set.labels)].tolist() if config.balance == "sampling" else None
+        batches = loader(train_set, config.batch_size, shuffle=True, workers=config.workers, weights=draws)
+        self.draws = getattr(batches.sampler, "generator", None) if draws else None
         self.model, self.train, self.val = self.accelerator.prepare(
             self.raw_model,
-            loader(train_set, config.batch_size, shuffle=True, workers=config.workers),
+            batches,
             loader(dataclasses.replace(val_set, transform=None), max(256, config.batch_size), workers=config.workers),
         )
         if config.compile:
@@ -294,11 +241,13 @@ class _Run:
         began = time.perf_counter()
         set_seed(_seed(self.config.seed, number, self.accelerator.process_index))
         self.train.set_epoch(number)
+        if self.draws is not None:
+            self.draws.manual_seed(_seed(self.config.seed, number))
         self.set_lr()
         lr = max(group["lr"] for group in self.optimizer.param_groups)
         train_loss, train_accuracy = train_one_epoch(
             self.model, self.train, self.train_transform, self.optimizer, self.accelerator, self.config,
-            precision=self.precision, scaler=self.scaler, after_step=self.after_step,
+            precision=self.precision, scaler=self.scaler, weights=self.weights, after_step=self.after_step,
         )  # fmt: skip
         if not math.isfinite(train_loss):
             raise FloatingPointError(
@@ -319,7 +268,7 @@ class _Run:
         if self.config.keep == "last" or self.epochs_since_best() == 0:
             self.kept = {name: value.detach().cpu().clone() for name, value in self.eval_model.state_dict().items()}
             if self.out is not None and self.accelerator.is_main_process:
-                facts = {name: self.made_with[name] for name in ("data", "faces", "augmentation")}
+                facts = {name: self.made_with[name] for name in ("data", "faces", "augmentation", "per_image")}
                 save_model(self.eval_model, self.out, training=dataclasses.asdict(self.config) | facts, epoch=number)
         self.save()
         return row
@@ -379,6 +328,57 @@ class _Run:
         self.kept = state["kept"]
 
 
+def find_lr(
+    model: nn.Module,
+    train_set: FaceDataset,
+    config: TrainConfig,
+    *,
+    train_transform: BatchTransform | None = None,
+    low: float = 1e-5,
+    high: float = 1.0,
+    steps: int = 100,
+) -> pd.DataFrame:
+    """The learning-rate finder: train a copy of a model while its rate grows from `low` to `high`, and watch the loss.
+
+    Returns one row a step: lr, loss, and `smoothed` (a running mean of the loss). Ends early once that is thrice its
+    least. A good highest rate for `linear` or `onecycle` lies where the loss still falls fast: `suggest_lr`. After
+    Smith 2017, arXiv 1506.01186.
+    """
+    if not 0 < low < high or steps < 2:
+        raise ValueError(f"low {low}, high {high}, steps {steps}: give 0 < low < high and at least 2 steps")
+    accelerator = Accelerator(mixed_precision="no")
+    set_seed(_seed(config.seed))
+    copied = copy.deepcopy(model).to(accelerator.device)
+    optimizer = build_optimizer(copied, config)
+    shares = [group["lr"] / config.lr for group in optimizer.param_groups]
+    transform = train_transform or EvalTransform(input_spec(model))
+    batches = loader(train_set, config.batch_size, shuffle=True)
+    feed = itertools.islice(itertools.chain.from_iterable(itertools.repeat(batches)), steps)
+    rows: list[dict[str, float]] = []
+    mean = 0.0
+    for step, (images, labels) in enumerate(feed):
+        lr = low * (high / low) ** (step / (steps - 1))
+        for group, share in zip(optimizer.param_groups, shares, strict=True):
+            group["lr"] = lr * share
+        batch = [(images.to(accelerator.device), labels.to(accelerator.device))]
+        loss, _ = train_one_epoch(copied, batch, transform, optimizer, accelerator, config)
+        mean = 0.9 * mean + 0.1 * loss
+        rows.append({"lr": lr, "loss": loss, "smoothed": mean / (1 - 0.9 ** (step + 1))})
+        if not rows[-1]["smoothed"] < 3 * min(row["smoothed"] for row in rows):
+            break
+    return pd.DataFrame(rows)
+
+
+def suggest_lr(found: pd.DataFrame) -> float:
+    """A third of the highest rate at which `find_lr`'s smoothed loss is still within 5% of its least.
+
+    The curve of a small batch is flat and noisy for decades, so that its steepest or lowest point says little; where
+    the loss takes off says more.
+    """
+    near = found["lr"][found["smoothed"] <= 1.05 * found["smoothed"].min()]
+    return float(near.max()) / 3
+
+
 def _seed(*parts: int) -> int:
     """One 32-bit seed out of several numbers, such as seed, epoch and process, so that no two settings share one."""
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
@@ -387,5 +387,5 @@ def _seed(*parts: int) -> int:
 def _digest(dataset: FaceDataset) -> str:
     """A text that differs when any pixel or label does."""
     digest = hashlib.blake2b(dataset.images.tobytes(), digest_size=16)
-    digest.update(dataset.labels.tobytes())
+    digest.update(dataset.labels.tobytes() if dataset.targets is None else dataset.targets.tobytes())
     return digest.hexdigest()

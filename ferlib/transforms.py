@@ -1,6 +1,6 @@
 """From a stored face to what a network is fed, and back to a picture.
 
-Two stages, so that either may be left out. A *per-image* transform (Albumentations: `light`, `strong`) maps one uint8
+Two stages, so that either may be left out. A *per-image* transform (Albumentations: `preset`) maps one uint8
 array to another in the loader's workers. A *batch* transform (`EvalTransform`, `BatchAugment`) maps a whole uint8 batch
 to normalised floats on the model's device; it needs no Albumentations, and augments a batch in one stroke.
 """
@@ -166,22 +166,59 @@ class PerImage:
         self.pipeline.set_random_state(np.random.default_rng(seed), random.Random(seed))
         return torch.from_numpy(np.ascontiguousarray(self.pipeline(image=image)["image"]))[None]
 
+    def __repr__(self) -> str:
+        return f"PerImage({', '.join(map(str, self.pipeline.transforms))})"
 
-def light() -> PerImage:
-    """What a face survives without any doubt: flip, a small turn, shift and scale, a little light."""
-    return PerImage(lambda A: [
+
+# Albumentations pipelines by name: the library's two, then those of five published student recipes (`ferlib.recipes`).
+# Each is given the `albumentations` module and the side in pixels that the network wants.
+PRESETS: dict[str, Callable[[Any, int], list[Any]]] = {
+    # What a face survives without any doubt: flip, a small turn, shift and scale, a little light.
+    "light": lambda A, size: [
         A.HorizontalFlip(p=0.5),
         A.Affine(rotate=(-10, 10), scale=(0.95, 1.05), translate_percent=(-0.05, 0.05), border_mode=1, p=0.8),
         A.RandomBrightnessContrast(brightness_limit=0.15, contrast_limit=0.15, p=0.5),
-    ])  # fmt: skip
-
-
-def strong() -> PerImage:
-    """For long training: wider geometry and light, blur, noise and holes, still with the emotion to be seen."""
-    return PerImage(lambda A: [
+    ],
+    # For long training: wider geometry and light, blur, noise and holes, still with the emotion to be seen.
+    "strong": lambda A, size: [
         A.HorizontalFlip(p=0.5),
         A.Affine(rotate=(-20, 20), scale=(0.8, 1.2), translate_percent=(-0.1, 0.1), shear=(-8, 8), border_mode=1),
         A.RandomBrightnessContrast(brightness_limit=0.3, contrast_limit=0.3, p=0.7),
         A.OneOf([A.GaussianBlur(blur_limit=(3, 3)), A.GaussNoise(std_range=(0.02, 0.08))], p=0.3),
         A.CoarseDropout(num_holes_range=(1, 2), hole_height_range=(0.1, 0.3), hole_width_range=(0.1, 0.3), p=0.5),
-    ])  # fmt: skip
+    ],
+    "scratch_jitter": lambda A, size: [
+        A.Rotate(limit=(-20, 20), border_mode=0, p=1),
+        A.ColorJitter(brightness=(0.5, 1.5), contrast=(0.5, 1.5), saturation=(0.5, 1.5), hue=(0, 0), p=1),
+    ],
+    "onecycle_resnet18": lambda A, size: [
+        A.Pad(padding=4, border_mode=4),
+        A.RandomCrop(48, 48),
+        A.HorizontalFlip(p=0.5),
+        A.ColorJitter(brightness=(0.8, 1.2), contrast=(0.8, 1.2), saturation=(0.8, 1.2), hue=(0, 0), p=1),
+    ],
+    "albumentations_timm": lambda A, size: [
+        A.Resize(size, size),
+        A.Rotate(limit=(-15, 15), border_mode=4, p=0.5),
+        A.HorizontalFlip(p=0.5),
+        A.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0, p=0.5),
+    ],
+    "gray_resnet18": lambda A, size: [
+        A.Resize(size, size),
+        A.HorizontalFlip(p=0.5),
+        A.Affine(rotate=(-10, 10), scale=(0.95, 1.05), translate_percent=(-0.05, 0.05), p=1),
+        A.Sharpen(alpha=(0.1, 0.1), lightness=(1, 1), p=0.3),
+        A.AutoContrast(p=0.3),
+    ],
+    "plain_cnn": lambda A, size: [
+        A.Affine(rotate=(-10, 10), scale=(0.9, 1.1), border_mode=1, p=1),
+        A.HorizontalFlip(p=0.5),
+    ],
+}  # fmt: skip
+
+
+def preset(name: str, size: int = 48) -> PerImage:
+    """One of the `PRESETS` as a dataset's transform, for a network that takes `size` px."""
+    if name not in PRESETS:
+        raise ValueError(f"no preset is called {name!r}; allowed are {', '.join(PRESETS)}")
+    return PerImage(lambda A: PRESETS[name](A, size))

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from on_disk import write_csv, write_folders
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -62,7 +63,7 @@ def refuses(capsys: pytest.CaptureFixture[str], *args: object) -> str:
     return lines[0]
 
 
-@pytest.mark.parametrize("verb", ["doctor", "data", "audit", "train", "evaluate"])
+@pytest.mark.parametrize("verb", ["doctor", "data", "audit", "train", "evaluate", "compare"])
 def test_each_verb_helps_with_an_example(capsys, verb: str):
     code, out, _ = ferlib(capsys, verb, "--help")
     assert code == 0 and f"example:\n  ferlib {verb}" in out
@@ -70,7 +71,7 @@ def test_each_verb_helps_with_an_example(capsys, verb: str):
 
 def test_help_lists_the_verbs(capsys):
     code, out, _ = ferlib(capsys, "--help")
-    assert code == 0 and all(verb in out for verb in ("doctor", "data", "audit", "train", "evaluate", "95% intervals"))
+    assert code == 0 and all(verb in out for verb in ("doctor", "data", "audit", "train", "evaluate", "compare", "95%"))
 
 
 def test_data_counts_faces_and_notes_what_is_missing(capsys, csv: Path):
@@ -119,7 +120,7 @@ def test_train_goes_on_where_it_was_and_refuses_to_overwrite(capsys, trained: Pa
 def test_limit_takes_a_share_of_each_class(capsys, csv: Path, tmp_path: Path):
     args = ("train", "--data", csv, "--recipe", "plain_cnn", "--epochs", 1, "--batch-size", 7)
     code, out, _ = ferlib(capsys, *args, "--limit", 28, "--out", tmp_path / "a")
-    assert code == 0 and "28 faces, 1 epochs" in out
+    assert code == 0 and "28 faces at 48 px, 1 epochs" in out
     assert "--limit is 3; there are 105 faces, so give 7 to 98" in refuses(
         capsys, *args, "--limit", 3, "--out", tmp_path / "b"
     )
@@ -133,7 +134,7 @@ def test_a_share_of_training_can_validate_where_there_is_no_public_test(capsys, 
     args = ("train", "--data", root, "--recipe=plain_cnn", "--epochs=1", "--batch-size=16", "--out", tmp_path / "run")
     assert "ferlib train --val-share 0.1" in refuses(capsys, *args)
     code, out, _ = ferlib(capsys, *args, "--val-share", "0.25")
-    assert code == 0 and "105 faces, 1 epochs" in out and "kept epoch 1: validation accuracy" in out
+    assert code == 0 and "105 faces at 48 px, 1 epochs" in out and "kept epoch 1: validation accuracy" in out
 
 
 def test_evaluate_gives_all_and_clean_figures_with_intervals(capsys, trained: Path, csv: Path, tmp_path: Path):
@@ -155,6 +156,94 @@ def test_evaluate_gives_all_and_clean_figures_with_intervals(capsys, trained: Pa
     picture = cv2.imread(str(tmp_path / "out.png"))
     assert picture.shape[0] > 500 and picture.std() > 10
     assert f"{100 * figures['flip_averaged']['all']['accuracy']['value']:.2f} [" in out
+
+
+def test_evaluate_tells_the_calibration_and_with_tta_a_third_average(capsys, trained: Path, csv: Path, tmp_path: Path):
+    faces, model = load(csv).subset("PublicTest"), models.load_model(trained)
+    prepare = EvalTransform(models.input_spec(model))
+    want = {
+        name: evaluation.predict(model, faces.images, faces.labels, prepare, views=views)
+        for name, views in evaluation.VIEWS.items()
+    }
+    args = ("evaluate", "--model", trained, "--data", csv, "--json", tmp_path / "out.json")
+    plain = ferlib(capsys, *args)[1]
+    assert "shift" not in plain and "shift_flip_averaged" not in json.loads((tmp_path / "out.json").read_text())
+    code, out, _ = ferlib(capsys, *args, "--tta")
+    figures = json.loads((tmp_path / "out.json").read_text())
+    assert code == 0 and "  shift flip averaged all      n=35  accuracy" in out
+    assert out[out.index("calibration") :] == plain[plain.index("calibration") :], "the rest is of the flip average"
+    for name, found in want.items():
+        for part, some in (("all", found), ("clean", found.subset(np.arange(10, 35)))):
+            assert figures[name][part] == json.loads(json.dumps(evaluation.as_json(some))), (name, part)
+    numbers = figures["flip_averaged"]["all"]
+    assert numbers["temperature"] == evaluation.fit_temperature(want["flip_averaged"])
+    assert (
+        f"calibration, flip averaged, all faces: ECE {numbers['ece']:.1%} as it is, {numbers['calibrated_ece']:.1%} "
+        f"with a temperature fitted on other folds ({numbers['temperature']:.2f} on all)\n" in out
+    )
+
+
+@pytest.fixture(scope="module")
+def other(csv: Path, trained: Path) -> Path:
+    """A second model, whose last layer names every face happy or sad."""
+    model = models.load_model(trained)
+    with torch.no_grad():
+        model.head[-1].bias[3:5] += 50
+    models.save_model(model, csv.parent / "other")
+    return csv.parent / "other"
+
+
+def test_compare_gives_paired_differences_on_all_and_clean_faces(
+    capsys, trained: Path, other: Path, csv: Path, tmp_path: Path
+):
+    code, out, _ = ferlib(
+        capsys, "compare", trained, other / "model.safetensors", "--data", csv, "--json", tmp_path / "c.json"
+    )
+    figures, faces = json.loads((tmp_path / "c.json").read_text()), load(csv).subset("PublicTest")
+    assert (
+        code == 0 and f"A: {trained}, B: {other / 'model.safetensors'}; PublicTest of faces.csv, flip averaged" in out
+    )
+    assert f"wrote {tmp_path / 'c.json'}" in out and (figures["split"], figures["views"]) == (
+        "PublicTest",
+        "flip_averaged",
+    )
+    loaded = [models.load_model(path) for path in (trained, other)]
+    assert [figures[name]["model_sha256"] for name in "ab"] == [models.model_hash(model) for model in loaded]
+    pair = [
+        evaluation.predict(
+            model, faces.images, faces.labels, EvalTransform(models.input_spec(model)), views=(None, evaluation.flip)
+        )
+        for model in loaded
+    ]
+    for part, which in (("all", np.arange(35)), ("clean", np.arange(10, 35))):
+        a, b = (predictions.subset(which) for predictions in pair)
+        found, numbers = evaluation.compare(a, b), figures[part]
+        assert numbers["n"] == len(which) and numbers["mcnemar_p"] == found.p_value
+        assert numbers["b_minus_a"] == found.difference.to_dict("index")
+        assert numbers["a"] == evaluation.summarise(a).to_dict("index")
+        assert numbers["b"] == evaluation.summarise(b).to_dict("index")
+        right = {
+            "neither": (~a.correct & ~b.correct).sum(), "only_b": (~a.correct & b.correct).sum(),
+            "only_a": (a.correct & ~b.correct).sum(), "both": (a.correct & b.correct).sum(),
+        }  # fmt: skip
+        assert numbers["right"] == right
+        gain = numbers["b_minus_a"]["accuracy"]
+        assert f"n={len(which)}  accuracy A {100 * a.correct.mean():.2f} [" in out
+        assert f"B {100 * b.correct.mean():.2f} [" in out
+        assert f"accuracy {100 * gain['value']:+.2f} [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}]" in out
+        assert f"only A {right['only_a']}, only B {right['only_b']}, neither {right['neither']}; McNemar" in out
+        assert f"McNemar's exact p {found.p_value:.2g}\n" in out
+    assert figures["all"]["right"]["only_a"] + figures["all"]["right"]["only_b"] > 0, "the two models differ"
+
+
+def test_compare_leaves_the_sealed_test_closed(capsys, trained: Path, csv: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    args = ("compare", trained, trained, "--data", csv)
+    assert "PrivateTest is for one model" in refuses(capsys, *args, "--split", "PrivateTest")
+    assert "ferlib evaluate --split PrivateTest --open-sealed-test" in refuses(capsys, *args, "--split", "PrivateTest")
+    assert list(tmp_path.iterdir()) == []
+    code, out, _ = ferlib(capsys, *args, "--split", "Training")
+    assert code == 0 and "clean" not in out and "B minus A: accuracy +0.00 [+0.0, +0.0]" in out
 
 
 def test_the_sealed_test_opens_only_when_asked_with_a_reason(
@@ -207,7 +296,7 @@ def test_mistakes_are_one_line_each(capsys, trained: Path, csv: Path, tmp_path: 
         ((*train, tmp_path / "empty", *out), "holds no image in class folders"),
         ((*train, odd, *out), "'smug' is no known emotion"),
         ((*train, only_train, *out), "no split 'PublicTest' open; it has Training"),
-        ((*train, csv, *out, "--recipe", "magic"), "no recipe is called 'magic'; allowed are cpu, plain_cnn"),
+        ((*train, csv, *out, "--recipe", "magic"), "no recipe is called 'magic'; allowed are fast, cpu, gpu"),
         ((*train, csv, *out, "--epochs", "0"), "epochs is 0; it must be at least 1"),
         ((*train, csv, *out, "--epochs", "many"), "invalid int value: 'many'"),
         ((*train, csv, *out, "--precision", "int4"), "invalid choice: 'int4'"),
@@ -217,6 +306,11 @@ def test_mistakes_are_one_line_each(capsys, trained: Path, csv: Path, tmp_path: 
         ((*evaluate, other_classes(trained, tmp_path / "pets.safetensors")), "is for the classes cat, dog"),
         ((*evaluate, trained, "--split", "Test"), "no split 'Test' open; it has Training, PublicTest"),
         ((*evaluate, trained, "--json", tmp_path / "no" / "o.json"), "the folder of"),
+        ((*evaluate, trained, "--json", tmp_path / "o.txt"), "its name must end in .json"),
+        (("compare", trained), "the following arguments are required: B"),
+        (("compare", trained, tmp_path / "none", "--data", csv), "does not exist; train a model first"),
+        (("compare", trained, trained, "--data", csv, "--split", "Test"), "no split 'Test' open"),
+        (("compare", trained, trained, "--data", csv, "--json", tmp_path / "no" / "o.json"), "the folder of"),
     ]
     for args, message in table:
         assert message in refuses(capsys, *args), args

@@ -25,10 +25,14 @@ ALLOWED = {
     "evaluation": {"emotions"},
     "layouts": {"emotions"},
     "data": {"emotions", "faces", "layouts", "sample"},
+    "download": {"data", "emotions"},
+    "ferplus": {"data", "emotions", "layouts"},
     "protocol": {"data", "emotions"},
-    "models": {"emotions", "files", "transforms"},
-    "training": {"data", "evaluation", "files", "models", "transforms"},
-    "recipes": {"transforms", "models", "training"},
+    "networks": set(),
+    "models": {"emotions", "files", "networks", "transforms"},
+    "optim": {"data", "models"},
+    "training": {"data", "emotions", "evaluation", "files", "models", "optim", "transforms"},
+    "recipes": {"transforms", "models", "optim"},
     "cli": set(MODULES),
 }
 

@@ -1,7 +1,6 @@
-"""The loop: schedules and losses against torch, resume bit for bit, early stopping, what is kept, and bad settings."""
+"""The loop: losses against torch, resume bit for bit, early stopping, what is kept, the learning-rate finder."""
 
 import dataclasses
-import math
 import os
 import subprocess
 import sys
@@ -16,9 +15,10 @@ from accelerate import Accelerator
 
 from ferlib import sample, training
 from ferlib.data import FaceDataset, loader
-from ferlib.models import build_model, load_model, model_hash
-from ferlib.training import TrainConfig, build_optimizer, choose_precision, fit, lr_factor, train_one_epoch, validate
-from ferlib.transforms import BatchAugment, EvalTransform, InputSpec, light
+from ferlib.models import build_model, freeze, load_model, model_hash
+from ferlib.optim import TrainConfig, build_optimizer, lr_factor
+from ferlib.training import find_lr, fit, suggest_lr, train_one_epoch, validate
+from ferlib.transforms import BatchAugment, EvalTransform, InputSpec, preset
 
 TINY = {"widths": (8, 8, 8, 8), "depths": (1, 1, 1)}
 
@@ -47,18 +47,6 @@ def run(faces: FaceDataset, config: TrainConfig, **options) -> training.FitResul
 
 def history_of(result: training.FitResult) -> pd.DataFrame:
     return result.history.drop(columns="seconds")
-
-
-@pytest.mark.parametrize(
-    ("schedule", "step", "factor"),
-    [
-        ("onecycle", 0, 1 / 16), ("onecycle", 14, 15 / 16), ("onecycle", 15, 1.0), ("onecycle", 100, 0.0),
-        ("onecycle", 57.5, 0.5), ("cosine", 15, 1.0), ("cosine", 57.5, 0.5), ("cosine", 100, 0.0),
-        ("cosine", 36.25, (1 + math.cos(math.pi / 4)) / 2), ("constant", 0, 1.0), ("plateau", 99, 1.0),
-    ],
-)  # fmt: skip
-def test_learning_rate_rises_then_falls_as_documented(schedule: str, step: float, factor: float):
-    assert lr_factor(step, 100, TrainConfig(schedule=schedule, warmup=0.15)) == pytest.approx(factor)
 
 
 def test_one_plain_step_is_torchs(faces: FaceDataset):
@@ -107,24 +95,6 @@ def test_epoch_means_weigh_every_face_alike(faces: FaceDataset):
     assert accuracy == (logits.argmax(1) == labels).sum().item() / 140
 
 
-def test_vectors_are_not_decayed_and_optimisers_are_the_ones_named():
-    model = build_model("fernet", **TINY)
-    for name, kind in (("adamw", torch.optim.AdamW), ("adam", torch.optim.Adam), ("sgd", torch.optim.SGD)):
-        optimizer = build_optimizer(model, small(optimizer=name, weight_decay=0.05))
-        assert type(optimizer) is kind
-        for group in optimizer.param_groups:
-            kinds = {parameter.ndim > 1 for parameter in group["params"]}
-            assert kinds == {group["weight_decay"] > 0}
-    assert optimizer.param_groups[0]["nesterov"] is True
-
-
-def test_frozen_parameters_stay_out_of_the_optimiser():
-    model = build_model("fernet", **TINY)
-    model.stem.requires_grad_(False)
-    count = sum(len(group["params"]) for group in build_optimizer(model, small()).param_groups)
-    assert count == len(list(model.parameters())) - 2
-
-
 def test_history_has_a_row_an_epoch_with_figures_that_fit(faces: FaceDataset):
     result = run(faces, small())
     history = result.history
@@ -165,12 +135,17 @@ def interrupted_after_one_epoch(faces: FaceDataset, config: TrainConfig, out: Pa
 
 @pytest.mark.parametrize(
     "changes",
-    [{"ema": 0.9}, {"schedule": "plateau", "optimizer": "sgd"}, {"schedule": "cosine", "keep": "best"}, {"workers": 2}],
+    [
+        {"ema": 0.9},
+        {"schedule": "plateau", "optimizer": "sgd"},
+        {"schedule": "cosine", "keep": "best", "mixup": 0.4, "cutmix": 1.0},
+        {"workers": 2, "schedule": "onecycle", "balance": "sampling"},
+    ],
 )
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(faces: FaceDataset, tmp_path, monkeypatch, changes):
     config = small(**changes)
     if config.workers:
-        faces = dataclasses.replace(faces, transform=light())
+        faces = dataclasses.replace(faces, transform=preset("light"))
     whole = run(faces, config, out=tmp_path / "whole")
     interrupted_after_one_epoch(faces, config, tmp_path / "part", monkeypatch)
     resumed = run(faces, config, out=tmp_path / "part", resume=True)
@@ -181,6 +156,109 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(faces: FaceDatase
     ).read_bytes()
     written = pd.read_csv(tmp_path / "part" / "history.csv")
     pd.testing.assert_frame_equal(written.drop(columns="seconds"), history_of(resumed), check_exact=False)
+
+
+def test_balance_by_loss_is_torchs_weighted_cross_entropy(faces: FaceDataset):
+    config = small(balance="loss", label_smoothing=0.1)
+    model = build_model("plain_cnn", drop_rate=0.0)
+    batch = next(iter(loader(faces, 16)))
+    weights = torch.tensor([1.0, 9.0, 1.0, 0.5, 1.0, 2.0, 1.0])
+    with torch.no_grad():
+        logits = model(EvalTransform(InputSpec())(batch[0]))
+    want = torch.nn.CrossEntropyLoss(weights, label_smoothing=0.1)(logits, batch[1]).item()
+    optimizer = build_optimizer(model, config)
+    loss, _ = train_one_epoch(
+        model, [batch], EvalTransform(InputSpec()), optimizer, Accelerator(), config, weights=weights
+    )
+    assert loss == pytest.approx(want, rel=1e-5)
+
+
+def test_balance_by_sampling_draws_rare_classes_as_often(faces: FaceDataset, monkeypatch):
+    seen: list[list[int]] = []
+    real = training.train_one_epoch
+
+    def watch(model, batches, *args, **kwargs):
+        seen.append([label for _, labels in batches for label in labels.tolist()])
+        return real(model, batches, *args, **kwargs)
+
+    monkeypatch.setattr(training, "train_one_epoch", watch)
+    table = faces.table.assign(label=[0 if i % 10 else 1 for i in range(140)])  # one in ten
+    rare = dataclasses.replace(faces, table=table)
+    run(rare, small(epochs=4, balance="sampling"))
+    share = np.mean([np.mean(epoch) for epoch in seen])
+    assert 0.4 < share < 0.6, "384 draws of an even coin lie within 0.4 to 0.6"
+    assert len({tuple(epoch) for epoch in seen}) == 4
+    seen.clear()
+    run(rare, small(epochs=4))
+    assert np.mean([np.mean(epoch) for epoch in seen]) < 0.15
+
+
+def test_mixup_blends_pairs_of_faces_and_their_labels(faces: FaceDataset, monkeypatch):
+    """Against the sum written out: lam * (face, label) + (1 - lam) * (the batch's reverse)."""
+    config = small(mixup=0.5, label_smoothing=0.0, clip_norm=None)
+    images, labels = next(iter(loader(faces, 16)))
+    model, prepare = build_model("plain_cnn", drop_rate=0.0), EvalTransform(InputSpec())
+    monkeypatch.setattr(np.random, "beta", lambda *_: 0.7)
+    with torch.no_grad():
+        x, y = prepare(images), F.one_hot(labels, 7).float()
+        want = F.cross_entropy(model(0.7 * x + 0.3 * x.flip(0)), 0.7 * y + 0.3 * y.flip(0)).item()
+    loss, _ = train_one_epoch(model, [(images, labels)], prepare, build_optimizer(model, config), Accelerator(), config)
+    assert loss == pytest.approx(want, rel=1e-5)
+
+
+def test_soft_labels_are_learned_from_and_not_mixed(faces: FaceDataset):
+    train = faces.subset("Training")
+    targets = np.full((105, 7), 0.05, np.float32)
+    targets[np.arange(105), train.labels] = 0.7
+    soft = dataclasses.replace(train, targets=targets)
+    torch.manual_seed(0)
+    result = fit(build_model("fernet", **TINY), soft, faces.subset("PublicTest"), small(), progress=False)
+    least = -(0.7 * np.log(0.7) + 0.3 * np.log(0.05))
+    assert result.history["train_loss"].min() > least, "no loss is under the labels' own entropy"
+    assert result.history["train_loss"].iloc[-1] < result.history["train_loss"].iloc[0]
+    with pytest.raises(ValueError, match="mixup and cutmix blend hard labels; these are soft"):
+        fit(build_model("fernet", **TINY), soft, train, small(mixup=0.2), progress=False)
+
+
+def test_batchnorm_of_frozen_parts_stays_still_or_moves_by_choice(faces: FaceDataset):
+    train = faces.subset("Training")
+    for still in (True, False):
+        torch.manual_seed(0)
+        model = freeze(build_model("fernet", **TINY), ["stages.2", "head"])
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        result = fit(model, train, train, small(epochs=1, still_batchnorm=still), progress=False)
+        moved = {name for name, value in result.model.state_dict().items() if not torch.equal(value, before[name])}
+        assert not {name for name in moved if name.startswith(("stem", "stages.0.0", "stages.1.0"))}
+        statistics = {name for name in moved if name.startswith(("stages.0.", "stages.1."))}
+        assert statistics == (set() if still else {
+            f"stages.{stage}.{layer}.{name}" for stage in (0, 1) for layer in ("2", "4.body.1")
+            for name in ("running_mean", "running_var", "num_batches_tracked")
+        })  # fmt: skip
+        assert {"head.weight", "stages.2.2.running_mean"} <= moved
+
+
+def test_the_rate_finder_leaves_the_model_alone_and_sees_it_diverge(faces: FaceDataset):
+    train = faces.subset("Training")
+    model = build_model("fernet", **TINY)
+    before = model_hash(model)
+    found = find_lr(model, train, small(clip_norm=None, optimizer="sgd"), low=1e-4, high=1e4, steps=60)
+    assert model_hash(model) == before
+    assert found["lr"].iloc[0] == pytest.approx(1e-4)
+    assert found["lr"].iloc[1] / found["lr"].iloc[0] == pytest.approx(1e8 ** (1 / 59))
+    assert len(found) < 60, "it ends once the loss has risen thrice"
+    assert not found["smoothed"].iloc[-1] < 3 * found["smoothed"].min()
+    first = found["loss"].iloc[:2].to_numpy()
+    assert found["smoothed"].iloc[1] == pytest.approx((0.9 * 0.1 * first[0] + 0.1 * first[1]) / 0.19)
+    assert 1e-4 < suggest_lr(found) < found["lr"].iloc[-1]
+    again = find_lr(model, train, small(clip_norm=None, optimizer="sgd"), low=1e-4, high=1e4, steps=60)
+    pd.testing.assert_frame_equal(found, again)
+    with pytest.raises(ValueError, match="give 0 < low < high and at least 2 steps"):
+        find_lr(model, train, small(), low=1.0, high=0.1)
+
+
+def test_the_suggested_rate_is_a_third_of_the_highest_that_the_loss_still_bears():
+    found = pd.DataFrame({"lr": [0.01, 0.1, 0.3, 1.0], "smoothed": [3.0, 2.5, 2.6, 3.2]})
+    assert suggest_lr(found) == pytest.approx(0.1)
 
 
 def test_the_same_seed_gives_the_same_run_and_another_does_not(faces: FaceDataset):
@@ -236,47 +314,11 @@ def test_resume_refuses_other_settings_and_damaged_states(faces: FaceDataset, tm
     assert len(begun.history) == 1
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"optimizer": "muon"}, "optimizer is 'muon'; allowed are adamw, adam, sgd"),
-        ({"schedule": "step"}, "schedule is 'step'; allowed are onecycle, cosine, plateau, constant"),
-        ({"precision": "int8"}, "precision is 'int8'"),
-        ({"keep": "all"}, "keep is 'all'; allowed are last, best"),
-        ({"epochs": 0}, "epochs is 0; it must be at least 1"),
-        ({"lr": -1.0}, "lr is -1.0; it must be at least 0"),
-        ({"label_smoothing": 1.0}, "label_smoothing is 1.0; allowed are 0 up to"),
-        ({"ema": 1.5}, "ema is 1.5"),
-        ({"seed": -1}, "seed is -1; it must be at least 0"),
-        ({"patience": 0}, "patience is 0; it must be at least 1"),
-        ({"clip_norm": 0}, "clip_norm is 0; it must be above 0, or None not to clip"),
-        ({"lr": float("nan")}, "lr is nan"),
-    ],
-)
-def test_bad_settings_are_explained(changes: dict, message: str):
-    with pytest.raises(ValueError, match=message):
-        small(**changes)
-
-
 def test_too_few_faces_and_a_diverged_loss_are_errors(faces: FaceDataset):
     with pytest.raises(ValueError, match="105 training faces are fewer than one batch of 200"):
         run(faces, small(batch_size=200))
     with pytest.raises(FloatingPointError, match="the loss of epoch 1 is nan: lower lr"):
         run(faces, small(lr=1e30, clip_norm=None, optimizer="sgd"))
-
-
-def test_precision_is_chosen_by_rule(monkeypatch: pytest.MonkeyPatch):
-    cpu, cuda = torch.device("cpu"), torch.device("cuda")
-    dense, depthwise = build_model("fernet", **TINY), build_model("mobilenetv3_small_100")
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
-    assert choose_precision(dense, cpu) == "bf16"
-    assert choose_precision(depthwise, cpu) == "fp32"
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
-    assert choose_precision(dense, cpu) == "fp32"
-    for native in (True, False):
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, native=native: native)
-        assert choose_precision(dense, cuda) == ("bf16" if native else "fp16")
-    assert choose_precision(dense, torch.device("mps")) == "fp32"
 
 
 def test_bf16_trains_to_nearly_the_same_loss(faces: FaceDataset):

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from ferlib import sample
 from ferlib.data import FaceDataset, loader
-from ferlib.transforms import BatchAugment, EvalTransform, InputSpec, PerImage, light, strong, to_picture
+from ferlib.transforms import PRESETS, BatchAugment, EvalTransform, InputSpec, PerImage, preset, to_picture
 
 STILL = {"flip": 0, "rotate": 0, "scale": 0, "shift": 0, "brightness": 0, "contrast": 0}
 
@@ -148,9 +148,21 @@ def test_bad_input_is_explained(make, message: str):
         make()
 
 
-@pytest.mark.parametrize("preset", [light, strong])
-def test_albumentations_presets_keep_form_follow_torchs_seed_and_differ(faces: torch.Tensor, preset):
-    transform, image = preset(), faces[0, 0].numpy()
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [
+        ("light", ["HorizontalFlip", "Affine", "RandomBrightnessContrast"]),
+        ("strong", ["HorizontalFlip", "Affine", "RandomBrightnessContrast", "OneOf", "CoarseDropout"]),
+        ("scratch_jitter", ["Rotate", "ColorJitter"]),
+        ("onecycle_resnet18", ["Pad", "RandomCrop", "HorizontalFlip", "ColorJitter"]),
+        ("albumentations_timm", ["Resize", "Rotate", "HorizontalFlip", "RandomBrightnessContrast"]),
+        ("gray_resnet18", ["Resize", "HorizontalFlip", "Affine", "Sharpen", "AutoContrast"]),
+        ("plain_cnn", ["Affine", "HorizontalFlip"]),
+    ],
+)
+def test_presets_hold_the_steps_of_the_table_follow_torchs_seed_and_differ(faces: torch.Tensor, name: str, steps: list):
+    transform, image = preset(name), faces[0, 0].numpy()
+    assert [type(step).__name__ for step in transform.pipeline.transforms] == steps
     torch.manual_seed(0)
     first = [transform(image) for _ in range(4)]
     torch.manual_seed(0)
@@ -158,6 +170,19 @@ def test_albumentations_presets_keep_form_follow_torchs_seed_and_differ(faces: t
     assert all(face.dtype == torch.uint8 and face.shape == (1, 48, 48) for face in first)
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert len({face.numpy().tobytes() for face in first}) == 4
+
+
+def test_presets_are_all_in_the_table_above_and_know_the_networks_size(faces: torch.Tensor):
+    assert len(PRESETS) == 7
+    for name in ("albumentations_timm", "gray_resnet18"):
+        assert preset(name, 96)(faces[0, 0].numpy()).shape == (1, 96, 96)
+    with pytest.raises(ValueError, match="no preset is called 'heavy'; allowed are light, strong, scratch_jitter"):
+        preset("heavy")
+
+
+def test_the_preset_for_a_resume_is_told_by_its_steps():
+    assert repr(preset("light")) == repr(preset("light"))
+    assert len({repr(preset(name)) for name in PRESETS}) == 7
 
 
 def test_the_steps_of_a_pipeline_are_drawn_independently(faces: torch.Tensor):
@@ -181,7 +206,7 @@ def test_the_steps_of_a_pipeline_are_drawn_independently(faces: torch.Tensor):
 def test_two_workers_draw_no_augmentation_twice_and_repeat_by_seed(faces: torch.Tensor):
     table = pd.DataFrame({"label": range(16), "split": "Training", "row": range(16)})
     images = np.repeat(faces[:1, 0].numpy(), 16, 0)
-    dataset = FaceDataset(images, table, "one face", transform=strong())
+    dataset = FaceDataset(images, table, "one face", transform=preset("strong"))
 
     def epochs() -> list[set[bytes]]:
         torch.manual_seed(0)

@@ -93,7 +93,7 @@ print(f"by hand {by_hand:.4f}, the same as torch's")
 recipe = recipes.get_recipe("cpu")
 # It is tuned to twenty epochs of FER2013, 8,960 steps. We take some 600: a lower rate, then, and no averaged weights.
 config = dataclasses.replace(recipe.config, epochs=EPOCHS, lr=1e-3, ema=None)
-model, augment = recipe.build()
+model, augment, _ = recipe.build()
 total, trainable = models.count_parameters(model)
 print(f"{recipe.model['name']}: {total:,} parameters, all of them trained")
 
@@ -294,7 +294,7 @@ print(
 #
 # ## Try it
 #
-# 1. Build the model anew (`model, augment = recipe.build()`), train it with `train_transform=None`, and draw both
+# 1. Build the model anew (`model, augment, _ = recipe.build()`), train it with `train_transform=None`, and draw both
 #    histories. Which gap grows?
 # 2. Take `recipes.get_recipe("plain_cnn")`. Do the two networks mix up the same pairs?
 # 3. Halve the training set: `half, _ = protocol.split(train_set, share=0.5)`. How many points does it cost?

@@ -1,0 +1,138 @@
+"""How a model learns: the settings of a run, its optimiser, its learning rates, the weights of its classes."""
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ferlib.data import FaceDataset
+from ferlib.models import is_within
+
+OPTIMIZERS = ("adamw", "adam", "sgd")
+SCHEDULES = ("linear", "onecycle", "cosine", "plateau", "constant")
+BALANCES = ("none", "loss", "sampling")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """All that `fit` can be told. Learning rates are the highest of the run; an epoch is one pass over Training."""
+
+    epochs: int = 20
+    batch_size: int = 128  # faces, over all processes
+    optimizer: str = "adamw"
+    lr: float = 0.003
+    weight_decay: float = 0.05  # not on biases and normalisation layers
+    momentum: float = 0.9  # sgd only, Nesterov's
+    lr_scales: tuple[tuple[str, float], ...] = ()  # parts of the model and their share of lr, as ("conv1", 0.1)
+    schedule: str = "linear"
+    warmup: float = 0.15  # share of the steps, for linear, onecycle and cosine
+    clip_norm: float | None = 2.0  # of the whole gradient
+    label_smoothing: float = 0.1
+    balance: str = "none"  # against rare classes: "loss" weighs their faces up, "sampling" draws them more often
+    mixup: float = 0.0  # alpha of the Beta that blends pairs of faces (Zhang et al. 2018); 0 for none
+    cutmix: float = 0.0  # alpha of the Beta that pastes a box of another face (Yun et al. 2019); with mixup, either
+    still_batchnorm: bool = True  # BatchNorm of frozen parts keeps its statistics; False lets them move
+    ema: float | None = None  # decay a step of the averaged weights that are validated and kept
+    patience: int | None = None  # epochs without a better validation accuracy before stopping
+    keep: str = "last"  # which epoch's weights to give back: "last", or "best" by validation accuracy
+    precision: str = "auto"
+    workers: int = 0  # loader processes; they only help per-image transforms
+    compile: bool = False  # torch.compile: slow to start, then faster on a GPU
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, allowed in (
+            ("optimizer", OPTIMIZERS),
+            ("schedule", SCHEDULES),
+            ("balance", BALANCES),
+            ("precision", PRECISIONS),
+            ("keep", ("last", "best")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}")
+        least_of = {"epochs": 1, "batch_size": 1, "patience": 1, "lr": 0, "weight_decay": 0, "workers": 0, "seed": 0,
+                    "mixup": 0, "cutmix": 0}  # fmt: skip
+        for name, least in least_of.items():
+            if getattr(self, name) is not None and not getattr(self, name) >= least:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
+        for name in ("warmup", "label_smoothing", "momentum", "ema"):
+            if getattr(self, name) is not None and not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; allowed are 0 up to, not including, 1")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise ValueError(f"clip_norm is {self.clip_norm}; it must be above 0, or None not to clip")
+        if (self.mixup or self.cutmix) and self.batch_size % 2:
+            raise ValueError(f"batch_size is {self.batch_size}; mixup and cutmix need an even one")
+
+
+def choose_precision(model: nn.Module, device: torch.device) -> str:
+    """`"bf16"`, `"fp16"` or `"fp32"`: the fastest that is safe for this model on this machine, by rule.
+
+    On a GPU bf16 where it is native, else fp16. On a CPU bf16 only with AVX512-BF16 and without depthwise convolutions,
+    which it slows down (`benchmarks/precision.py`).
+    """
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    if device.type != "cpu":
+        return "fp32"
+    depthwise = any(isinstance(m, nn.Conv2d) and m.groups == m.in_channels > 1 for m in model.modules())
+    native = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    return "bf16" if native and not depthwise else "fp32"
+
+
+def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """The optimiser over a model's trainable parameters, without weight decay on vectors (biases, normalisation).
+
+    Each part in `lr_scales` has groups of its own, named after it; all else is `"rest"`. A part that is frozen keeps
+    its group, in which nothing moves, with a warning; one that the model lacks is a `ValueError`.
+    """
+    scales = dict(config.lr_scales)
+    groups: dict[tuple[str, bool], dict[str, Any]] = {}
+    for name, parameter in model.named_parameters():
+        part = max((part for part in scales if is_within(name, part)), key=len, default="rest")
+        if part == "rest" and not parameter.requires_grad:
+            continue
+        decays = parameter.ndim > 1
+        decay = config.weight_decay if decays else 0.0
+        group = {"name": part, "params": [], "lr": config.lr * scales.get(part, 1.0), "weight_decay": decay}
+        groups.setdefault((part, decays), group)["params"].append(parameter)
+    for part in scales:
+        held = [group["params"] for group in groups.values() if group["name"] == part]
+        if not held:
+            raise ValueError(f"lr_scales names {part!r}, which the model does not have")
+        if not any(parameter.requires_grad for parameters in held for parameter in parameters):
+            warnings.warn(f"{part} has a learning rate but is frozen: nothing of it will move", stacklevel=3)
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(groups.values(), config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
+    return (torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam)(groups.values(), config.lr)
+
+
+def lr_factor(step: int, steps: int, config: TrainConfig) -> float:
+    """The share (0 to 1) of the highest learning rate that step `step` of `steps` uses.
+
+    `linear` and `cosine` rise linearly over `warmup` of the steps, then fall to zero. `onecycle` is that of torch's
+    `OneCycleLR` (after Smith, arXiv 1803.09820), cosines from 1/25 up and down to 4e-6, momentum left as it is.
+    """
+    if config.schedule in ("constant", "plateau"):
+        return 1.0
+    rise = config.warmup * steps
+    if config.schedule == "onecycle":
+        top, end = rise - 1, steps - 1
+        low, share = (1 / 25, step / top) if step <= top else (4e-6, (end - step) / (end - top))
+        return low + (1 - low) * (1 - math.cos(math.pi * share)) / 2
+    if step < rise:
+        return (step + 1) / (rise + 1)
+    rest = (step - rise) / max(1, steps - rise)  # from 0 to 1
+    return 1 - rest if config.schedule == "linear" else (1 + math.cos(math.pi * rest)) / 2
+
+
+def class_weights(dataset: FaceDataset) -> torch.Tensor:
+    """What each class weighs so that all weigh the same together: n / (classes present * n of the class), (7,)."""
+    shares = dataset.targets.sum(0) if dataset.targets is not None else np.bincount(dataset.labels, minlength=7)
+    present = shares > 0
+    weights = np.divide(shares.sum(), present.sum() * shares, out=np.zeros(len(shares)), where=present)
+    return torch.tensor(weights, dtype=torch.float32)

@@ -1,0 +1,133 @@
+"""Settings, optimisers and their groups, schedules against torch, class weights, the choice of precision."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from ferlib.data import FaceDataset
+from ferlib.models import build_model, freeze
+from ferlib.optim import TrainConfig, build_optimizer, choose_precision, class_weights, lr_factor
+
+TINY = {"widths": (8, 8, 8, 8), "depths": (1, 1, 1)}
+
+
+def small(**changes) -> TrainConfig:
+    return dataclasses.replace(TrainConfig(epochs=3, batch_size=16, precision="fp32", lr=0.01), **changes)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "step", "factor"),
+    [
+        ("linear", 0, 1 / 16), ("linear", 14, 15 / 16), ("linear", 15, 1.0), ("linear", 100, 0.0),
+        ("linear", 57.5, 0.5), ("cosine", 15, 1.0), ("cosine", 57.5, 0.5), ("cosine", 100, 0.0),
+        ("cosine", 36.25, (1 + math.cos(math.pi / 4)) / 2), ("constant", 0, 1.0), ("plateau", 99, 1.0),
+    ],
+)  # fmt: skip
+def test_learning_rate_rises_then_falls_as_documented(schedule: str, step: float, factor: float):
+    assert lr_factor(step, 100, TrainConfig(schedule=schedule, warmup=0.15)) == pytest.approx(factor)
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(100, 0.3), (37, 0.25), (400, 0.15)])
+def test_onecycle_is_torchs(steps: int, warmup: float):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 1.0, momentum=0.9)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.0, total_steps=steps, pct_start=warmup)
+    config = TrainConfig(schedule="onecycle", warmup=warmup)
+    for step in range(steps):
+        assert lr_factor(step, steps, config) == pytest.approx(theirs.get_last_lr()[0], abs=1e-9)
+        optimizer.step()
+        if step + 1 < steps:
+            theirs.step()
+
+
+def test_vectors_are_not_decayed_and_optimisers_are_the_ones_named():
+    model = build_model("fernet", **TINY)
+    for name, kind in (("adamw", torch.optim.AdamW), ("adam", torch.optim.Adam), ("sgd", torch.optim.SGD)):
+        optimizer = build_optimizer(model, small(optimizer=name, weight_decay=0.05))
+        assert type(optimizer) is kind
+        for group in optimizer.param_groups:
+            kinds = {parameter.ndim > 1 for parameter in group["params"]}
+            assert kinds == {group["weight_decay"] > 0}
+    assert optimizer.param_groups[0]["nesterov"] is True
+
+
+def test_frozen_parameters_stay_out_of_the_optimiser():
+    model = build_model("fernet", **TINY)
+    model.stem.requires_grad_(False)
+    count = sum(len(group["params"]) for group in build_optimizer(model, small()).param_groups)
+    assert count == len(list(model.parameters())) - 2
+
+
+def test_parts_have_their_own_rates_and_the_longest_name_wins():
+    model = build_model("fernet", **TINY)
+    config = small(lr_scales=(("stages", 0.5), ("stages.2", 0.1)), weight_decay=0.05)
+    groups = build_optimizer(model, config).param_groups
+    found = {(group["name"], group["weight_decay"]): (group["lr"], len(group["params"])) for group in groups}
+    assert found == {
+        ("stages", 0.05): (0.005, 4), ("stages", 0.0): (0.005, 8), ("stages.2", 0.05): (0.001, 2),
+        ("stages.2", 0.0): (0.001, 4), ("rest", 0.05): (0.01, 2), ("rest", 0.0): (0.01, 2),
+    }  # fmt: skip
+
+
+def test_a_part_that_is_not_there_and_one_that_is_frozen_are_told():
+    model = build_model("fernet", **TINY)
+    with pytest.raises(ValueError, match="lr_scales names 'stage', which the model does not have"):
+        build_optimizer(model, small(lr_scales=(("stage", 0.5),)))
+    freeze(model, ["head"])
+    with pytest.warns(UserWarning, match="stem has a learning rate but is frozen: nothing of it will move"):
+        optimizer = build_optimizer(model, small(lr_scales=(("stem", 0.1),)))
+    assert [group["name"] for group in optimizer.param_groups] == ["stem", "stem", "rest", "rest"]
+
+
+def test_class_weights_even_the_classes_out():
+    labels = [0] * 6 + [3] * 3 + [5]
+    table = pd.DataFrame({"label": labels, "split": "Training", "row": range(10)})
+    faces = FaceDataset(np.zeros((10, 4, 4), np.uint8), table, "few")
+    weights = class_weights(faces)
+    assert weights.tolist() == pytest.approx([10 / 18, 0, 0, 10 / 9, 0, 10 / 3, 0])
+    assert sum(weights[label].item() for label in labels) == pytest.approx(10)
+    soft = np.zeros((10, 7), np.float32)
+    soft[:, 0], soft[:, 1] = 0.75, 0.25
+    assert class_weights(dataclasses.replace(faces, targets=soft)).tolist() == pytest.approx([2 / 3, 2] + [0] * 5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"optimizer": "muon"}, "optimizer is 'muon'; allowed are adamw, adam, sgd"),
+        ({"schedule": "step"}, "schedule is 'step'; allowed are linear, onecycle, cosine, plateau, constant"),
+        ({"precision": "int8"}, "precision is 'int8'"),
+        ({"keep": "all"}, "keep is 'all'; allowed are last, best"),
+        ({"epochs": 0}, "epochs is 0; it must be at least 1"),
+        ({"lr": -1.0}, "lr is -1.0; it must be at least 0"),
+        ({"label_smoothing": 1.0}, "label_smoothing is 1.0; allowed are 0 up to"),
+        ({"ema": 1.5}, "ema is 1.5"),
+        ({"seed": -1}, "seed is -1; it must be at least 0"),
+        ({"patience": 0}, "patience is 0; it must be at least 1"),
+        ({"clip_norm": 0}, "clip_norm is 0; it must be above 0, or None not to clip"),
+        ({"balance": "both"}, "balance is 'both'; allowed are none, loss, sampling"),
+        ({"mixup": -1}, "mixup is -1; it must be at least 0"),
+        ({"cutmix": 1.0, "batch_size": 15}, "batch_size is 15; mixup and cutmix need an even one"),
+        ({"lr": float("nan")}, "lr is nan"),
+    ],
+)
+def test_bad_settings_are_explained(changes: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        small(**changes)
+
+
+def test_precision_is_chosen_by_rule(monkeypatch: pytest.MonkeyPatch):
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    dense, depthwise = build_model("fernet", **TINY), build_model("mobilenetv3_small_100")
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
+    assert choose_precision(dense, cpu) == "bf16"
+    assert choose_precision(depthwise, cpu) == "fp32"
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False, raising=False)
+    assert choose_precision(dense, cpu) == "fp32"
+    for native in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, native=native: native)
+        assert choose_precision(dense, cuda) == ("bf16" if native else "fp16")
+    assert choose_precision(dense, torch.device("mps")) == "fp32"
