@@ -80,6 +80,13 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--weights", metavar="NAME", help="weights to start from: imagenet, fer2013, a run's folder, or none for random"
     )
+    train.add_argument(
+        "--teacher",
+        type=Path,
+        nargs="+",
+        metavar="MODEL",
+        help="distil from these: 0.7 of the loss, or what the recipe says",
+    )
     train.add_argument("--out", type=Path, required=True, help="folder for the model, its history and its state")
     train.add_argument("--resume", action="store_true", help="go on with the run in --out")
     train.add_argument(
@@ -101,7 +108,9 @@ def _parser() -> argparse.ArgumentParser:
         help="what becomes of ten votes (default: cross_entropy)",
     )
     train.add_argument("--precision", choices=PRECISIONS, help="in place of the recipe's own")
-    evaluate.add_argument("--model", type=Path, required=True, help="folder of a run, or a model.safetensors")
+    evaluate.add_argument(
+        "--model", type=Path, nargs="+", required=True, help="a run's folder, a file, or fer2013; of several, the mean"
+    )
     evaluate.add_argument(
         "--split", default="PublicTest", help="Training, PublicTest or PrivateTest (default: PublicTest)"
     )
@@ -175,6 +184,8 @@ def _train(args: argparse.Namespace) -> int:
     recipe = recipes.get_recipe(args.recipe)
     given = ("epochs", "batch_size", "lr", "seed", "workers", "precision")
     changes = {name: getattr(args, name) for name in given if getattr(args, name) is not None}
+    if args.teacher and not recipe.config.distill:
+        changes["distill"] = 0.7
     recipe = recipes.altered(recipe, args.model, args.size, args.weights, **changes)
     if (args.out / models.WEIGHTS_FILE).exists() and not args.resume:
         raise ValueError(f"{args.out} already holds a model; add --resume to go on with it, or give another --out")
@@ -205,8 +216,9 @@ def _train(args: argparse.Namespace) -> int:
     faces = f"{len(train_set):,} faces at {spec.size} px" + (" in 3 channels" if spec.channels == 3 else "")
     print(f"{recipe.name}: {size}, {start}; {faces}, {recipe.config.epochs} epochs")
     result = training.fit(
-        model, train_set, val_set, recipe.config, train_transform=augment, out=args.out, resume=args.resume
-    )
+        model, train_set, val_set, recipe.config, train_transform=augment, out=args.out, resume=args.resume,
+        teacher=models.load_ensemble(args.teacher) if args.teacher else None,
+    )  # fmt: skip
     if result.history.empty:
         raise KeyboardInterrupt
     epoch = result.best_epoch if recipe.config.keep == "best" else len(result.history)
@@ -225,7 +237,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     from ferlib import data, evaluation, models, protocol
 
     _check_json(args.json)
-    model = models.load_model(args.model)
+    model, named = models.load_ensemble(args.model), " + ".join(map(str, args.model))
     digest = models.model_hash(model)
     if args.open_sealed_test is not None:
         if args.split != "PrivateTest":
@@ -236,10 +248,10 @@ def _evaluate(args: argparse.Namespace) -> int:
         faces = data.load(args.data).subset(args.split)
     parts, names = _parts(args), [*evaluation.VIEWS][: 3 if args.tta else 2]
     found = {name: _predicted(model, faces, name) for name in names}
-    figures = {"model": str(args.model), "model_sha256": digest, "data": faces.name, "split": args.split} | {
+    figures = {"model": named, "model_sha256": digest, "data": faces.name, "split": args.split} | {
         name: {part: evaluation.as_json(found[name].subset(mask)) for part, mask in parts.items()} for name in names
     }
-    print(f"{args.model} on {args.split} of {faces.name}; 95% bootstrap intervals, in percent")
+    print(f"{named} on {args.split} of {faces.name}; 95% bootstrap intervals, in percent")
     for name in names:
         for part, numbers in figures[name].items():
             shown = ", ".join(f"{metric} {_shown(numbers[metric])}" for metric in evaluation.METRICS)

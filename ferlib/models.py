@@ -22,7 +22,7 @@ from torch import nn
 
 from ferlib.emotions import EMOTIONS
 from ferlib.files import write_whole
-from ferlib.networks import FerNet, PlainCNN
+from ferlib.networks import Ensemble, FerNet, PlainCNN
 from ferlib.transforms import InputSpec
 
 WEIGHTS_FILE = "model.safetensors"
@@ -235,12 +235,16 @@ def count_parameters(model: nn.Module) -> tuple[int, int]:
     return sum(size for size, _ in sizes), sum(trains for _, trains in sizes)
 
 
-def save_model(model: nn.Module, folder: str | Path, **facts: Any) -> Path:
+def save_model(model: nn.Module, folder: str | Path, *, half: bool = False, **facts: Any) -> Path:
     """Write a model of `build_model` to `folder/model.safetensors`, whole or not at all; returns that path.
+
+    With `half`, weights of two or more axes are kept in 16 bits, which halves the file; they are loaded as float32.
 
     The file's header holds `facts`, how to rebuild the model, its input, its classes, a hash of the weights
     (`model_hash`) and one of all this.
     """
+    if isinstance(model, Ensemble):
+        raise ValueError("an ensemble has no file of its own: save its members")
     spec = input_spec(model)
     classes = built_with(model)["num_classes"]
     if classes != len(EMOTIONS):
@@ -248,6 +252,8 @@ def save_model(model: nn.Module, folder: str | Path, **facts: Any) -> Path:
     path = Path(folder) / WEIGHTS_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    if half:
+        tensors = {name: tensor.half() if tensor.ndim > 1 else tensor for name, tensor in tensors.items()}
     about = facts | {
         "built_with": built_with(model), "input_spec": dataclasses.asdict(spec), "classes": EMOTIONS,
         "weights_sha256": _hash(tensors),
@@ -292,6 +298,26 @@ def load_model(path: str | Path) -> nn.Module:
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{file} does not fit the model that it names: {error}") from error
     return _attach(model, input_spec=known, about=about).eval()
+
+
+def load_ensemble(paths: Sequence[str | Path]) -> nn.Module:
+    """The model of one path, or the models of several as one that averages their probabilities.
+
+    Raises `ValueError` without a path, or when the models are not fed alike.
+    """
+    if not paths:
+        raise ValueError("an ensemble needs a model; give the path of one or more")
+    members = [load_model(path) for path in paths]
+    if len(members) == 1:
+        return members[0]
+    specs = [input_spec(member) for member in members]
+    for path, spec in zip(paths, specs, strict=True):
+        if spec != specs[0]:
+            raise ValueError(
+                f"{path} takes {spec}, {paths[0]} takes {specs[0]}; the models of an ensemble are fed alike"
+            )
+    facts = {"name": "ensemble", "num_classes": len(EMOTIONS), "members": [built_with(member) for member in members]}
+    return _attach(Ensemble(members), input_spec=specs[0], built_with=facts).eval()
 
 
 def model_hash(model: nn.Module) -> str:

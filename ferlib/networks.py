@@ -1,4 +1,6 @@
-"""Two networks for small gray faces: the textbook's, and one shaped for 48 px."""
+"""Two networks for small gray faces, the textbook's and one shaped for 48 px; and several networks as one."""
+
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -74,3 +76,14 @@ class FerNet(nn.Module):
         x = self.stages(self.stem(x))
         pooled = torch.cat([x.amax((2, 3)), x.mean((2, 3))], 1)  # (n, 2 * channels)
         return self.head(self.drop(pooled))
+
+
+class Ensemble(nn.Module):
+    """Several networks of the same input as one: the logarithm of their mean probabilities, (n, num_classes)."""
+
+    def __init__(self, members: Sequence[nn.Module]):
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.stack([member(x).float().softmax(1) for member in self.members]).mean(0).log()

@@ -36,6 +36,8 @@ class TrainConfig:
     balance: str = "none"  # against rare classes: "loss" weighs their faces up, "sampling" draws them more often
     mixup: float = 0.0  # alpha of the Beta that blends pairs of faces (Zhang et al. 2018); 0 for none
     cutmix: float = 0.0  # alpha of the Beta that pastes a box of another face (Yun et al. 2019); with mixup, either
+    distill: float = 0.0  # share of the loss that asks for a teacher's probabilities (Hinton et al. 2015)
+    distill_temperature: float = 2.0  # by which both sides' logits are divided for it
     still_batchnorm: bool = True  # BatchNorm of frozen parts keeps its statistics; False lets them move
     ema: float | None = None  # decay a step of the averaged weights that are validated and kept
     patience: int | None = None  # epochs without a better validation accuracy before stopping
@@ -60,7 +62,7 @@ class TrainConfig:
         for name, least in least_of.items():
             if getattr(self, name) is not None and not getattr(self, name) >= least:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
-        for name in ("warmup", "label_smoothing", "momentum", "ema"):
+        for name in ("warmup", "label_smoothing", "momentum", "ema", "distill"):
             if getattr(self, name) is not None and not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; allowed are 0 up to, not including, 1")
         if self.clip_norm is not None and not self.clip_norm > 0:

@@ -1,6 +1,6 @@
 """Named ways to train: a network, what its faces go through, and the settings of the loop, put together.
 
-Three are the library's own, five are published student projects, told in `ferlib`'s terms and kept with their flaws,
+Five are the library's own, five are published student projects, told in `ferlib`'s terms and kept with their flaws,
 which the tests show. What a project did not tell (`onecycle_resnet18`'s learning rate, say) is our guess at the common.
 """
 
@@ -58,6 +58,17 @@ RECIPES = {
             "cpu", "FerNet from scratch, twenty epochs: what two CPU cores can bear",
             {"name": "fernet", "widths": (32, 64, 256, 512), "depths": (1, 1, 1), "drop_rate": 0.3},
             TrainConfig(batch_size=64, lr=0.002, ema=0.998), {"rotate": 12, "scale": 0.18, "shift": 0.1, "erase": 0.4},
+        ),
+        Recipe(
+            "long", "FerNet from scratch with mixup, forty epochs: the recipe of the shipped weights",
+            {"name": "fernet", "drop_rate": 0.3},
+            TrainConfig(epochs=40, mixup=0.2, ema=0.998), {"rotate": 15, "scale": 0.2, "shift": 0.1, "erase": 0.3},
+        ),
+        Recipe(
+            "small", "a quarter of that FerNet, distilled from it (--teacher): half a million parameters",
+            {"name": "fernet", "widths": (32, 48, 96, 144), "drop_rate": 0.1},
+            TrainConfig(epochs=40, lr=0.004, ema=0.998, distill=0.7, label_smoothing=0.0),
+            {"rotate": 12, "scale": 0.15, "shift": 0.1},
         ),
         Recipe(
             "gpu", "a wider, deeper FerNet from scratch with mixup, a hundred epochs: for a GPU",

@@ -33,7 +33,7 @@ from tqdm.auto import tqdm
 from ferlib.data import FaceDataset, loader
 from ferlib.emotions import EMOTIONS
 from ferlib.files import write_whole
-from ferlib.models import WEIGHTS_FILE, built_with, count_parameters, input_spec, save_model
+from ferlib.models import WEIGHTS_FILE, built_with, count_parameters, input_spec, model_hash, save_model
 from ferlib.optim import TrainConfig, build_optimizer, choose_precision, class_weights, lr_factor
 from ferlib.transforms import EvalTransform, PerImage
 
@@ -70,11 +70,13 @@ def train_one_epoch(
     precision: str = "fp32",
     scaler: torch.amp.GradScaler | None = None,
     weights: torch.Tensor | None = None,
+    teacher: nn.Module | None = None,
     after_step: Callable[[], None] = lambda: None,
 ) -> tuple[float, float]:
     """One pass over the training batches; returns the mean loss and the accuracy (a fraction) along the way.
 
-    Labels are classes (b,) or soft (b, 7). Of soft or mixed labels, the largest counts as the right one.
+    Labels are classes (b,) or soft (b, 7). Of soft or mixed labels, the largest counts as the right one. A `teacher`
+    sees what the model sees; `config.distill` of the loss is the divergence from its probabilities.
     """
     model.train()
     if config.still_batchnorm:
@@ -91,7 +93,14 @@ def train_one_epoch(
             if mixes:
                 inputs, targets = mix(inputs, labels)
             logits = model(inputs)
+            with torch.no_grad():
+                taught = teacher(inputs) if teacher is not None else None
         loss = F.cross_entropy(logits.float(), targets, weights, label_smoothing=config.label_smoothing)
+        if taught is not None:
+            t = config.distill_temperature
+            mine, theirs = ((side.float() / t).log_softmax(1) for side in (logits, taught))
+            divergence = F.kl_div(mine, theirs, reduction="batchmean", log_target=True)
+            loss = (1 - config.distill) * loss + config.distill * t**2 * divergence
         optimizer.zero_grad()
         scaler.scale(loss).backward()
         if config.clip_norm is not None:
@@ -137,13 +146,15 @@ def fit(
     config: TrainConfig,
     *,
     train_transform: BatchTransform | None = None,
+    teacher: nn.Module | None = None,
     out: str | Path | None = None,
     resume: bool = False,
     progress: bool = True,
 ) -> FitResult:
     """Train a model of `build_model`, validating after each epoch.
 
-    `train_transform` maps a uint8 batch to the model's input (default: no augmentation). With `out`, that folder gets
+    `train_transform` maps a uint8 batch to the model's input (default: no augmentation). A `teacher` of the same input
+    goes with `config.distill`. With `out`, that folder gets
     `model.safetensors` (the kept epoch), `history.csv` and `state.pt`; `resume=True` goes on from there, or begins if
     there is nothing yet. On a CPU the resumed history and weights equal the uninterrupted run's bit for bit. An
     interrupt (Ctrl-C) ends the run with what there is. Validation sees the faces as they are, without
@@ -154,10 +165,18 @@ def fit(
         raise ValueError(f"{len(train_set)} training faces are fewer than one batch of {config.batch_size}")
     if train_set.targets is not None and not train_set.draw and (config.mixup or config.cutmix):
         raise ValueError("mixup and cutmix blend hard labels; these are soft: set both to 0, or draw the labels")
+    if (teacher is None) != (config.distill == 0):
+        raise ValueError(
+            f"distill is {config.distill}, {'without a' if teacher is None else 'with a'} teacher: give both"
+        )
+    if teacher is not None and input_spec(teacher) != input_spec(model):
+        raise ValueError(
+            f"the teacher's input is {input_spec(teacher)}, the model's {input_spec(model)}: give equal ones"
+        )
     if out is not None:
         Path(out).mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=out).close()  # to fail now, not after the first epoch
-    run = _Run(model, train_set, val_set, config, train_transform, None if out is None else Path(out))
+    run = _Run(model, train_set, val_set, config, train_transform, teacher, None if out is None else Path(out))
     if resume:
         run.resume()
     quiet = not (progress and run.accelerator.is_main_process)
@@ -186,7 +205,7 @@ class _Run:
 
     def __init__(
         self, model: nn.Module, train_set: FaceDataset, val_set: FaceDataset, config: TrainConfig,
-        train_transform: BatchTransform | None, out: Path | None,
+        train_transform: BatchTransform | None, teacher: nn.Module | None, out: Path | None,
     ):  # fmt: skip
         self.config, self.out = config, out
         # Precision and accumulation are ours: the user's Accelerate settings must not change them unseen.
@@ -202,6 +221,7 @@ class _Run:
             "model": repr(built_with(model)), "augmentation": repr(augment), "per_image": per_image,
             "trainable": count_parameters(model)[1], "data": train_set.name, "faces": len(train_set),
             "pixels and labels": _digest(train_set), "validation": _digest(val_set),
+            "teacher": None if teacher is None else model_hash(teacher),
         }  # fmt: skip
         device = self.accelerator.device
         self.precision = choose_precision(model, device) if config.precision == "auto" else config.precision
@@ -211,6 +231,7 @@ class _Run:
             self.raw_model = self.raw_model.to(memory_format=torch.channels_last)
         self.eval_transform: BatchTransform = EvalTransform(input_spec(model))
         self.train_transform = train_transform or self.eval_transform
+        self.teacher = None if teacher is None else teacher.to(device).eval()
         self.optimizer = build_optimizer(self.raw_model, config)
         self.base_lrs = [group["lr"] for group in self.optimizer.param_groups]
         self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(self.optimizer, factor=0.5, patience=2)
@@ -247,7 +268,8 @@ class _Run:
         lr = max(group["lr"] for group in self.optimizer.param_groups)
         train_loss, train_accuracy = train_one_epoch(
             self.model, self.train, self.train_transform, self.optimizer, self.accelerator, self.config,
-            precision=self.precision, scaler=self.scaler, weights=self.weights, after_step=self.after_step,
+            precision=self.precision, scaler=self.scaler, weights=self.weights, teacher=self.teacher,
+            after_step=self.after_step,
         )  # fmt: skip
         if not math.isfinite(train_loss):
             raise FloatingPointError(
@@ -268,7 +290,9 @@ class _Run:
         if self.config.keep == "last" or self.epochs_since_best() == 0:
             self.kept = {name: value.detach().cpu().clone() for name, value in self.eval_model.state_dict().items()}
             if self.out is not None and self.accelerator.is_main_process:
-                facts = {name: self.made_with[name] for name in ("data", "faces", "augmentation", "per_image")}
+                facts = {
+                    name: self.made_with[name] for name in ("data", "faces", "augmentation", "per_image", "teacher")
+                }
                 save_model(self.eval_model, self.out, training=dataclasses.asdict(self.config) | facts, epoch=number)
         self.save()
         return row

@@ -687,3 +687,33 @@ def test_the_hash_does_not_depend_on_how_weights_lie_in_memory():
     model = fresh()
     first = model_hash(model)
     assert model_hash(model.to(memory_format=torch.channels_last)) == first
+
+
+# ---- half precision, several models as one
+
+
+def test_half_precision_halves_the_file_and_keeps_vectors_whole(tmp_path: Path):
+    model = fresh(widths=(8, 16, 32, 32))
+    whole, half = save_model(model, tmp_path / "whole"), save_model(model, tmp_path / "half", half=True)
+    assert half.stat().st_size < 0.6 * whole.stat().st_size
+    loaded = load_model(half).state_dict()
+    for name, value in model.state_dict().items():
+        want = value.half().float() if value.ndim > 1 else value
+        assert torch.equal(loaded[name], want) and loaded[name].dtype == value.dtype, name
+    torch.testing.assert_close(logits(load_model(half)), logits(model), atol=0.01, rtol=0.01)
+
+
+def test_an_ensemble_averages_probabilities(tmp_path: Path):
+    paths = [save_model(fresh(seed=seed), tmp_path / str(seed)) for seed in (0, 1)]
+    both = models.load_ensemble(paths)
+    want = torch.stack([logits(load_model(path)).softmax(1) for path in paths]).mean(0)
+    torch.testing.assert_close(logits(both).softmax(1), want)
+    assert input_spec(both) == InputSpec() and not both.training
+    assert model_hash(models.load_ensemble(paths[:1])) == model_hash(load_model(paths[0]))
+    with pytest.raises(ValueError, match="save the members"):
+        save_model(both, tmp_path)
+    other = save_model(fresh(size=40), tmp_path / "other")
+    with pytest.raises(ValueError, match="the models of an ensemble are fed alike"):
+        models.load_ensemble([paths[0], other])
+    with pytest.raises(ValueError, match="give the path of one or more"):
+        models.load_ensemble([])

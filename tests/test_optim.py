@@ -109,6 +109,7 @@ def test_class_weights_even_the_classes_out():
         ({"patience": 0}, "patience is 0; it must be at least 1"),
         ({"clip_norm": 0}, "clip_norm is 0; it must be above 0, or None not to clip"),
         ({"balance": "both"}, "balance is 'both'; allowed are none, loss, sampling"),
+        ({"distill": 1.0}, "distill is 1.0; allowed are 0 up to"),
         ({"mixup": -1}, "mixup is -1; it must be at least 0"),
         ({"cutmix": 1.0, "batch_size": 15}, "batch_size is 15; mixup and cutmix need an even one"),
         ({"lr": float("nan")}, "lr is nan"),

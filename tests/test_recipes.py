@@ -35,6 +35,18 @@ TABLE: dict[str, dict[str, Any]] = {
         "optimizer": ("AdamW", 0.002, 0.05), "schedule": "linear", "batch_size": 64, "clip_norm": 2,
         "label_smoothing": 0.1, "keep": "last", "ema": 0.998,
     },
+    "long": {
+        "parameters": (1_978_663, 1_978_663), "input": (48, 1, 0.5077, 0.2550), "weights": None, "epochs": 40,
+        "faces": {"flip": 0.5, "rotate": 15, "scale": 0.2, "shift": 0.1, "brightness": 0.2, "erase": 0.3},
+        "optimizer": ("AdamW", 0.003, 0.05), "schedule": "linear", "batch_size": 128, "clip_norm": 2,
+        "label_smoothing": 0.1, "keep": "last", "ema": 0.998, "mixup": 0.2,
+    },
+    "small": {
+        "parameters": (473_735, 473_735), "input": (48, 1, 0.5077, 0.2550), "weights": None, "epochs": 40,
+        "faces": {"flip": 0.5, "rotate": 12, "scale": 0.15, "shift": 0.1, "brightness": 0.2, "erase": 0},
+        "optimizer": ("AdamW", 0.004, 0.05), "schedule": "linear", "batch_size": 128, "clip_norm": 2,
+        "label_smoothing": 0, "keep": "last", "ema": 0.998, "distill": 0.7,
+    },
     "gpu": {
         "parameters": (7_755_079, 7_755_079), "input": (48, 1, 0.5077, 0.2550), "weights": None, "epochs": 100,
         "faces": {"flip": 0.5, "rotate": 15, "scale": 0.2, "shift": 0.1, "brightness": 0.2, "erase": 0.4},
@@ -147,7 +159,15 @@ def test_recipes_are_what_the_table_says(name: str):
         groups[group["name"]] = (group["lr"] / lr, groups.get(group["name"], (0, 0))[1] + count)
     named = want.get("groups", {"rest": (1.0, want["parameters"][1])})
     assert groups == {part: (pytest.approx(share), count) for part, (share, count) in named.items()}
-    usual = {"ema": None, "mixup": 0, "cutmix": 0, "patience": None, "still_batchnorm": True, "balance": "none"}
+    usual = {
+        "ema": None,
+        "mixup": 0,
+        "cutmix": 0,
+        "patience": None,
+        "still_batchnorm": True,
+        "balance": "none",
+        "distill": 0,
+    }
     told = ("schedule", "batch_size", "clip_norm", "label_smoothing", "keep", "epochs")
     wanted = {key: want.get(key, usual.get(key)) for key in (*told, *usual)}
     assert {key: getattr(recipe.config, key) for key in wanted} == wanted
@@ -159,7 +179,7 @@ def test_twenty_steps_lower_the_loss(name: str, faces: FaceDataset):
     recipe = small(recipes.get_recipe(name))
     model, _, _ = recipe.build()
     config = dataclasses.replace(
-        recipe.config, epochs=10, batch_size=32, precision="fp32", ema=None, mixup=0, patience=None,
+        recipe.config, epochs=10, batch_size=32, precision="fp32", ema=None, mixup=0, patience=None, distill=0,
         schedule="constant",
     )  # fmt: skip
     with warnings.catch_warnings():
@@ -174,10 +194,11 @@ def test_each_recipe_runs_an_epoch_as_it_stands(name: str, faces: FaceDataset):
     recipe = small(recipes.get_recipe(name))
     recipe = recipes.altered(recipe, epochs=1, batch_size=32)
     model, augment, per_image = recipe.build()
+    teacher = build_model("fernet", widths=(8, 8, 8, 8)) if recipe.config.distill else None
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="conv1 has a learning rate but is frozen")
         result = fit(model, dataclasses.replace(faces, transform=per_image), faces, recipe.config,
-                     train_transform=augment, progress=False)  # fmt: skip
+                     train_transform=augment, progress=False, teacher=teacher)  # fmt: skip
     assert result.stopped == "finished" and np.isfinite(result.history["train_loss"]).all()
 
 
@@ -192,7 +213,9 @@ def test_altered_recipes_change_what_was_asked_and_drop_what_cannot_stay():
 
 
 def test_unknown_recipe_names_those_there_are():
-    with pytest.raises(ValueError, match=r"no recipe is called 'magic'; allowed are fast, cpu, gpu, scratch_jitter"):
+    with pytest.raises(
+        ValueError, match=r"no recipe is called 'magic'; allowed are fast, cpu, long, small, gpu, scratch_jitter"
+    ):
         recipes.get_recipe("magic")
 
 

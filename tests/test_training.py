@@ -206,6 +206,36 @@ def test_mixup_blends_pairs_of_faces_and_their_labels(faces: FaceDataset, monkey
     assert loss == pytest.approx(want, rel=1e-5)
 
 
+def test_distillation_is_hintons_with_the_teacher_held_still(faces: FaceDataset):
+    config = small(distill=0.7, distill_temperature=3.0, label_smoothing=0.0, clip_norm=None)
+    model, teacher = build_model("plain_cnn", drop_rate=0.0), build_model("fernet", **TINY).eval()
+    images, labels = next(iter(loader(faces, 16)))
+    prepare, before = EvalTransform(InputSpec()), model_hash(teacher)
+    with torch.no_grad():
+        student, taught = model(prepare(images)), teacher(prepare(images))
+    p, q = (taught / 3).softmax(1), (student / 3).softmax(1)
+    want = 0.3 * F.cross_entropy(student, labels) + 0.7 * 9 * (p * (p / q).log()).sum(1).mean()
+    optimizer = build_optimizer(model, config)
+    loss, _ = train_one_epoch(model, [(images, labels)], prepare, optimizer, Accelerator(), config, teacher=teacher)
+    assert loss == pytest.approx(want.item(), rel=1e-4)
+    assert model_hash(teacher) == before
+
+
+def test_a_teacher_and_its_share_go_together_and_are_part_of_the_run(faces: FaceDataset, tmp_path):
+    torch.manual_seed(1)
+    teacher, other = build_model("fernet", **TINY), build_model("fernet", **TINY)
+    run(faces, small(epochs=1, distill=0.5), teacher=teacher, out=tmp_path)
+    assert load_model(tmp_path).about["training"]["teacher"] == model_hash(teacher)
+    with pytest.raises(ValueError, match="was trained with other settings .teacher '"):
+        run(faces, small(epochs=1, distill=0.5), teacher=other, out=tmp_path, resume=True)
+    with pytest.raises(ValueError, match="distill is 0.5, without a teacher: give both"):
+        run(faces, small(distill=0.5))
+    with pytest.raises(ValueError, match="distill is 0.0, with a teacher: give both"):
+        run(faces, small(), teacher=teacher)
+    with pytest.raises(ValueError, match="the teacher's input is InputSpec.size=40.*give equal ones"):
+        run(faces, small(distill=0.5), teacher=build_model("fernet", size=40, **TINY))
+
+
 def test_soft_labels_are_learned_from_and_not_mixed(faces: FaceDataset):
     train = faces.subset("Training")
     targets = np.full((105, 7), 0.05, np.float32)
