@@ -5,6 +5,7 @@ ARGS ?=
 PY := .venv/bin/python
 DONE := .venv/.installed
 UNDER_WAY := .venv/.installing
+LONG := benchmarks/sample_gates.py benchmarks/recipes.py benchmarks/fer2013.py
 CODE := ferlib tools tests benchmarks notebooks/src
 
 .DEFAULT_GOAL := help
@@ -32,7 +33,7 @@ notebooks: $(DONE) ## write the notebooks from their sources in notebooks/src
 	$(PY) tools/course.py --sync
 
 bench: $(DONE) ## run the benchmarks, one after the other (a few minutes; nothing else should run)
-	@set -e; for file in $(filter-out benchmarks/sample_gates.py,$(wildcard benchmarks/*.py)); do echo "$$file"; $(PY) "$$file" $(ARGS); done
+	@set -e; for file in $(filter-out $(LONG),$(wildcard benchmarks/*.py)); do echo "$$file"; $(PY) "$$file" $(ARGS); done
 
 clean: ## delete what was built, but not .venv
 	rm -rf build .pytest_cache .ruff_cache .mypy_cache

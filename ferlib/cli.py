@@ -187,6 +187,8 @@ def _train(args: argparse.Namespace) -> int:
     if args.teacher and not recipe.config.distill:
         changes["distill"] = 0.7
     recipe = recipes.altered(recipe, args.model, args.size, args.weights, **changes)
+    if recipe.config.distill and not args.teacher:
+        raise ValueError(f"{recipe.name} learns from another model: name it, as in --teacher runs/long")
     if (args.out / models.WEIGHTS_FILE).exists() and not args.resume:
         raise ValueError(f"{args.out} already holds a model; add --resume to go on with it, or give another --out")
     dataset = data.load(args.data)

@@ -14,7 +14,7 @@ from on_disk import write_csv, write_folders
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from ferlib import cli, evaluation, models, sample
+from ferlib import cli, evaluation, models, recipes, sample
 from ferlib.data import load
 from ferlib.emotions import EMOTIONS
 from ferlib.transforms import EvalTransform
@@ -63,7 +63,7 @@ def refuses(capsys: pytest.CaptureFixture[str], *args: object) -> str:
     return lines[0]
 
 
-@pytest.mark.parametrize("verb", ["doctor", "data", "audit", "train", "evaluate", "compare"])
+@pytest.mark.parametrize("verb", ["doctor", "data", "audit", "train", "recipes", "evaluate", "compare"])
 def test_each_verb_helps_with_an_example(capsys, verb: str):
     code, out, _ = ferlib(capsys, verb, "--help")
     assert code == 0 and f"example:\n  ferlib {verb}" in out
@@ -135,6 +135,67 @@ def test_a_share_of_training_can_validate_where_there_is_no_public_test(capsys, 
     assert "ferlib train --val-share 0.1" in refuses(capsys, *args)
     code, out, _ = ferlib(capsys, *args, "--val-share", "0.25")
     assert code == 0 and "105 faces at 48 px, 1 epochs" in out and "kept epoch 1: validation accuracy" in out
+
+
+def test_recipes_lists_them_and_tells_all_about_one(capsys):
+    _, out, _ = ferlib(capsys, "recipes")
+    assert [line.split()[0] for line in out.splitlines()[:-1]] == list(recipes.RECIPES)
+    _, out, _ = ferlib(capsys, "recipes", "scratch_jitter")
+    assert out.startswith("scratch_jitter: ") and "jittering the saturation does nothing" in out
+    assert "no recipe is called 'magic'" in refuses(capsys, "recipes", "magic")
+
+
+def test_another_model_size_and_start_stand_in_for_the_recipes_own(capsys, csv: Path, tmp_path: Path):
+    short = ("--epochs", 1, "--batch-size", 16, "--limit", 28)
+    given = ("--model", "test_resnet", "--size", 40)
+    code, out, _ = ferlib(capsys, "train", "--data", csv, "--out", tmp_path / "a", *short, *given)
+    assert code == 0 and "cpu: test_resnet, " in out and "from scratch; 28 faces at 40 px, 1 epochs" in out
+    first = models.load_model(tmp_path / "a")
+    assert (first.input_spec.size, first.built_with["weights"]) == (40, None)
+    more = ("--weights", tmp_path / "a", "--lr", 0)
+    code, out, _ = ferlib(capsys, "train", "--data", csv, "--out", tmp_path / "b", *short, *given, *more)
+    assert code == 0 and f"from {tmp_path / 'a'} weights" in out
+    second = models.load_model(tmp_path / "b")
+    assert torch.equal(second.fc.weight, first.fc.weight), "with a rate of zero it ends where it began"
+
+
+def test_a_teacher_makes_any_recipe_distil(capsys, csv: Path, trained: Path, tmp_path: Path):
+    short = ("--data", csv, "--epochs", 1, "--batch-size", 16, "--limit", 28, "--recipe", "plain_cnn")
+    assert ferlib(capsys, "train", *short, "--out", tmp_path, "--teacher", trained)[0] == 0
+    about = models.load_model(tmp_path).about["training"]
+    assert about["distill"] == 0.7 and about["teacher"] == models.model_hash(models.load_model(trained))
+    message = refuses(capsys, "train", *short[:-1], "small", "--out", tmp_path / "other")
+    assert "small learns from another model: name it, as in --teacher runs/long" in message
+
+
+def test_votes_take_the_place_of_labels_and_leaked_faces_are_dropped(capsys, csv: Path, tmp_path: Path):
+    labels = load(csv).subset("Training").labels
+    columns = "neutral happiness surprise sadness anger disgust fear contempt unknown NF".split()
+    place = [4, 5, 6, 1, 3, 2, 0]  # of each of EMOTIONS among the columns
+    rows = np.zeros((175, 10), int)
+    rows[:, 0] = 10
+    rows[np.arange(105)] = 0
+    rows[np.arange(105), [place[label] for label in labels]] = 10
+    splits = ["Training"] * 105 + ["PublicTest"] * 35 + ["PrivateTest"] * 35
+    table = pd.DataFrame(rows, columns=columns)
+    table.insert(0, "Image name", [f"fer{i:07}.png" for i in range(175)])
+    table.insert(0, "Usage", splits)
+    table.to_csv(tmp_path / "votes.csv", index=False)
+    short = ("train", "--data", csv, "--epochs", 1, "--batch-size", 16)
+    code, out, _ = ferlib(capsys, *short, "--out", tmp_path / "soft", "--votes", tmp_path / "votes.csv")
+    assert code == 0 and "FER+ cross_entropy: 105 of 105 faces kept" in out
+    assert "FER+ cross_entropy" in models.load_model(tmp_path / "soft").about["training"]["data"]
+    code, out, _ = ferlib(capsys, *short, "--out", tmp_path / "clean", "--drop-leaked")
+    assert code == 0 and "95 faces at 48 px" in out, "the first ten have a twin in either test"
+
+
+def test_several_models_are_evaluated_as_their_mean(capsys, trained: Path, csv: Path, tmp_path: Path):
+    target = tmp_path / "both.json"
+    code, out, _ = ferlib(capsys, "evaluate", "--model", trained, trained, "--data", csv, "--json", target)
+    assert code == 0 and f"{trained} + {trained} on PublicTest" in out
+    ferlib(capsys, "evaluate", "--model", trained, "--data", csv, "--json", tmp_path / "one.json")
+    both, one = (json.loads(path.read_text())["flip_averaged"]["all"] for path in (target, tmp_path / "one.json"))
+    assert both["accuracy"] == one["accuracy"] and both["confusion"] == one["confusion"]
 
 
 def test_evaluate_gives_all_and_clean_figures_with_intervals(capsys, trained: Path, csv: Path, tmp_path: Path):
@@ -296,7 +357,7 @@ def test_mistakes_are_one_line_each(capsys, trained: Path, csv: Path, tmp_path: 
         ((*train, tmp_path / "empty", *out), "holds no image in class folders"),
         ((*train, odd, *out), "'smug' is no known emotion"),
         ((*train, only_train, *out), "no split 'PublicTest' open; it has Training"),
-        ((*train, csv, *out, "--recipe", "magic"), "no recipe is called 'magic'; allowed are fast, cpu, gpu"),
+        ((*train, csv, *out, "--recipe", "magic"), "no recipe is called 'magic'; allowed are fast, cpu, long"),
         ((*train, csv, *out, "--epochs", "0"), "epochs is 0; it must be at least 1"),
         ((*train, csv, *out, "--epochs", "many"), "invalid int value: 'many'"),
         ((*train, csv, *out, "--precision", "int4"), "invalid choice: 'int4'"),

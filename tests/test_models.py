@@ -710,7 +710,7 @@ def test_an_ensemble_averages_probabilities(tmp_path: Path):
     torch.testing.assert_close(logits(both).softmax(1), want)
     assert input_spec(both) == InputSpec() and not both.training
     assert model_hash(models.load_ensemble(paths[:1])) == model_hash(load_model(paths[0]))
-    with pytest.raises(ValueError, match="save the members"):
+    with pytest.raises(ValueError, match="save its members"):
         save_model(both, tmp_path)
     other = save_model(fresh(size=40), tmp_path / "other")
     with pytest.raises(ValueError, match="the models of an ensemble are fed alike"):
