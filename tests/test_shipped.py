@@ -1,0 +1,89 @@
+"""The weights that ship, their cards, and the evidence behind the figures: they must tell one story."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import accuracy_score, f1_score
+
+from ferlib import data, evaluation, models
+from ferlib.emotions import FER2013_COUNTS
+from ferlib.transforms import EvalTransform
+
+EVIDENCE = Path(__file__).parent.parent / "benchmarks" / "fer2013"
+SIZES = {"fer2013": 6_000_000, "fer2013-small": 1_000_000}  # bytes, at most
+SHIPPED = sorted(path.stem for path in models.SHIPPED.glob("*.safetensors"))
+
+
+def card(name: str) -> str:
+    return (models.SHIPPED / f"{name}.md").read_text(encoding="utf-8")
+
+
+def evidence(run: str, views: str = "shift_flip_averaged") -> evaluation.Predictions:
+    labels = pd.read_csv(EVIDENCE / "publictest.csv")["label"].to_numpy()
+    with np.load(EVIDENCE / run / "logits.npz") as kept:
+        return evaluation.Predictions(kept[views].astype(np.float32), labels)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_weights_load_by_name_and_are_small(name: str):
+    assert (models.SHIPPED / f"{name}.safetensors").stat().st_size <= SIZES[name]
+    model = models.load_model(name)
+    about = vars(model)["about"]
+    assert about["name"] == name and about["seed"] in about["seeds_tried"]
+    assert models.model_hash(model) in card(name)
+    again = models.build_model(**{**models.built_with(model), "weights": name})
+    assert models.model_hash(again) == models.model_hash(model)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_card_says_what_a_card_must(name: str):
+    text = card(name)
+    for part in ("## Data", "## Protocol", "## Accuracy", "## Calibration", "## What it must not be used for",
+                 "February 2025", "Barrett", "PublicTest", "clean"):  # fmt: skip
+        assert part in text, part
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_cards_figures_are_those_of_the_committed_logits(name: str):
+    about = vars(models.load_model(name))["about"]
+    found = evidence(about["run"])
+    percent = 100 * accuracy_score(found.labels, found.predicted)
+    assert about["publictest_percent_by_seed"][about["seeds_tried"].index(about["seed"])] == pytest.approx(
+        percent, abs=0.006
+    )
+    assert f"{percent:.2f}" in card(name)
+    assert f"{100 * f1_score(found.labels, found.predicted, average='macro'):.2f}" in card(name)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_drawn_faces_are_read_as_the_card_says(name: str):
+    model, faces = models.load_model(name), data.load("sample").subset("PublicTest")
+    found = evaluation.predict(
+        model, faces.images, faces.labels, EvalTransform(models.input_spec(model)),
+        views=evaluation.VIEWS["shift_flip_averaged"],
+    )  # fmt: skip
+    (told,) = re.findall(r"balanced accuracy on the drawn faces: ([\d.]+)%", card(name))
+    assert 100 * evaluation.summarise(found).loc["balanced_accuracy", "value"] == pytest.approx(float(told), abs=0.3)
+
+
+def test_the_evidence_is_whole_and_counted_as_official():
+    table = pd.read_csv(EVIDENCE / "publictest.csv")
+    assert tuple(table["label"].value_counts().sort_index()) == FER2013_COUNTS["PublicTest"]
+    assert table["clean"].sum() == 3309
+    runs = sorted(path.parent for path in EVIDENCE.glob("*/run.json"))
+    assert runs
+    figures = pd.read_csv(EVIDENCE / "figures.csv").set_index(["run", "seed"])
+    assert len(figures) == len(runs)
+    for run in runs:
+        name, seed = run.name.rsplit("-", 1)
+        facts, history = json.loads((run / "run.json").read_text()), pd.read_csv(run / "history.csv")
+        assert len(history) == facts["epochs"] and facts["seed"] == int(seed)
+        for views in evaluation.VIEWS:
+            found = evidence(run.name, views)
+            assert figures.loc[(name, int(seed)), views] == pytest.approx(100 * found.correct.mean(), abs=1e-3)
+        single = 100 * evidence(run.name, "single_view").correct.mean()
+        assert 100 * history["val_accuracy"].iloc[-1] == pytest.approx(single, abs=0.3), "bf16 against fp32"
