@@ -16,12 +16,12 @@ from typing import Any
 
 CASCADE = "haarcascade_frontalface_default.xml"
 MEND_TORCH = "pip install --force-reinstall torch torchvision"
-MEND_CV2 = 'pip install --force-reinstall --no-deps "opencv-contrib-python>=4.10,<5"'
+MEND_CV2 = 'pip install --force-reinstall --no-deps "opencv-contrib-python>=4.11,<5"'
 SYSTEM_CV2 = "sudo apt-get install -y libgl1 libglib2.0-0"
 # Both OpenCV wheels fill the folder `cv2` and the later one wins; pip takes them in reverse order of name, so contrib,
 # which has `cv2.face`, comes last. torch and torchvision have to be chosen together as well.
 MEND = {"torch": MEND_TORCH, "torchvision": MEND_TORCH, "opencv-contrib-python": MEND_CV2}
-MEND["opencv-python-headless"] = f'{MEND_CV2} "opencv-python-headless>=4.10,<5"'
+MEND["opencv-python-headless"] = f'{MEND_CV2} "opencv-python-headless>=4.11,<5"'
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import pytest
 from ferlib import doctor
 
 MEND_TORCH = "pip install --force-reinstall torch torchvision"
-MEND_CV2 = 'pip install --force-reinstall --no-deps "opencv-contrib-python>=4.10,<5"'
+MEND_CV2 = 'pip install --force-reinstall --no-deps "opencv-contrib-python>=4.11,<5"'
 Usage = namedtuple("Usage", "total used free")
 
 
@@ -77,8 +77,8 @@ def test_old_python(monkeypatch: pytest.MonkeyPatch):
         (
             {"opencv_python_headless": "5.0.0"},
             "opencv-python-headless",
-            "opencv-python-headless is 5.0.0; needed is <5,>=4.10",
-            f'{MEND_CV2} "opencv-python-headless>=4.10,<5"',
+            "opencv-python-headless is 5.0.0; needed is <5,>=4.11",
+            f'{MEND_CV2} "opencv-python-headless>=4.11,<5"',
         ),
     ],
 )
