@@ -42,11 +42,18 @@ VARIANTS: dict[str, tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] 
     "long, cosine": ("long", {}, {"schedule": "cosine"}, {}),
     "long, 20 epochs": ("long", {}, {"epochs": 20}, {}),
     "long, no leaked faces": ("long", {}, {}, {}),
+    "long, wider": ("long", {"widths": (64, 128, 256, 256)}, {}, {}),
+    "long, taught": ("long", {}, {"distill": 0.7, "label_smoothing": 0.0}, {}),
     "small, no teacher": ("small", {}, {"distill": 0.0}, {}),
 }
 
 
+SHIPS = {"long": "fer2013", "small": "fer2013-small"}  # runs, and the names their median seed ships under
+
+
 def train(name: str, seed: int, source: str, teacher: models.nn.Module | None, epochs: int | None) -> None:
+    if name not in VARIANTS:
+        raise SystemExit(f"no variant is called {name!r}; allowed are {'; '.join(VARIANTS)}")
     base, model_changes, config_changes, augment_changes = VARIANTS[name]
     recipe = recipes.altered(recipes.get_recipe(base), seed=seed, **config_changes)
     if epochs is not None:
@@ -72,6 +79,10 @@ def measure(source: str) -> None:
     faces = data.load(source).subset("PublicTest")
     for folder in sorted(path.parent for path in RUNS.glob("*/model.safetensors")):
         model = models.load_model(folder)
+        about = vars(model)["about"]
+        if about.get("epoch") != about["training"]["epochs"]:
+            print(f"{folder.name}: left out, at epoch {about.get('epoch')} of {about['training']['epochs']}")
+            continue
         transform = EvalTransform(models.input_spec(model))
         found = {
             name: evaluation.predict(model, faces.images, faces.labels, transform, views=views).logits
@@ -83,7 +94,7 @@ def measure(source: str) -> None:
             target / "logits.npz", **{name: logits.astype(np.float16) for name, logits in found.items()}
         )
         pd.read_csv(folder / "history.csv").round(5).to_csv(target / "history.csv", index=False)
-        facts = model.about["training"] | {"parameters": models.count_parameters(model)[0]}
+        facts = about["training"] | {"parameters": models.count_parameters(model)[0]}
         (target / "run.json").write_text(json.dumps(facts | {"model_sha256": models.model_hash(model)}, indent=1))
         print(folder.name, *(f"{name} {100 * (found[name].argmax(1) == faces.labels).mean():.2f}" for name in found))
     labels = EVIDENCE / "publictest.csv"
@@ -149,22 +160,23 @@ def draw(found: pd.DataFrame) -> Any:
     return figure
 
 
-def ship(runs: list[str]) -> None:
-    """Copy the median seed of each named run into the package, in half precision."""
+def ship(run: str) -> None:
+    """Copy the median seed of a run into the package, in half precision."""
+    if run not in SHIPS:
+        raise SystemExit(f"{run} does not ship; {', '.join(SHIPS)} do")
     found = figures()
-    for run, name in zip(runs, ("fer2013", "fer2013-small"), strict=False):
-        rows = found[found.run == run].sort_values("shift_flip_averaged").reset_index(drop=True)
-        row = rows.iloc[len(rows) // 2]
-        folder = RUNS / f"{run}-{row.seed}"
-        model = models.load_model(folder)
-        facts = {key: value for key, value in model.about.items() if key in ("training", "epoch")}
-        facts |= {"name": name, "seeds_tried": rows.seed.tolist(), "seed": int(row.seed)}
-        facts |= {"publictest_percent_by_seed": rows.shift_flip_averaged.round(2).tolist()}
-        path = models.save_model(model, RUNS / "shipped", half=True, **facts)
-        target = write_whole(
-            models.SHIPPED / f"{name}.safetensors", lambda scratch, path=path: shutil.copy(path, scratch)
-        )
-        print(f"{target}: seed {row.seed} of {rows.seed.tolist()}, {target.stat().st_size / 1e6:.2f} MB")
+    rows = found[found.run == run].sort_values("shift_flip_averaged").reset_index(drop=True)
+    if len(rows) % 2 == 0:
+        raise SystemExit(f"{run} has {len(rows)} seeds; a median is one of an odd number")
+    row = rows.iloc[len(rows) // 2]
+    model = models.load_model(RUNS / f"{run}-{row.seed}")
+    facts = {key: value for key, value in vars(model)["about"].items() if key in ("training", "epoch")}
+    facts |= {"name": SHIPS[run], "run": f"{run}-{row.seed}", "seed": int(row.seed), "seeds_tried": rows.seed.tolist()}
+    facts |= {"publictest_percent_by_seed": rows.shift_flip_averaged.round(2).tolist()}
+    path = models.save_model(model, RUNS / "shipped", half=True, **facts)
+    models.SHIPPED.mkdir(exist_ok=True)
+    target = write_whole(models.SHIPPED / f"{SHIPS[run]}.safetensors", lambda scratch: shutil.copy(path, scratch))
+    print(f"{target}: seed {row.seed} of {rows.seed.tolist()}, {target.stat().st_size / 1e6:.2f} MB")
 
 
 def main() -> None:
@@ -183,12 +195,12 @@ def main() -> None:
             for name in args.names:
                 train(name, seed, args.data, teacher, args.epochs)
     elif args.verb == "measure":
-        models.SHIPPED.mkdir(exist_ok=True)
         measure(args.data)
     elif args.verb == "table":
         table()
     else:
-        ship(args.names)
+        for name in args.names:
+            ship(name)
 
 
 if __name__ == "__main__":

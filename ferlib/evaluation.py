@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy.optimize import minimize_scalar
-from scipy.special import logsumexp
+from scipy.special import log_softmax, softmax
 from scipy.stats import binomtest
 from sklearn.metrics import precision_recall_fscore_support
 from torch import nn
@@ -51,8 +51,7 @@ class Predictions:
     @property
     def probabilities(self) -> np.ndarray:
         """Softmax of the logits, (n, 7)."""
-        shifted = np.exp(self.logits - self.logits.max(1, keepdims=True))
-        return shifted / shifted.sum(1, keepdims=True)
+        return softmax(self.logits, axis=1)
 
     @property
     def correct(self) -> np.ndarray:
@@ -69,9 +68,9 @@ class Predictions:
         return Predictions(self.logits[mask], self.labels[mask])
 
     def save(self, path: str | Path) -> None:
-        """Keep the numbers in a .npz file: half-precision logits, one byte a label."""
+        """Keep the numbers in a .npz file: float32 logits, one byte a label."""
         with open(path, "wb") as file:
-            np.savez_compressed(file, logits=self.logits.astype(np.float16), labels=self.labels.astype(np.uint8))
+            np.savez_compressed(file, logits=self.logits.astype(np.float32), labels=self.labels.astype(np.uint8))
 
     @classmethod
     def load(cls, path: str | Path) -> "Predictions":
@@ -89,11 +88,12 @@ def shifted(dx: int, dy: int, *, mirrored: bool = False) -> Callable[[torch.Tens
     """A view: the face, or its mirror image, moved right by dx and down by dy pixels of 48, the border repeated."""
 
     def view(batch: torch.Tensor) -> torch.Tensor:
+        batch = flip(batch) if mirrored else batch
         for axis, offset in ((2, dy), (3, dx)):
             size = batch.shape[axis]
             source = torch.arange(size, device=batch.device) - round(offset * size / 48)
             batch = batch.index_select(axis, source.clamp(0, size - 1))
-        return flip(batch) if mirrored else batch
+        return batch
 
     return view
 
@@ -170,6 +170,8 @@ def bootstrap(confusion: np.ndarray, *, resamples: int = 2000, seed: int = 0) ->
     n = int(confusion.sum())
     if n == 0:
         raise ValueError("there are no predictions to redraw")
+    if resamples < 1:
+        raise ValueError(f"resamples is {resamples}; one redrawn test is the least, and 2000 are usual")
     drawn = np.random.default_rng(seed).multinomial(n, confusion.ravel() / n, size=resamples)
     return drawn.reshape(resamples, *confusion.shape)
 
@@ -216,8 +218,8 @@ def compare(a: Predictions, b: Predictions, *, level: float = 0.95, resamples: i
     drawn = gain(bootstrap(joint, resamples=resamples, seed=seed))
     right = np.bincount(2 * a.correct + b.correct, minlength=4).reshape(2, 2)
     table = pd.DataFrame(right, ["a wrong", "a right"], ["b wrong", "b right"])
-    parted = int(right[0, 1] + right[1, 0])
-    p_value = float(binomtest(int(right[0, 1]), parted).pvalue) if parted else 1.0
+    discordant = int(right[0, 1] + right[1, 0])
+    p_value = float(binomtest(int(right[0, 1]), discordant).pvalue) if discordant else 1.0
     return Comparison(_with_intervals(gain(joint), drawn, level), table, p_value)
 
 
@@ -225,16 +227,18 @@ def calibration(predictions: Predictions, *, bins: int = 15) -> pd.DataFrame:
     """The reliability diagram: how often a model is right where it is so and so sure.
 
     A row for each of `bins` equal intervals of confidence, the probability of the predicted class: low (not in it),
-    high (in it), n, mean confidence and accuracy of its faces (NaN if none). Fractions, but for the count n.
+    high (in it), n, mean confidence and accuracy of its faces (NaN if none). Fractions, but for the count n. The
+    table's `attrs["ece"]` is the expected calibration error, as `ece` gives it.
     """
     if bins < 1 or not len(predictions.labels):
         raise ValueError(f"one bin and one face are the least; given {bins} bins, {len(predictions.labels)} faces")
-    sure, edges = predictions.probabilities.max(1), np.linspace(0, 1, bins + 1)
-    place = np.searchsorted(edges, sure) - 1
+    confidence, edges = predictions.probabilities.max(1), np.linspace(0, 1, bins + 1)
+    place = np.searchsorted(edges, confidence) - 1
     n = np.bincount(place, minlength=bins)
-    means = [np.bincount(place, each, bins) / np.where(n, n, np.nan) for each in (sure, predictions.correct)]
-    table = {"low": edges[:-1], "high": edges[1:], "n": n, "confidence": means[0], "accuracy": means[1]}
-    return pd.DataFrame(table)
+    means = [np.bincount(place, each, bins) / np.where(n, n, np.nan) for each in (confidence, predictions.correct)]
+    table = pd.DataFrame({"low": edges[:-1], "high": edges[1:], "n": n, "confidence": means[0], "accuracy": means[1]})
+    table.attrs["ece"] = float(np.nansum(n * abs(means[1] - means[0])) / n.sum())
+    return table
 
 
 def ece(predictions: Predictions, *, bins: int = 15) -> float:
@@ -243,8 +247,7 @@ def ece(predictions: Predictions, *, bins: int = 15) -> float:
     (C. Guo et al., On calibration of modern neural networks, 2017, arXiv 1706.04599.) Never 0 in practice: on 3,589
     faces a perfectly calibrated model gets 0.01 to 0.03 by chance.
     """
-    table = calibration(predictions, bins=bins)
-    return float((table["n"] * (table["accuracy"] - table["confidence"]).abs()).sum() / table["n"].sum())
+    return calibration(predictions, bins=bins).attrs["ece"]
 
 
 def fit_temperature(predictions: Predictions) -> float:
@@ -258,8 +261,7 @@ def fit_temperature(predictions: Predictions) -> float:
         raise ValueError("there are no predictions to fit a temperature to")
 
     def loss(log_t: float) -> float:
-        scaled = logits * np.exp(-log_t)
-        return float((logsumexp(scaled, 1) - scaled[faces, predictions.labels]).mean())
+        return -float(log_softmax(logits * np.exp(-log_t), axis=1)[faces, predictions.labels].mean())
 
     return float(np.exp(minimize_scalar(loss, bounds=np.log([0.05, 20]), method="bounded").x))
 

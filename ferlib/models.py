@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from timm.layers import PatchEmbed
+from timm.models import get_pretrained_cfg
 from torch import nn
 
 from ferlib.emotions import EMOTIONS
@@ -43,19 +44,21 @@ def build_model(
     size: int = 48,
     small_stem: bool | None = None,
     weights: str | Path | None = None,
+    gray: str = "sum",
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
     **options: Any,
 ) -> nn.Module:
     """Build `"fernet"`, `"plain_cnn"` or any model that timm knows, for faces of `size` px.
 
-    `weights` are those to start from: None (random), `"imagenet"` (timm's, from the hub or its cache; for `in_chans=1`
-    the first layer's are averaged over red, green and blue, so that it answers a third as strongly as to the same gray
-    in colour), `"fer2013"` (shipped with this package), or the path of a model of the same shape; another
-    `num_classes` gets a fresh last layer. `small_stem` halves a timm model's first stride and drops a max-pool behind
-    it, since a stem made for 224 px leaves a 2x2 map of a 48-px face; None does so below 80 px where it can be done.
-    `mean` and `std`, on the 0-1 scale, are what faces are normalised by: by default ImageNet's for its weights, else
-    those of FER2013's Training pixels. `options` go to the model (`drop_rate`, `widths`, timm's own).
+    `weights` are those to start from: None (random), `"imagenet"` (timm's, from the hub or its cache), `"fer2013"`
+    (shipped with this package), or the path of a saved model, whose options, stem, mean and sd are then the defaults;
+    another `num_classes` gets a fresh last layer. ImageNet's first layer becomes gray (`in_chans=1`) by the `"sum"` of
+    its three colours, which answers a gray face as it did in colour, or by their `"mean"`, a third of that.
+    `small_stem` halves a timm model's first stride and drops its `maxpool`, since a stem made for 224 px leaves a 2x2
+    map of a 48-px face; None does so below 80 px where it can be done. `mean` and `std`, on the 0-1 scale, are what
+    faces are normalised by: by default those of the weights, else those of FER2013's Training pixels. `options` go to
+    the model (`drop_rate`, `widths`, timm's own).
 
     Raises `ValueError` for an unknown name (with names near it), a size too small for the network, or weights that do
     not fit; `FileNotFoundError` for weights that are neither here nor to be fetched.
@@ -69,8 +72,18 @@ def build_model(
         )
     if options.pop("pretrained", False):
         raise ValueError("pretrained=True is timm's word; here it is weights='imagenet'")
+    if gray not in ("sum", "mean"):
+        raise ValueError(f"gray is {gray!r}; allowed are sum, mean")
     if name == "plain_cnn" and size != 48:
         raise ValueError(f"plain_cnn takes faces of 48 px, {size} were asked; take fernet or a timm model")
+    donor = None if weights in (None, "imagenet") else load_model(weights)
+    if donor is not None:
+        known, fed = built_with(donor), input_spec(donor)
+        if known["name"] != name or known["in_chans"] != in_chans or small_stem not in (None, known["small_stem"]):
+            raise ValueError(f"the weights {weights} are for another model: {_as_arguments(known)}")
+        small_stem, mean, std = known["small_stem"], mean or fed.mean, std or fed.std
+        taken = {*FOREIGN_WEIGHTS, "name", "num_classes", "in_chans", "size", "small_stem"}
+        options = {option: value for option, value in known.items() if option not in taken} | options
     shape = {"num_classes": num_classes, "in_chans": in_chans}
     if own is not None:
         if weights == "imagenet":
@@ -79,45 +92,53 @@ def build_model(
         small_stem = False
     else:
         model = _timm_model(name, weights == "imagenet", **shape, **options)
-        if small_stem is not False:
-            small_stem = _shrink_stem(model, name, asked=bool(small_stem)) if small_stem or size < 80 else False
+        if small_stem or (small_stem is None and size < 80):
+            small_stem = _shrink_stem(model, name, asked=bool(small_stem))
         _check_size(model, name, in_chans, size)
     if weights == "imagenet":
+        if in_chans == 1:
+            _make_gray(model, name, gray)
         mean, std = (fact or _by_channel(model, key, in_chans) for fact, key in ((mean, "mean"), (std, "std")))
     spec = InputSpec(size, in_chans, mean or (0.5077,) * in_chans, std or (0.2550,) * in_chans)
     kept = {option: value for option, value in options.items() if option not in FOREIGN_WEIGHTS}
-    kept |= {"name": name, **shape, "size": size, "small_stem": small_stem}
+    kept |= {"name": name, **shape, "size": size, "small_stem": bool(small_stem)}
     kept["weights"] = None if weights is None else str(weights)
     _attach(model, input_spec=spec, built_with=kept)
-    if weights is not None and weights != "imagenet":
-        _start_from(model, weights)
+    if donor is not None:
+        _copy_weights(donor, model)
     return model
 
 
 def _timm_model(name: str, imagenet: bool, **options: Any) -> nn.Module:
+    """timm's model, with its ImageNet weights or random ones, and every way to fail in a sentence."""
+    if not imagenet:
+        return timm.create_model(name, **options)
+    trained = get_pretrained_cfg(name)
+    if trained is None or not trained.has_weights or trained.num_classes < 1000:
+        raise ValueError(f"timm has no ImageNet weights for {name}; train it from scratch: weights=None")
     try:
-        model = timm.create_model(name, pretrained=imagenet, **options)
+        return timm.create_model(name, pretrained=True, **options)
     except SafetensorError as error:
         raise ValueError(
             f"the ImageNet weights of {name} in the hub's cache are damaged ({error}); remove them there and run again"
         ) from error
     except (OSError, RuntimeError) as error:
-        if not imagenet:
-            raise
-        if "No pretrained weights" in str(error):
-            raise ValueError(f"timm has no ImageNet weights for {name}; train it from scratch: weights=None") from error
+        if "loading state_dict" in str(error):
+            raise ValueError(f"ImageNet's weights do not fit {name} with {_as_arguments(options)}") from error
         raise FileNotFoundError(
             f"the ImageNet weights of {name} are not in the hub's cache and could not be fetched "
             f"({str(error).splitlines()[0][:120]}): run this once with a network, after which the cache has them, or "
             "train from scratch with weights=None (`--weights none`)"
         ) from error
-    if imagenet and options["in_chans"] == 1:
-        first = _first_convolution(model)
-        if not isinstance(first, nn.Conv2d):
-            raise ValueError(f"{name} has no first convolution to average to gray; build it with in_chans=3")
-        with torch.no_grad():
-            first.weight /= 3  # timm sums the three colours' weights
-    return model
+
+
+def _make_gray(model: nn.Module, name: str, gray: str) -> None:
+    first = _first_convolutions(model)
+    if not first:
+        raise ValueError(f"{name} has no first convolution to make gray; build it with in_chans=3")
+    with torch.no_grad():
+        for layer in first if gray == "mean" else ():
+            layer.weight /= 3  # timm has summed the three colours' weights
 
 
 def _by_channel(model: nn.Module, key: str, in_chans: int) -> tuple[float, ...]:
@@ -139,44 +160,41 @@ def _check_size(model: nn.Module, name: str, in_chans: int, size: int) -> None:
     with torch.no_grad():
         if not takes(size):
             enough = next((str(side) for side in TRIED_SIZES if side > size and takes(side)), None)
-            asked = f"give size={enough} or more (`--size`)" if enough else "it may want a size of its own (img_size)"
+            asked = f"give another size, such as {enough} (`--size`)" if enough else "it may want img_size"
             raise ValueError(f"{name} cannot take faces of {size} px: {asked}")
     model.train(trains)
 
 
-def _start_from(model: nn.Module, weights: str | Path) -> None:
-    """Copy the weights of a shipped or saved model into one of the same shape; the last layer may differ in classes."""
-    donor = load_model(weights)
+def _copy_weights(donor: nn.Module, model: nn.Module) -> None:
+    """Copy all weights; only the last layer may differ, where it is for other classes."""
     mine, theirs = model.state_dict(), donor.state_dict()
-    fits = {name: value for name, value in theirs.items() if name in mine and mine[name].shape == value.shape}
-    other = [name for name in {**mine, **theirs} if name not in fits]
-    if built_with(model)["num_classes"] != built_with(donor)["num_classes"]:
-        other = [name for name in other if name not in mine or mine[name].shape[1:] != theirs[name].shape[1:]]
-    if other:
-        raise ValueError(
-            f"the weights {weights} do not fit this {built_with(model)['name']} ({other[0]} differs); build it as they "
-            f"were: {_as_arguments(built_with(donor))}"
-        )
-    model.load_state_dict(fits, strict=False)
+    other = sorted(mine.keys() ^ theirs.keys()) or [name for name in mine if mine[name].shape != theirs[name].shape]
+    last = {name.rpartition(".")[0] for name in other} if mine.keys() == theirs.keys() else set()
+    for_others = len(last) == 1 and built_with(model)["num_classes"] != built_with(donor)["num_classes"]
+    if other and not for_others:
+        facts = _as_arguments(built_with(donor))
+        raise ValueError(f"these weights do not fit ({other[0]} differs); build the model as they were: {facts}")
+    model.load_state_dict({name: value for name, value in theirs.items() if name not in other}, strict=False)
 
 
 def _as_arguments(facts: dict[str, Any]) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in facts.items() if name not in FOREIGN_WEIGHTS)
 
 
-def freeze(model: nn.Module, trainable: Sequence[str]) -> nn.Module:
+def freeze(model: nn.Module, trainable: str | Sequence[str]) -> nn.Module:
     """Let only the named parts of a model train (`"layer4"`, `"fc"`), in place; returns the model.
 
     A part is a module or parameter by its full name, with all that is in it. Whether BatchNorm statistics of frozen
-    parts still move is `TrainConfig.still_batchnorm`'s choice. Raises `ValueError` for a part that is not there.
+    parts still move is `TrainConfig.freeze_bn`'s choice. Raises `ValueError` for a part that is not there.
     """
+    parts = [trainable] if isinstance(trainable, str) else trainable
     names = [name for name, _ in model.named_parameters()]
-    for part in trainable:
+    for part in parts:
         if not any(is_within(name, part) for name in names):
-            parts = ", ".join(dict.fromkeys(name.split(".")[0] for name in names))
-            raise ValueError(f"the model has no part {part!r}; it has {parts}, and what lies in them")
+            there = ", ".join(dict.fromkeys(name.split(".")[0] for name in names))
+            raise ValueError(f"the model has no part {part!r}; it has {there}, and what lies in them")
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(any(is_within(name, part) for part in trainable))
+        parameter.requires_grad_(any(is_within(name, part) for part in parts))
     return model
 
 
@@ -205,28 +223,30 @@ def _attach(model: nn.Module, **facts: Any) -> nn.Module:
     return model
 
 
-def _first_convolution(model: nn.Module) -> nn.Module | None:
-    first: Any = getattr(model, "pretrained_cfg", {}).get("first_conv", "")
-    first = first[0] if isinstance(first, tuple) else first
-    if not first or isinstance(model.get_submodule(first.rpartition(".")[0]), PatchEmbed):
-        return None  # an embedding's stride fixes the tokens' grid
-    return model.get_submodule(first)
+def _first_convolutions(model: nn.Module) -> list[nn.Conv2d]:
+    """The convolutions that see the image, several where a stem has branches; none for an embedding of patches."""
+    first: Any = getattr(model, "pretrained_cfg", {}).get("first_conv", ()) or ()
+    names = [first] if isinstance(first, str) else [*first]
+    if any(isinstance(model.get_submodule(name.rpartition(".")[0]), PatchEmbed) for name in names):
+        return []  # its stride fixes the tokens' grid
+    layers = [model.get_submodule(name) for name in names]
+    return [layer for layer in layers if isinstance(layer, nn.Conv2d)]
 
 
 def _shrink_stem(model: nn.Module, name: str, *, asked: bool) -> bool:
     """Halve the first convolution's stride and drop the stem's max-pool, in place; every weight keeps its shape.
 
-    Returns whether it could be done; raises `ValueError` if it was asked for and could not.
+    Returns whether there was anything to do; raises `ValueError` if it was asked for and there was not.
     """
-    layer = _first_convolution(model)
-    if not isinstance(layer, nn.Conv2d):
-        if asked:
-            raise ValueError(f"{name} has no first convolution to slow down; build it with small_stem=False")
-        return False
-    layer.stride = tuple(max(1, stride // 2) for stride in layer.stride)
-    if isinstance(getattr(model, "maxpool", None), nn.MaxPool2d):
-        _attach(model, maxpool=nn.Identity())
-    return True
+    layers = _first_convolutions(model)
+    slow = len(layers) == 1 and layers[0].stride != (1, 1)  # branches would have to keep step with each other
+    if slow:
+        layers[0].stride = (max(1, layers[0].stride[0] // 2), max(1, layers[0].stride[1] // 2))
+        if isinstance(getattr(model, "maxpool", None), nn.MaxPool2d):
+            _attach(model, maxpool=nn.Identity())
+    elif asked:
+        raise ValueError(f"{name} has no one first convolution to slow down; build it with small_stem=False")
+    return slow
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:
@@ -240,8 +260,8 @@ def save_model(model: nn.Module, folder: str | Path, *, half: bool = False, **fa
 
     With `half`, weights of two or more axes are kept in 16 bits, which halves the file; they are loaded as float32.
 
-    The file's header holds `facts`, how to rebuild the model, its input, its classes, a hash of the weights
-    (`model_hash`) and one of all this.
+    The file's header holds `facts`, how to rebuild the model, its input, its classes, a hash of the weights as they
+    are in the file (`model_hash`, unless `half`) and one of all this.
     """
     if isinstance(model, Ensemble):
         raise ValueError("an ensemble has no file of its own: save its members")
@@ -275,7 +295,8 @@ def load_model(path: str | Path) -> nn.Module:
     if not file.exists():
         names = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.safetensors"))) or "none in this version"
         raise FileNotFoundError(
-            f"{file} does not exist; train a model first: ferlib train --recipe cpu --out {path}; shipped are {names}"
+            f"{path} is neither a run's folder, nor a model's file, nor a shipped name ({names}); to train a model: "
+            f"ferlib train --recipe cpu --out {path}"
         )
     try:
         with safe_open(file, "pt") as opened:

@@ -1,5 +1,6 @@
 """Two networks for small gray faces, the textbook's and one shaped for 48 px; and several networks as one."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -86,4 +87,5 @@ class Ensemble(nn.Module):
         self.members = nn.ModuleList(members)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.stack([member(x).float().softmax(1) for member in self.members]).mean(0).log()
+        each = torch.stack([member(x).float().log_softmax(1) for member in self.members])
+        return each.logsumexp(0) - math.log(len(self.members))

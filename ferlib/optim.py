@@ -38,7 +38,7 @@ class TrainConfig:
     cutmix: float = 0.0  # alpha of the Beta that pastes a box of another face (Yun et al. 2019); with mixup, either
     distill: float = 0.0  # share of the loss that asks for a teacher's probabilities (Hinton et al. 2015)
     distill_temperature: float = 2.0  # by which both sides' logits are divided for it
-    still_batchnorm: bool = True  # BatchNorm of frozen parts keeps its statistics; False lets them move
+    freeze_bn: bool = True  # BatchNorm of frozen parts keeps its statistics; False lets them move
     ema: float | None = None  # decay a step of the averaged weights that are validated and kept
     patience: int | None = None  # epochs without a better validation accuracy before stopping
     keep: str = "last"  # which epoch's weights to give back: "last", or "best" by validation accuracy
@@ -65,6 +65,11 @@ class TrainConfig:
         for name in ("warmup", "label_smoothing", "momentum", "ema", "distill"):
             if getattr(self, name) is not None and not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; allowed are 0 up to, not including, 1")
+        whole = ("epochs", "batch_size", "patience", "workers", "seed")
+        for name in (name for name in whole if not isinstance(getattr(self, name), int | None)):
+            raise ValueError(f"{name} is {getattr(self, name)!r}; it must be a whole number")
+        if not self.distill_temperature > 0:
+            raise ValueError(f"distill_temperature is {self.distill_temperature}; it must be above 0")
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise ValueError(f"clip_norm is {self.clip_norm}; it must be above 0, or None not to clip")
         if (self.mixup or self.cutmix) and self.batch_size % 2:
@@ -102,12 +107,17 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
         decay = config.weight_decay if decays else 0.0
         group = {"name": part, "params": [], "lr": config.lr * scales.get(part, 1.0), "weight_decay": decay}
         groups.setdefault((part, decays), group)["params"].append(parameter)
+    parameters = dict(model.named_parameters())
     for part in scales:
-        held = [group["params"] for group in groups.values() if group["name"] == part]
+        held = [parameter for name, parameter in parameters.items() if is_within(name, part)]
         if not held:
             raise ValueError(f"lr_scales names {part!r}, which the model does not have")
-        if not any(parameter.requires_grad for parameters in held for parameter in parameters):
+        if not any(parameter.requires_grad for parameter in held):
             warnings.warn(f"{part} has a learning rate but is frozen: nothing of it will move", stacklevel=3)
+    if not any(parameter.requires_grad for parameter in parameters.values()):
+        raise ValueError(
+            "nothing of the model is trainable; let a part of it train: ferlib.models.freeze(model, [part])"
+        )
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups.values(), config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
     return (torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam)(groups.values(), config.lr)
@@ -124,7 +134,7 @@ def lr_factor(step: int, steps: int, config: TrainConfig) -> float:
     rise = config.warmup * steps
     if config.schedule == "onecycle":
         top, end = rise - 1, steps - 1
-        low, share = (1 / 25, step / top) if step <= top else (4e-6, (end - step) / (end - top))
+        low, share = (1 / 25, step / top if top > 0 else 1.0) if step <= top else (4e-6, (end - step) / (end - top))
         return low + (1 - low) * (1 - math.cos(math.pi * share)) / 2
     if step < rise:
         return (step + 1) / (rise + 1)

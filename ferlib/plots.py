@@ -297,21 +297,21 @@ def plot_reliability(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Accuracy over confidence, a bar a bin with its count of faces on top; stems show how far the two are apart.
 
     `table`: one row a bin; columns low, high, confidence, accuracy (fractions, the last two NaN in an empty bin) and n,
-    as `evaluation.calibration` gives it. The title tells the expected calibration error.
+    as `evaluation.calibration` gives it. The title tells the expected calibration error in its `attrs`, if there.
     """
     every = _table(table, ["low", "high", "confidence", "accuracy", "n"], fractions=4)
     rows = every[every["n"] > 0]
     _need(len(rows) and rows.notna().all(axis=None), "bins with faces need all their numbers", every.to_numpy())
-    low, high, sure, right = (100 * rows[name] for name in ("low", "high", "confidence", "accuracy"))
+    low, high, confidence, accuracy = (100 * rows[name] for name in ("low", "high", "confidence", "accuracy"))
     ax = _axes(ax, (5.6, 5.2), xlabel="confidence: probability of the predicted emotion (%)", ylabel="accuracy (%)")
-    ax.bar(low, right, high - low, align="edge", color=LIGHT, edgecolor="black", linewidth=0.5, label="accuracy")
+    ax.bar(low, accuracy, high - low, align="edge", color=LIGHT, edgecolor="black", linewidth=0.5, label="accuracy")
     ax.plot([0, 100], [0, 100], "--", color="#666666", label="perfect calibration")
-    ax.vlines(sure, np.minimum(sure, right), np.maximum(sure, right), color=DARK, linewidth=2)
-    ax.plot(sure, right, "o", color=DARK, clip_on=False, label="gap, at the mean confidence")
+    ax.vlines(confidence, np.minimum(confidence, accuracy), np.maximum(confidence, accuracy), color=DARK, linewidth=2)
+    ax.plot(confidence, accuracy, "o", color=DARK, clip_on=False, label="gap, at the mean confidence")
     for middle, n in zip((low + high) / 2, rows["n"], strict=True):
         ax.text(middle, 103, f"{n:,.0f}", rotation=90, ha="center", va="bottom", fontsize=7)
-    error = (rows["n"] * (sure - right).abs()).sum() / rows["n"].sum()
-    ax.set_title(f"Reliability: expected calibration error {error:.1f}%", fontsize=10)
+    told = f": expected calibration error {table.attrs['ece']:.1%}" if "ece" in table.attrs else ""
+    ax.set_title(f"Reliability{told}", fontsize=10)
     ax.set(xlim=(0, 100), ylim=(0, 118), xticks=range(0, 101, 20))
     ax.set_yticks([*range(0, 101, 20), 108], [*map(str, range(0, 101, 20)), "faces"])
     ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0, 0.87))

@@ -1,7 +1,7 @@
 """Named ways to train: a network, what its faces go through, and the settings of the loop, put together.
 
-Five are the library's own, five are published student projects, told in `ferlib`'s terms and kept with their flaws,
-which the tests show. What a project did not tell (`onecycle_resnet18`'s learning rate, say) is our guess at the common.
+Five are the library's own, five are published student projects, told in `ferlib`'s terms and kept with their flaws.
+What a project did not tell (`onecycle_resnet18`'s learning rate, say) is our guess at the common.
 """
 
 import dataclasses
@@ -116,14 +116,15 @@ RECIPES = {
         Recipe(
             "gray_resnet18", "ImageNet's ResNet-18 in gray at 224 px, layer3, layer4 and the head: claims 66.88%",
             {"name": "resnet18.tv_in1k", "size": 224, "mean": (0.485,), "std": (0.229,), "weights": "imagenet",
-             "drop_rate": 0.5},
+             "gray": "mean", "drop_rate": 0.5},
             TrainConfig(
                 epochs=20, batch_size=64, lr=1e-3, weight_decay=0.01, schedule="plateau", clip_norm=1.0,
-                label_smoothing=0, keep="best", still_batchnorm=False,
+                label_smoothing=0, keep="best", freeze_bn=False,
                 lr_scales=(("conv1", 0.1), ("layer3", 0.3), ("layer4", 0.5), ("fc", 1.0)),
             ),
             preset="gray_resnet18", trainable=("layer3", "layer4", "fc"),
             flaws=(
+                "its first layer, averaged to gray, answers a third as strongly; the moving BatchNorm makes up for it",
                 "conv1 has a learning rate, yet its weights are frozen: that group is dead",
                 "the frozen layers' BatchNorm statistics still move",
                 "it keeps the best epoch by its accuracy on the test folder, which merges PublicTest and PrivateTest",
@@ -158,7 +159,7 @@ def altered(
     """A recipe with another model, input size, weights to start from (`"none"` for random) or settings.
 
     Another model is built from scratch, in the recipe's colours, unless `weights` are given with it; what only the
-    recipe's own model has (its options, its parts) is dropped. From scratch all of a model learns.
+    recipe's own model has (its options, its parts) is dropped. From scratch all of a model learns, at one rate.
     """
     built = dict(recipe.model)
     if model is not None:
@@ -171,6 +172,7 @@ def altered(
         built["weights"] = None if weights == "none" else weights
     if weights == "none":
         recipe = dataclasses.replace(recipe, trainable=())
+        config = {"lr_scales": ()} | config
     return dataclasses.replace(recipe, model=built, config=dataclasses.replace(recipe.config, **config))
 
 

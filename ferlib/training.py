@@ -33,7 +33,7 @@ from tqdm.auto import tqdm
 from ferlib.data import FaceDataset, loader
 from ferlib.emotions import EMOTIONS
 from ferlib.files import write_whole
-from ferlib.models import WEIGHTS_FILE, built_with, count_parameters, input_spec, model_hash, save_model
+from ferlib.models import WEIGHTS_FILE, built_with, input_spec, model_hash, save_model
 from ferlib.optim import TrainConfig, build_optimizer, choose_precision, class_weights, lr_factor
 from ferlib.transforms import EvalTransform, PerImage
 
@@ -79,7 +79,7 @@ def train_one_epoch(
     sees what the model sees; `config.distill` of the loss is the divergence from its probabilities.
     """
     model.train()
-    if config.still_batchnorm:
+    if config.freeze_bn:
         for module in model.modules():
             if isinstance(module, BatchNorm) and module.affine and not module.weight.requires_grad:
                 module.eval()
@@ -94,11 +94,11 @@ def train_one_epoch(
                 inputs, targets = mix(inputs, labels)
             logits = model(inputs)
             with torch.no_grad():
-                taught = teacher(inputs) if teacher is not None else None
+                teacher_logits = teacher(inputs) if teacher is not None else None
         loss = F.cross_entropy(logits.float(), targets, weights, label_smoothing=config.label_smoothing)
-        if taught is not None:
+        if teacher_logits is not None:
             t = config.distill_temperature
-            mine, theirs = ((side.float() / t).log_softmax(1) for side in (logits, taught))
+            mine, theirs = ((side.float() / t).log_softmax(1) for side in (logits, teacher_logits))
             divergence = F.kl_div(mine, theirs, reduction="batchmean", log_target=True)
             loss = (1 - config.distill) * loss + config.distill * t**2 * divergence
         optimizer.zero_grad()
@@ -161,18 +161,7 @@ def fit(
     `val_set.transform`. Seeds Python's, NumPy's and torch's global random numbers. Raises `ValueError` for a state of
     other settings, model or data, `FloatingPointError` when the loss is no longer finite.
     """
-    if len(train_set) < config.batch_size:
-        raise ValueError(f"{len(train_set)} training faces are fewer than one batch of {config.batch_size}")
-    if train_set.targets is not None and not train_set.draw and (config.mixup or config.cutmix):
-        raise ValueError("mixup and cutmix blend hard labels; these are soft: set both to 0, or draw the labels")
-    if (teacher is None) != (config.distill == 0):
-        raise ValueError(
-            f"distill is {config.distill}, {'without a' if teacher is None else 'with a'} teacher: give both"
-        )
-    if teacher is not None and input_spec(teacher) != input_spec(model):
-        raise ValueError(
-            f"the teacher's input is {input_spec(teacher)}, the model's {input_spec(model)}: give equal ones"
-        )
+    _check(model, train_set, config, teacher)
     if out is not None:
         Path(out).mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=out).close()  # to fail now, not after the first epoch
@@ -200,6 +189,33 @@ def fit(
     return FitResult(run.raw_model.eval(), pd.DataFrame(run.history), stopped, run.precision)
 
 
+def _check(model: nn.Module, train_set: FaceDataset, config: TrainConfig, teacher: nn.Module | None) -> None:
+    """Raise `ValueError` for what would fail only in the middle of a run."""
+    classes = built_with(model)["num_classes"]
+    if classes != len(EMOTIONS):
+        raise ValueError(f"the model has {classes} classes; training is for the {len(EMOTIONS)} emotions")
+    if len(train_set) < config.batch_size:
+        raise ValueError(f"{len(train_set)} training faces are fewer than one batch of {config.batch_size}")
+    if train_set.targets is not None and not train_set.draw and (config.mixup or config.cutmix):
+        raise ValueError("mixup and cutmix blend hard labels; these are soft: set both to 0, or draw the labels")
+    if (teacher is None) != (config.distill == 0):
+        raise ValueError(
+            f"distill is {config.distill}, {'without a' if teacher is None else 'with a'} teacher: give both"
+        )
+    if teacher is not None and input_spec(teacher) != input_spec(model):
+        raise ValueError(
+            f"the teacher's input is {input_spec(teacher)}, the model's {input_spec(model)}: give equal ones"
+        )
+
+
+def _named(transform: Any) -> str | None:
+    """What a resumed run compares of a transform: all of it where its text says all, else its name."""
+    if transform is None or dataclasses.is_dataclass(transform) or isinstance(transform, PerImage):
+        return None if transform is None else repr(transform)
+    named = transform if hasattr(transform, "__qualname__") else type(transform)
+    return f"{named.__module__}.{named.__qualname__}"
+
+
 class _Run:
     """The moving parts of one `fit`: they are made together, saved together and resumed together."""
 
@@ -215,16 +231,18 @@ class _Run:
                 split_batches=True, use_seedable_sampler=True, data_seed=_seed(config.seed) // 2
             ),
         )  # fmt: skip
-        augment = train_transform if dataclasses.is_dataclass(train_transform) else type(train_transform).__name__
-        per_image = repr(train_set.transform) if isinstance(train_set.transform, PerImage) else None
+        device = self.accelerator.device
+        self.precision = choose_precision(model, device) if config.precision == "auto" else config.precision
+        if (config.mixup or config.cutmix) and config.batch_size // self.accelerator.num_processes % 2:
+            raise ValueError(f"mixup needs an even batch on each of {self.accelerator.num_processes} processes")
         self.made_with = {
-            "model": repr(built_with(model)), "augmentation": repr(augment), "per_image": per_image,
-            "trainable": count_parameters(model)[1], "data": train_set.name, "faces": len(train_set),
+            "model": repr(built_with(model)), "input": repr(input_spec(model)), "precision used": self.precision,
+            "augmentation": _named(train_transform), "per_image": _named(train_set.transform),
+            "trainable": [name for name, value in model.named_parameters() if value.requires_grad],
+            "data": train_set.name, "faces": len(train_set), "labels drawn": train_set.draw,
             "pixels and labels": _digest(train_set), "validation": _digest(val_set),
             "teacher": None if teacher is None else model_hash(teacher),
         }  # fmt: skip
-        device = self.accelerator.device
-        self.precision = choose_precision(model, device) if config.precision == "auto" else config.precision
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
         self.raw_model = model.to(device)
         if device.type != "mps":  # whose BatchNorm has crashed on it
@@ -235,15 +253,17 @@ class _Run:
         self.optimizer = build_optimizer(self.raw_model, config)
         self.base_lrs = [group["lr"] for group in self.optimizer.param_groups]
         self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(self.optimizer, factor=0.5, patience=2)
-        rarity = class_weights(train_set)
-        self.weights = rarity.to(device) if config.balance == "loss" else None
-        draws = rarity[torch.from_numpy(train_set.labels)].tolist() if config.balance == "sampling" else None
+        weights, draws = _balance(train_set, config)
+        self.weights = None if weights is None else weights.to(device)
         batches = loader(train_set, config.batch_size, shuffle=True, workers=config.workers, weights=draws)
-        self.draws = getattr(batches.sampler, "generator", None) if draws else None
+        self.sampling_generator = getattr(batches.sampler, "generator", None) if draws else None
         self.model, self.train, self.val = self.accelerator.prepare(
             self.raw_model,
             batches,
-            loader(dataclasses.replace(val_set, transform=None), max(256, config.batch_size), workers=config.workers),
+            loader(
+                dataclasses.replace(val_set, transform=None, targets=None, draw=False),
+                config.batch_size * math.ceil(256 / config.batch_size),
+            ),
         )
         if config.compile:
             self.model = torch.compile(self.model)
@@ -262,8 +282,8 @@ class _Run:
         began = time.perf_counter()
         set_seed(_seed(self.config.seed, number, self.accelerator.process_index))
         self.train.set_epoch(number)
-        if self.draws is not None:
-            self.draws.manual_seed(_seed(self.config.seed, number))
+        if self.sampling_generator is not None:
+            self.sampling_generator.manual_seed(_seed(self.config.seed, number))
         self.set_lr()
         lr = max(group["lr"] for group in self.optimizer.param_groups)
         train_loss, train_accuracy = train_one_epoch(
@@ -365,18 +385,23 @@ def find_lr(
     """The learning-rate finder: train a copy of a model while its rate grows from `low` to `high`, and watch the loss.
 
     Returns one row a step: lr, loss, and `smoothed` (a running mean of the loss). Ends early once that is thrice its
-    least. A good highest rate for `linear` or `onecycle` lies where the loss still falls fast: `suggest_lr`. After
+    least. In fp32 and without a teacher; reseeds the global random numbers, as `fit` does. `suggest_lr` reads it. After
     Smith 2017, arXiv 1506.01186.
     """
     if not 0 < low < high or steps < 2:
         raise ValueError(f"low {low}, high {high}, steps {steps}: give 0 < low < high and at least 2 steps")
+    config = dataclasses.replace(config, lr=1.0, distill=0.0)
+    _check(model, train_set, config, None)
     accelerator = Accelerator(mixed_precision="no")
     set_seed(_seed(config.seed))
-    copied = copy.deepcopy(model).to(accelerator.device)
+    device = accelerator.device
+    copied = copy.deepcopy(model).to(device)
     optimizer = build_optimizer(copied, config)
-    shares = [group["lr"] / config.lr for group in optimizer.param_groups]
+    shares = [group["lr"] for group in optimizer.param_groups]
     transform = train_transform or EvalTransform(input_spec(model))
-    batches = loader(train_set, config.batch_size, shuffle=True)
+    weights, draws = _balance(train_set, config)
+    weights = None if weights is None else weights.to(device)
+    batches = loader(train_set, config.batch_size, shuffle=True, weights=draws)
     feed = itertools.islice(itertools.chain.from_iterable(itertools.repeat(batches)), steps)
     rows: list[dict[str, float]] = []
     mean = 0.0
@@ -384,8 +409,8 @@ def find_lr(
         lr = low * (high / low) ** (step / (steps - 1))
         for group, share in zip(optimizer.param_groups, shares, strict=True):
             group["lr"] = lr * share
-        batch = [(images.to(accelerator.device), labels.to(accelerator.device))]
-        loss, _ = train_one_epoch(copied, batch, transform, optimizer, accelerator, config)
+        batch = [(images.to(device), labels.to(device))]
+        loss, _ = train_one_epoch(copied, batch, transform, optimizer, accelerator, config, weights=weights)
         mean = 0.9 * mean + 0.1 * loss
         rows.append({"lr": lr, "loss": loss, "smoothed": mean / (1 - 0.9 ** (step + 1))})
         if not rows[-1]["smoothed"] < 3 * min(row["smoothed"] for row in rows):
@@ -394,13 +419,27 @@ def find_lr(
 
 
 def suggest_lr(found: pd.DataFrame) -> float:
-    """A third of the highest rate at which `find_lr`'s smoothed loss is still within 5% of its least.
+    """A third of the rate at which `find_lr`'s smoothed loss has risen 5% above its least.
 
     The curve of a small batch is flat and noisy for decades, so that its steepest or lowest point says little; where
-    the loss takes off says more.
+    the loss takes off says more. Raises `ValueError` if it never fell by 2%, or never took off.
     """
-    near = found["lr"][found["smoothed"] <= 1.05 * found["smoothed"].min()]
-    return float(near.max()) / 3
+    smoothed = found["smoothed"].to_numpy()
+    least = int(smoothed.argmin())
+    above = np.flatnonzero(smoothed[least:] > 1.05 * smoothed[least])
+    if not len(above) or smoothed[least] > 0.98 * smoothed[0]:
+        what = "fell by 2%" if len(above) else "took off"
+        raise ValueError(
+            f"the loss never {what}, so no rate can be suggested: look at the plot, try other low and high"
+        )
+    return float(found["lr"].iloc[least + above[0]]) / 3
+
+
+def _balance(dataset: FaceDataset, config: TrainConfig) -> tuple[torch.Tensor | None, list[float] | None]:
+    """What `config.balance` asks for: the weights of the classes in the loss, or of the faces in the drawing."""
+    weights = class_weights(dataset)
+    drawing = weights[torch.from_numpy(dataset.labels)].tolist() if config.balance == "sampling" else None
+    return (weights if config.balance == "loss" else None), drawing
 
 
 def _seed(*parts: int) -> int:

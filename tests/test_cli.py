@@ -170,7 +170,7 @@ def test_a_teacher_makes_any_recipe_distil(capsys, csv: Path, trained: Path, tmp
 
 def test_votes_take_the_place_of_labels_and_leaked_faces_are_dropped(capsys, csv: Path, tmp_path: Path):
     labels = load(csv).subset("Training").labels
-    columns = "neutral happiness surprise sadness anger disgust fear contempt unknown NF".split()
+    columns = ["neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF"]
     place = [4, 5, 6, 1, 3, 2, 0]  # of each of EMOTIONS among the columns
     rows = np.zeros((175, 10), int)
     rows[:, 0] = 10

@@ -200,6 +200,13 @@ def test_no_predictions_have_no_figures():
             figures(nothing)
 
 
+@pytest.mark.parametrize("resamples", [0, -3])
+def test_an_interval_needs_a_redrawn_test(resamples: int):
+    for figures in (summarise, lambda some, resamples: compare(some, some, resamples=resamples)):
+        with pytest.raises(ValueError, match=f"^resamples is {resamples}; one redrawn test is the least"):
+            figures(made(10), resamples=resamples)
+
+
 # ---- two models
 
 
@@ -328,7 +335,7 @@ def test_the_reliability_table_and_its_error_by_hand():
     np.testing.assert_allclose(table["confidence"], [np.nan, 0.32, 0.55, 2.24 / 3, 1], rtol=1e-6)
     np.testing.assert_allclose(table["accuracy"], [np.nan, 0.5, 1, 2 / 3, 0.5])
     want = (2 * 0.18 + 1 * 0.45 + 3 * (2.24 / 3 - 2 / 3) + 2 * 0.5) / 8
-    assert ece(found, bins=5) == pytest.approx(want)
+    assert ece(found, bins=5) == table.attrs["ece"] == pytest.approx(want)
     assert ece(found, bins=1) == pytest.approx(abs(5.43 / 8 - 5 / 8), abs=1e-6)
 
 
@@ -344,11 +351,11 @@ def test_a_bin_holds_its_upper_edge_and_not_its_lower_one():
 @pytest.mark.parametrize("bins", [1, 2, 10, 15, 100])
 def test_the_error_is_a_plain_loops(bins: int):
     found = made(700, seed=9)
-    sure, total = found.probabilities.max(1).astype(float), 0.0
+    confidence, total = found.probabilities.max(1).astype(float), 0.0
     for k in range(bins):
-        here = (sure > k / bins) & (sure <= (k + 1) / bins)
+        here = (confidence > k / bins) & (confidence <= (k + 1) / bins)
         if here.any():
-            total += here.mean() * abs(found.correct[here].mean() - sure[here].mean())
+            total += here.mean() * abs(found.correct[here].mean() - confidence[here].mean())
     assert ece(found, bins=bins) == pytest.approx(total)
     assert calibration(found, bins=bins)["n"].sum() == 700
 
@@ -480,12 +487,13 @@ def test_a_subset_keeps_logits_with_their_labels(which: np.ndarray):
 
 
 @pytest.mark.parametrize("n", [0, 1, 3589])
-def test_what_is_saved_is_read_back_to_half_precision(tmp_path: Path, n: int):
+def test_what_is_saved_is_read_back_as_it_was(tmp_path: Path, n: int):
     predictions = made(n)
+    predictions.logits[:1, :2] = 70_000, np.nextafter(np.float32(70_000), np.float32(np.inf))  # half has neither
     predictions.save(tmp_path / "a.npz")
     back = Predictions.load(tmp_path / "a.npz")
     assert back.logits.dtype == np.float32 and back.labels.dtype == np.int64
-    np.testing.assert_array_equal(back.logits, predictions.logits.astype(np.float16))
+    np.testing.assert_array_equal(back.logits, predictions.logits)
     np.testing.assert_array_equal(back.labels, predictions.labels)
     np.testing.assert_array_equal(back.confusion(), predictions.confusion())
 
@@ -640,10 +648,11 @@ def test_flip_mirrors_left_and_right():
 def test_a_shift_moves_right_and_down_and_repeats_the_border(dx: int, dy: int, size: int):
     batch = torch.rand(2, 3, size, size)
     x, y = dx * size // 48, dy * size // 48
-    padded = np.pad(batch.numpy(), ((0, 0), (0, 0), (8, 8), (8, 8)), mode="edge")
-    want = padded[:, :, 8 - y : 8 - y + size, 8 - x : 8 - x + size]
-    np.testing.assert_array_equal(shifted(dx, dy)(batch), want)
-    np.testing.assert_array_equal(shifted(dx, dy, mirrored=True)(batch), want[..., ::-1])
+    for mirrored in (False, True):
+        seen = batch.numpy()[..., :: -1 if mirrored else 1]
+        padded = np.pad(seen, ((0, 0), (0, 0), (8, 8), (8, 8)), mode="edge")
+        want = padded[:, :, 8 - y : 8 - y + size, 8 - x : 8 - x + size]
+        np.testing.assert_array_equal(shifted(dx, dy, mirrored=mirrored)(batch), want)
 
 
 def test_the_views_have_names_and_the_last_are_18_different_ones():

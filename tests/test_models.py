@@ -225,7 +225,7 @@ def test_options_reach_timm():
 @pytest.mark.parametrize("name", ["mixer_s32_224", "vit_tiny_patch16_224"])
 def test_a_model_of_patches_keeps_its_stem_or_is_refused(name: str):
     with pytest.raises(
-        ValueError, match=f"{name} has no first convolution to slow down; build it with small_stem=False"
+        ValueError, match=f"{name} has no one first convolution to slow down; build it with small_stem=False"
     ):
         build_model(name, img_size=32, size=32, small_stem=True)
     model = build_model(name, img_size=32, size=32).eval()
@@ -236,9 +236,9 @@ def test_a_model_of_patches_keeps_its_stem_or_is_refused(name: str):
 @pytest.mark.parametrize(
     ("name", "size", "message"),
     [
-        ("inception_v3", 48, "inception_v3 cannot take faces of 48 px: give size=75 or more"),
-        ("inception_v3", 74, "inception_v3 cannot take faces of 74 px: give size=75 or more"),
-        ("vit_tiny_patch16_224", 48, "cannot take faces of 48 px: give size=224 or more"),
+        ("inception_v3", 48, "inception_v3 cannot take faces of 48 px: give another size, such as 75"),
+        ("inception_v3", 74, "inception_v3 cannot take faces of 74 px: give another size, such as 75"),
+        ("vit_tiny_patch16_224", 48, "cannot take faces of 48 px: give another size, such as 224"),
     ],
 )
 def test_a_size_too_small_names_one_that_is_enough(name: str, size: int, message: str):
@@ -273,7 +273,9 @@ def test_imagenet_weights_come_from_the_hubs_cache_in_colour_and_gray(cached: di
             assert torch.equal(value, cached[name]), name
     assert input_spec(colour) == InputSpec(48, 3, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)), "as the weights were trained"
     gray = build_model("test_resnet", weights="imagenet", num_classes=5)
-    torch.testing.assert_close(gray.state_dict()[first], cached[first].mean(1, keepdim=True))
+    torch.testing.assert_close(gray.state_dict()[first], cached[first].sum(1, keepdim=True))
+    averaged = build_model("test_resnet", weights="imagenet", gray="mean")
+    torch.testing.assert_close(averaged.state_dict()[first], cached[first].mean(1, keepdim=True))
     assert gray.fc.weight.shape[0] == 5
     assert input_spec(gray) == InputSpec(48, 1, (0.5,), (0.5,))
     assert input_spec(build_model("test_resnet", weights="imagenet", mean=(0.4,), std=(0.2,))).mean == (0.4,)
@@ -294,6 +296,11 @@ def test_imagenet_weights_out_of_reach_are_an_error_with_two_ways_out(cached: di
     assert "run this once with a network" in text and "weights=None" in text and "\n" not in text
 
 
+def test_options_that_weights_do_not_fit_are_no_matter_of_the_network(cached: dict[str, torch.Tensor]):
+    with pytest.raises(ValueError, match=r"ImageNet's weights do not fit test_resnet with .*channels=\(8, 8, 8, 16\)"):
+        build_model("test_resnet", weights="imagenet", channels=(8, 8, 8, 16))
+
+
 def test_a_damaged_cache_starts_nothing(cached: dict[str, torch.Tensor], tmp_path: Path):
     (file,) = (tmp_path / "hub").rglob("model.safetensors")
     file.write_bytes(file.read_bytes()[:1000])
@@ -306,6 +313,9 @@ def test_a_damaged_cache_starts_nothing(cached: dict[str, torch.Tensor], tmp_pat
     [
         ("fernet", {"weights": "imagenet"}, "there are no ImageNet weights for fernet; they go with timm's names"),
         ("test_resnet", {"pretrained": True}, "pretrained=True is timm's word; here it is weights='imagenet'"),
+        ("vit_small_patch14_dinov2", {"weights": "imagenet"}, "timm has no ImageNet weights for vit_small_patch14_din"),
+        ("fernet", {"gray": "red"}, "gray is 'red'; allowed are sum, mean"),
+        ("vgg11", {"small_stem": True}, "vgg11 has no one first convolution to slow down"),
         ("darknet17", {"weights": "imagenet"}, "timm has no ImageNet weights for darknet17"),
     ],
 )
@@ -322,23 +332,49 @@ def test_a_saved_model_is_a_start_for_another_of_its_shape(tmp_path: Path):
     two = build_model("fernet", **SMALL, weights=path, num_classes=2)
     assert two.head.weight.shape[0] == 2
     assert torch.equal(two.stem.weight, donor.stem.weight)
-    with pytest.raises(
-        ValueError, match=r"do not fit this fernet \(.*differs\); build it as they were: .*widths=\[4, 6"
-    ):
-        build_model("fernet", weights=path)
-    with pytest.raises(FileNotFoundError, match="does not exist"):
+    assert model_hash(build_model("fernet", weights=path)) == model_hash(donor), "its widths are the default"
+    for other in ({"widths": (4, 6, 8, 16)}, {"depths": (1, 1, 2), "num_classes": 2}):
+        with pytest.raises(ValueError, match=r"do not fit \(.* differs\); build the model as they were: .*widths="):
+            build_model("fernet", weights=path, **other)
+    for name, options in (("plain_cnn", {}), ("fernet", {"in_chans": 3})):
+        with pytest.raises(ValueError, match="are for another model: .*name='fernet', num_classes=7, in_chans=1"):
+            build_model(name, weights=path, **options)
+    with pytest.raises(FileNotFoundError, match="fer2031 is neither a run's folder, nor a model's file, nor a shipped"):
         fresh(weights="fer2031")
+
+
+def test_a_start_is_fed_and_stemmed_as_it_was(tmp_path: Path):
+    donor = fresh("test_resnet", small_stem=False, mean=(0.4,), std=(0.2,))
+    path = save_model(donor, tmp_path)
+    model = build_model("test_resnet", weights=path).eval()
+    assert input_spec(model) == InputSpec(48, 1, (0.4,), (0.2,)) and model.built_with["small_stem"] is False
+    assert torch.equal(logits(model), logits(donor))
+    with pytest.raises(ValueError, match="are for another model: .*small_stem=False"):
+        build_model("test_resnet", weights=path, small_stem=True)
+
+
+def test_a_stem_of_branches_keeps_step_and_becomes_gray_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    assert build_model("mobileone_s0").built_with["small_stem"] is False
+    with pytest.raises(ValueError, match="mobileone_s0 has no one first convolution to slow down"):
+        build_model("mobileone_s0", small_stem=True)
+    hub.use_cache(monkeypatch, tmp_path)
+    (kept,) = hub.make_cache(tmp_path, "repvgg_a0.rvgg_in1k").values()
+    gray = build_model("repvgg_a0", weights="imagenet", gray="mean", size=64).state_dict()
+    firsts = [name for name, value in gray.items() if value.ndim == 4 and value.shape != kept[name].shape]
+    assert len(firsts) == 2
+    for name in firsts:
+        torch.testing.assert_close(gray[name], kept[name].mean(1, keepdim=True))
 
 
 def test_shipped_weights_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(models, "SHIPPED", tmp_path)
-    with pytest.raises(FileNotFoundError, match="shipped are none in this version"):
+    with pytest.raises(FileNotFoundError, match=r"nor a shipped name \(none in this version\)"):
         load_model("some")
     donor = fresh()
     save_model(donor, tmp_path / "made").rename(tmp_path / "some.safetensors")
     assert model_hash(load_model("some")) == model_hash(donor)
     assert model_hash(build_model("fernet", **SMALL, weights="some")) == model_hash(donor)
-    with pytest.raises(FileNotFoundError, match="shipped are some"):
+    with pytest.raises(FileNotFoundError, match=r"shipped name \(some\)"):
         load_model("other")
 
 
@@ -353,6 +389,7 @@ def test_freezing_leaves_only_the_named_part_to_learn(name: str):
 def test_freezing_by_a_name_that_is_none_lists_the_parts():
     with pytest.raises(ValueError, match="the model has no part 'stage'; it has stem, stages, head, and what lies"):
         models.freeze(fresh(), ["stage"])
+    assert models.freeze(fresh(), "head").stem.weight.requires_grad is False
 
 
 @pytest.mark.parametrize(
@@ -530,8 +567,8 @@ def edited(path: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
 
 
 def test_a_path_that_is_not_there_is_named_with_the_next_command(tmp_path: Path):
-    for path, file in ((tmp_path / "run", tmp_path / "run"), (tmp_path, tmp_path / "model.safetensors")):
-        want = f"{file} does not exist; train a model first: ferlib train --recipe cpu --out {path}"
+    for path in (tmp_path / "run", tmp_path):
+        want = f"{path} is neither a run's folder, nor a model's file, nor a shipped name"
         with pytest.raises(FileNotFoundError, match=re.escape(want)):
             load_model(path)
 
@@ -717,3 +754,6 @@ def test_an_ensemble_averages_probabilities(tmp_path: Path):
         models.load_ensemble([paths[0], other])
     with pytest.raises(ValueError, match="give the path of one or more"):
         models.load_ensemble([])
+    for member in both.members:  # so sure that a probability underflows
+        member.head.weight.data *= 1e4
+    assert logits(both).isfinite().all()

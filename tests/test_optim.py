@@ -82,6 +82,17 @@ def test_a_part_that_is_not_there_and_one_that_is_frozen_are_told():
     assert [group["name"] for group in optimizer.param_groups] == ["stem", "stem", "rest", "rest"]
 
 
+def test_a_warmup_of_one_step_and_a_whole_named_part_by_part_are_fine():
+    assert lr_factor(0, 10, TrainConfig(schedule="onecycle", warmup=0.1)) == 1.0
+    model = build_model("fernet", **TINY)
+    groups = build_optimizer(
+        model, small(lr_scales=(("head", 0.5), ("head.weight", 0.1), ("head.bias", 0.2)))
+    ).param_groups
+    assert [group["name"] for group in groups] == ["rest", "rest", "head.weight", "head.bias"]
+    with pytest.raises(ValueError, match="nothing of the model is trainable"):
+        build_optimizer(model.requires_grad_(False), small())
+
+
 def test_class_weights_even_the_classes_out():
     labels = [0] * 6 + [3] * 3 + [5]
     table = pd.DataFrame({"label": labels, "split": "Training", "row": range(10)})
@@ -110,6 +121,8 @@ def test_class_weights_even_the_classes_out():
         ({"clip_norm": 0}, "clip_norm is 0; it must be above 0, or None not to clip"),
         ({"balance": "both"}, "balance is 'both'; allowed are none, loss, sampling"),
         ({"distill": 1.0}, "distill is 1.0; allowed are 0 up to"),
+        ({"distill_temperature": 0}, "distill_temperature is 0; it must be above 0"),
+        ({"epochs": 2.5}, "epochs is 2.5; it must be a whole number"),
         ({"mixup": -1}, "mixup is -1; it must be at least 0"),
         ({"cutmix": 1.0, "batch_size": 15}, "batch_size is 15; mixup and cutmix need an even one"),
         ({"lr": float("nan")}, "lr is nan"),

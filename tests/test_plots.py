@@ -42,6 +42,7 @@ RELIABILITY = pd.DataFrame(
     ],
     columns=["low", "high", "n", "confidence", "accuracy"],
 )
+RELIABILITY.attrs["ece"] = 0.123  # not what the bins give: the figure tells what it is told
 
 AXES_PLOTS = [
     (plots.plot_counts, COUNTS), (plots.plot_history, HISTORY), (plots.plot_confusion, MATRIX),
@@ -232,7 +233,7 @@ def test_reliability_draws_bins_gaps_counts_and_the_error():
     (stems,) = ax.collections
     assert [stem.tolist() for stem in stems.get_segments()] == [[[40, 40], [40, 50]], [[90, 80], [90, 90]]]
     assert texts(ax) == ["10", "3,030"] and [text.get_position()[0] for text in ax.texts] == [37.5, 87.5]
-    assert ax.get_title() == "Reliability: expected calibration error 10.0%"
+    assert ax.get_title() == "Reliability: expected calibration error 12.3%"
     assert "%" in ax.get_xlabel() and "%" in ax.get_ylabel()
     assert ticks(ax.yaxis) == ["0", "20", "40", "60", "80", "100", "faces"]
     assert {text.get_text() for text in ax.get_legend().texts} == {
@@ -240,7 +241,11 @@ def test_reliability_draws_bins_gaps_counts_and_the_error():
     }  # fmt: skip
 
 
-def test_the_error_in_the_title_is_weighted_and_counts_do_not_overlap_side_by_side():
+def test_without_a_calibration_error_the_title_names_none():
+    assert plots.plot_reliability(pd.DataFrame(RELIABILITY.to_dict())).get_title() == "Reliability"
+
+
+def test_the_error_in_the_title_is_that_of_the_evaluation_and_counts_do_not_overlap_side_by_side():
     from ferlib import evaluation
 
     logits = RNG.normal(0, 2, (30_000, 7)).astype(np.float32)

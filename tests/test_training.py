@@ -12,6 +12,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
+from accelerate.utils import set_seed
 
 from ferlib import sample, training
 from ferlib.data import FaceDataset, loader
@@ -256,7 +257,7 @@ def test_batchnorm_of_frozen_parts_stays_still_or_moves_by_choice(faces: FaceDat
         torch.manual_seed(0)
         model = freeze(build_model("fernet", **TINY), ["stages.2", "head"])
         before = {name: value.clone() for name, value in model.state_dict().items()}
-        result = fit(model, train, train, small(epochs=1, still_batchnorm=still), progress=False)
+        result = fit(model, train, train, small(epochs=1, freeze_bn=still), progress=False)
         moved = {name for name, value in result.model.state_dict().items() if not torch.equal(value, before[name])}
         assert not {name for name in moved if name.startswith(("stem", "stages.0.0", "stages.1.0"))}
         statistics = {name for name in moved if name.startswith(("stages.0.", "stages.1."))}
@@ -286,9 +287,92 @@ def test_the_rate_finder_leaves_the_model_alone_and_sees_it_diverge(faces: FaceD
         find_lr(model, train, small(), low=1.0, high=0.1)
 
 
-def test_the_suggested_rate_is_a_third_of_the_highest_that_the_loss_still_bears():
-    found = pd.DataFrame({"lr": [0.01, 0.1, 0.3, 1.0], "smoothed": [3.0, 2.5, 2.6, 3.2]})
-    assert suggest_lr(found) == pytest.approx(0.1)
+@pytest.mark.parametrize(
+    ("smoothed", "want"),
+    [
+        ([3.0, 2.5, 2.6, 3.2], 1.0 / 3),
+        ([3.0, 2.5, 2.7, 2.4], "the loss never took off"),
+        ([3.0, 2.5, 2.4, 2.3], "the loss never took off"),
+        ([2.0, 1.99, 1.985, 4.0], "the loss never fell by 2%"),
+    ],
+)
+def test_the_suggested_rate_is_a_third_of_where_the_loss_takes_off(smoothed: list[float], want: float | str):
+    found = pd.DataFrame({"lr": [0.01, 0.1, 0.3, 1.0], "smoothed": smoothed})
+    if isinstance(want, float):
+        assert suggest_lr(found) == pytest.approx(want)
+    else:
+        with pytest.raises(ValueError, match=want):
+            suggest_lr(found)
+
+
+def test_what_cannot_be_trained_is_said_at_once(faces: FaceDataset):
+    train = faces.subset("Training")
+    for call in (find_lr, lambda *args: fit(args[0], args[1], args[1], args[2])):
+        with pytest.raises(ValueError, match="105 training faces are fewer than one batch of 200"):
+            call(build_model("fernet", **TINY), train, small(batch_size=200))
+        with pytest.raises(ValueError, match="the model has 3 classes; training is for the 7 emotions"):
+            call(build_model("fernet", num_classes=3, **TINY), train, small())
+
+
+def test_settings_reach_the_epoch_that_trains(faces: FaceDataset, monkeypatch):
+    """What `fit` hands on, epoch by epoch: weights of the classes, each group's rate, the plateau's halving."""
+    seen: list[dict] = []
+
+    def watch(model, batches, transform, optimizer, accelerator, config, **given):
+        rates = {group["name"]: group["lr"] for group in optimizer.param_groups}
+        seen.append(rates | {"weights": given["weights"]})
+        return 1.0, 0.5
+
+    monkeypatch.setattr(training, "train_one_epoch", watch)
+    monkeypatch.setattr(training, "validate", lambda *_, **__: (1.0, 0.5))
+    run(faces, small(epochs=5, schedule="plateau", balance="loss", lr_scales=(("head", 0.1),)))
+    assert [row["rest"] for row in seen] == pytest.approx([0.01] * 4 + [0.005]), "after three epochs without a gain"
+    assert [row["head"] for row in seen] == pytest.approx([0.001] * 4 + [0.0005])
+    torch.testing.assert_close(seen[0]["weights"], torch.ones(7))
+    seen.clear()
+    run(faces, small(epochs=2, schedule="linear", lr_scales=(("head", 0.1),)))
+    assert seen[0]["weights"] is None
+    assert seen[0]["head"] == pytest.approx(seen[0]["rest"] / 10) == pytest.approx(0.001 / (0.15 * 12 + 1))
+
+
+def test_half_precision_reaches_the_network(faces: FaceDataset):
+    kinds = set()
+    model = build_model("fernet", **TINY)
+    model.head.register_forward_hook(lambda module, inputs, output: kinds.add(output.dtype))
+    fit(model, faces, faces, small(epochs=1, precision="bf16"), progress=False)
+    assert kinds == {torch.bfloat16}
+
+
+def test_soft_validation_labels_count_as_their_largest_share(faces: FaceDataset):
+    train, val = faces.subset("Training"), faces.subset("PublicTest")
+    targets = np.full((35, 7), 0.05, np.float32)
+    targets[np.arange(35), val.labels] = 0.7
+    histories = []
+    for judged in (
+        val,
+        dataclasses.replace(val, targets=targets),
+        dataclasses.replace(val, targets=targets, draw=True),
+    ):
+        torch.manual_seed(0)
+        result = fit(build_model("fernet", **TINY), train, judged, small(epochs=1), progress=False)
+        histories.append(history_of(result))
+    pd.testing.assert_frame_equal(histories[0], histories[1])
+    pd.testing.assert_frame_equal(histories[0], histories[2])
+
+
+def test_cutmix_pastes_a_box_and_shares_the_label_by_area(faces: FaceDataset, monkeypatch):
+    images, labels = next(iter(loader(faces, 16)))
+    seen = []
+    model = build_model("plain_cnn", drop_rate=0.0)
+    model.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].clone()))
+    config, prepare = small(cutmix=1.0), EvalTransform(InputSpec())
+    set_seed(3)
+    train_one_epoch(model, [(images, labels)], prepare, build_optimizer(model, config), Accelerator(), config)
+    plain = prepare(images)
+    pasted = (seen[0] == plain.flip(0)).all(1) & ~(seen[0] == plain).all(1)
+    kept = (seen[0] == plain).all(1)
+    assert (pasted | kept).all(), "each pixel is one face's or the other's"
+    assert 0 < pasted.float().mean() < 1
 
 
 def test_the_same_seed_gives_the_same_run_and_another_does_not(faces: FaceDataset):
@@ -383,6 +467,9 @@ def test_resume_refuses_other_data_models_and_augmentation(faces: FaceDataset, t
         (build_model("fernet", **TINY), fewer, augment, "faces 105 -> 100"),
         (build_model("plain_cnn"), train, augment, "'name': 'fernet'.* -> .*'name': 'plain_cnn'"),
         (build_model("fernet", **TINY), train, BatchAugment(InputSpec()), r"erase=0.3\).* -> .*erase=0.0\)"),
+        (build_model("fernet", **TINY), train, lambda batch: batch, r"augmentation 'BatchAugment.* -> .*<lambda>"),
+        (freeze(build_model("fernet", **TINY), ["stages.2"]), train, augment, "trainable .'stem.weight'.* -> "),
+        (build_model("fernet", mean=(0.4,), **TINY), train, augment, r"input .*0.5077.* -> .*0.4"),
     ]
     for model, data, transform, message in other:
         with pytest.raises(ValueError, match=message):
