@@ -19,8 +19,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import cv2
 import numpy as np
 import pandas as pd
 import torch
@@ -29,7 +30,8 @@ from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
 from ferlib import __version__, faces, layouts, sample
 from ferlib.emotions import EMOTIONS, FER2013_COUNTS, SPLITS
 
-FORMAT = 2  # of the cache's files; another number makes them anew
+Kept = TypeVar("Kept")
+FORMAT = 3  # of the cache's files; another number makes them anew
 FER2013_NAMES = (  # under which FER2013 is looked for, in this order
     *(f"fer2013{end}" for end in (".csv", ".csv.gz", ".csv.xz", "", *layouts.ARCHIVES, "-folders.zip")),
     "icml_face_data.csv",
@@ -96,9 +98,8 @@ class FaceDataset(Dataset):
 
     def counts(self) -> pd.DataFrame:
         """Images by split (rows) and emotion (columns)."""
-        splits = [split for split in SPLITS if (self.table["split"] == split).any()]
-        counts = pd.crosstab(self.table["split"], self.table["label"])
-        return counts.reindex(index=splits, columns=range(len(EMOTIONS)), fill_value=0).set_axis(EMOTIONS, axis=1)
+        counts = _counts(self.table)
+        return counts[counts.any(axis=1)]
 
     def subset(self, which: str | Sequence[int] | np.ndarray | pd.Series) -> "FaceDataset":
         """The rows of one split (by name), of a boolean mask (n,), or at positions; without a copy where rows adjoin.
@@ -106,11 +107,12 @@ class FaceDataset(Dataset):
         Raises `ValueError` for a split that this dataset does not have, or a mask of another length.
         """
         if isinstance(which, str):
-            present = [split for split in SPLITS if (self.table["split"] == split).any()]
+            present = self.counts().index
             if which not in present:
-                raise ValueError(
-                    f"{self.name} has no split {which!r} open; it has {', '.join(present)}. {_why_no(which)}"
-                )
+                why = ("PrivateTest stays sealed: see ferlib.protocol.open_sealed, or `ferlib evaluate "
+                       "--open-sealed-test REASON`." if which == "PrivateTest" else "To carve one out of Training: "
+                       "ferlib.protocol.split, or `ferlib train --val-share 0.1`.")  # fmt: skip
+                raise ValueError(f"{self.name} has no split {which!r} open; it has {', '.join(present)}. {why}")
             which = (self.table["split"] == which).to_numpy()
         picks = np.asarray(which) if len(which) else np.empty(0, np.int64)
         if picks.dtype == bool and len(picks) != len(self):
@@ -127,12 +129,9 @@ class FaceDataset(Dataset):
         return "\n".join(lines + [f"  note: {note}" for note in self.notes])
 
 
-def _why_no(split: str) -> str:
-    if split == "PrivateTest":
-        return (
-            "PrivateTest stays sealed: see ferlib.protocol.open_sealed, or `ferlib evaluate --open-sealed-test REASON`."
-        )
-    return "To carve one out of Training: ferlib.protocol.split, or `ferlib train --val-share 0.1`."
+def _counts(table: pd.DataFrame) -> pd.DataFrame:
+    counts = pd.crosstab(table["split"], table["label"])
+    return counts.reindex(index=SPLITS, columns=range(len(EMOTIONS)), fill_value=0).set_axis(EMOTIONS, axis=1)
 
 
 def load(source: str | Path = "sample", *, size: int = 48) -> FaceDataset:
@@ -152,24 +151,39 @@ def load(source: str | Path = "sample", *, size: int = 48) -> FaceDataset:
     return dataset
 
 
+def all_counts(source: str | Path = "sample") -> pd.DataFrame:
+    """Images by split (all three, sealed `PrivateTest` too) and emotion (columns), without a look at any image.
+
+    Raises as `load` does; what is not in the cache yet is decoded into it first.
+    """
+    return _from_cache(source, 48, lambda folder, name: _counts(_read_table(folder)[0]))
+
+
 def loader(
     dataset: FaceDataset,
     batch_size: int,
     *,
     shuffle: bool = False,
     workers: int = 0,
-    weights: Sequence[float] | None = None,
+    weights: Sequence[float] | np.ndarray | torch.Tensor | None = None,
 ) -> DataLoader:
     """Batches (images, labels) of a dataset; without a transform they are cut whole from the array.
 
     Images are uint8 (batch, 1, size, size) without a transform, labels int64 (batch,), or float32 (batch, 7) where the
     dataset has targets and draws no label from them. A shuffled loader drops the last, smaller batch. Seed torch before
     each epoch: the order, and each worker's random numbers, follow from it. With `weights` (n,), a shuffled loader
-    draws faces with replacement, as often as they weigh, by the numbers of `loader.sampler.generator`.
+    draws faces with replacement, as often as they weigh, by the numbers of `loader.sampler.generator`: torch's seed at
+    this call starts them, and `manual_seed` starts them again. Raises `ValueError` for weights that do not fit.
     """
-    drawn = weights and WeightedRandomSampler(weights, len(dataset), generator=torch.Generator())
+    drawn = None
+    if weights is not None:
+        if len(weights) != len(dataset) or not shuffle:
+            given = f"{len(weights)} weights and shuffle={shuffle} were given for {len(dataset)} faces"
+            raise ValueError(f"{given}; give one weight a face, and shuffle=True")
+        generator = torch.Generator().manual_seed(torch.initial_seed())
+        drawn = WeightedRandomSampler(torch.as_tensor(weights).tolist(), len(dataset), generator=generator)
     return DataLoader(
-        _Batches(dataset), batch_size, shuffle=shuffle and not drawn, sampler=drawn, drop_last=shuffle,
+        _Batches(dataset), batch_size, shuffle=shuffle and drawn is None, sampler=drawn, drop_last=shuffle,
         num_workers=workers, collate_fn=_as_is, pin_memory=torch.cuda.is_available(),
     )  # fmt: skip
 
@@ -211,75 +225,77 @@ def find(source: str | Path) -> Path:
     if str(source) != "fer2013":
         path = Path(source).expanduser()
         if not path.exists():
-            raise FileNotFoundError(
-                f"{path} does not exist; give 'sample', 'fer2013', or the path of a CSV, folder or archive"
-            )
+            allowed = "'sample', 'fer2013', or the path of a CSV, folder or archive"
+            raise FileNotFoundError(f"{path} does not exist; give {allowed}")
         return path
     named = os.environ.get("FERLIB_DATA")
-    folders = [Path(named)] if named else [Path("data"), Path(__file__).parent.parent / "data"]
+    folders = [Path(named).expanduser()] if named else [Path("data"), Path(__file__).parent.parent / "data"]
+    if named and not folders[0].exists():
+        raise FileNotFoundError(f"FERLIB_DATA is set to {named}, which does not exist: mend or unset it")
     for folder in folders:
-        if folder.is_file() or (folder / "train").is_dir():
+        known = [folder / name for name in FER2013_NAMES if (folder / name).exists()]
+        if folder.is_file() or (folder / "train").is_dir() or (named and not known):
             return folder
-        for name in FER2013_NAMES:
-            if (folder / name).exists():
-                return folder / name
+        if known:
+            return known[0]
     looked = ", ".join(dict.fromkeys(str(folder) for folder in folders))
-    raise FileNotFoundError(
-        f"fer2013 was not found in {looked}; fetch it (ferlib data fetch fer2013), put fer2013.csv into data/, or set "
-        "FERLIB_DATA to where it is"
-    )
+    raise FileNotFoundError(f"fer2013 was not found in {looked}; fetch it (ferlib data fetch fer2013), put fer2013.csv "
+                            "into data/, or set FERLIB_DATA to where it is")  # fmt: skip
 
 
 def _load(source: str | Path, *, size: int, sealed: bool) -> FaceDataset:
     """`load`, with the sealed split included if `sealed`: for `ferlib.protocol` alone."""
+    return _from_cache(source, size, lambda folder, name: _read_kept(folder, name, sealed))
+
+
+def _from_cache(source: str | Path, size: int, take: Callable[[Path, str], Kept]) -> Kept:
+    """What `take` makes of the cache folder of a source and its name; decoded first where it is absent or damaged."""
     if not 1 <= size <= 1024:
         raise ValueError(f"size is {size}; it is the side of an image in pixels, 1 to 1024")
-    if str(source) == "sample":
-        if size != 48:
-            raise ValueError(
-                f"size {size} was asked of sample, whose faces are 48 px; ferlib.sample.draw draws any size"
-            )
-        name, key = "sample", inspect.getsource(faces) + inspect.getsource(sample)  # drawn anew when either changes
-    else:
-        path = find(source)
-        name, key = path.resolve().name, _fingerprint(path)
-    key = hashlib.sha256(f"{__version__} {FORMAT} {size} {key}".encode()).hexdigest()[:16]
+    drawn = str(source) == "sample"
+    if drawn and size != 48:
+        raise ValueError(f"size {size} was asked of sample, whose faces are 48 px; ferlib.sample.draw draws any size")
+    path = Path("sample") if drawn else find(source)
+    name = path.name if drawn else path.resolve().name
+    key = inspect.getsource(faces) + inspect.getsource(sample) if drawn else _fingerprint(path)
+    key = hashlib.sha256(f"{__version__} {FORMAT} {cv2.__version__} {size} {key}".encode()).hexdigest()[:16]
     kept = cache_folder() / f"{re.sub(r'[^A-Za-z0-9]+', '-', name)[:40]}-{key}"
-    dataset = _read_kept(kept, name, sealed)
-    if dataset is not None:
-        return dataset
-    damaged = kept.exists()
+    try:
+        return take(kept, name)
+    except (FileNotFoundError, NotADirectoryError):
+        damaged = kept.exists()
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        damaged = True
+        warnings.warn(f"the cache {kept} is damaged ({error}); reading {name} again", stacklevel=4)
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
         scratch = tempfile.TemporaryDirectory(dir=kept.parent, prefix="making-", ignore_cleanup_errors=True)
     except OSError as error:
-        warnings.warn(f"the cache {kept.parent} is not writable ({error}); reading without it", stacklevel=3)
+        warnings.warn(f"the cache {kept.parent} is not writable ({error}); reading without it", stacklevel=4)
         scratch = tempfile.TemporaryDirectory(prefix="ferlib-", ignore_cleanup_errors=True)
     with scratch as folder:
         made = Path(folder) / "made"
         made.mkdir()
         with tempfile.TemporaryDirectory(dir=folder) as unpacked:
             notes: list[str] = []
-            drawn = str(source) == "sample"
             chunks = iter([sample.dataset()]) if drawn else layouts.read(path, size, Path(unpacked), notes)
             _write_kept(made, name, chunks, notes)
-        dataset = _read_kept(made, name, sealed)
+        taken = take(made, name)
         if made.parent.parent == kept.parent:
             if damaged:
                 shutil.rmtree(kept, ignore_errors=True)
             with contextlib.suppress(OSError):  # another process was first: what it made is the same
                 made.rename(kept)
-    assert dataset is not None, "a cache that was just written must be readable"
-    return dataset
+    return taken
 
 
 def _fingerprint(path: Path) -> str:
     """A text that changes when the file, any file of the folder, or what is read beside it, does."""
-    files = [path] if path.is_file() else sorted(entry for entry in path.rglob("*") if entry.is_file())
-    digest = hashlib.sha256(str(path.resolve()).encode())
-    for file in files + layouts.beside(path):
+    digest = hashlib.sha256(f"{path.resolve()}{layouts.outer(path)}".encode())
+    files = layouts.walk(path) if path.is_dir() else [(path.name, path)]
+    for name, file in (*files, *((file.name, file) for file in layouts.beside(path))):
         stat = file.stat()
-        digest.update(f"{file}{stat.st_size} {stat.st_mtime_ns}\n".encode())
+        digest.update(f"{name}{stat.st_size} {stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()
 
 
@@ -300,67 +316,65 @@ def _write_kept(folder: Path, name: str, chunks: Iterator[layouts.Chunk], notes:
     columns: dict[str, Any] = {str(name): column.to_numpy() for name, column in whole.items()}
     columns = {name: values.astype(str) if values.dtype == object else values for name, values in columns.items()}
     np.savez(folder / "table.npz", **columns)  # exact, typed and without pickle, which a CSV and a DataFrame are not
-    meta = {"shape": shape, "sealed": int((whole["split"] == "PrivateTest").sum()), "rows": len(whole)}
-    meta["notes"] = notes + _notes(name, whole)
+    meta = {"shape": shape, "rows": len(whole), "notes": notes + _notes(name, whole)}
     (folder / "meta.json").write_text(json.dumps(meta))
 
 
-def _read_kept(folder: Path, name: str, sealed: bool) -> FaceDataset | None:
-    """The dataset kept in a cache folder, or None when it is absent or not whole (it is then made again)."""
-    try:
-        meta = json.loads((folder / "meta.json").read_text())
-        with np.load(folder / "table.npz", allow_pickle=False) as columns:
-            table = pd.DataFrame(dict(columns))
-        images = [np.fromfile(folder / "open.u8", np.uint8).reshape(-1, *meta["shape"])]
-        if sealed:
-            images.append(np.fromfile(folder / "sealed.u8", np.uint8).reshape(-1, *meta["shape"]))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        warnings.warn(f"the cache {folder} is damaged ({error}); reading {name} again", stacklevel=4)
-        return None
+def _read_table(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The table of all splits and meta.json of a cache folder; raises `ValueError` where they disagree."""
+    meta = json.loads((folder / "meta.json").read_text())
+    with np.load(folder / "table.npz", allow_pickle=False) as columns:
+        table = pd.DataFrame(dict(columns))
+    if meta["rows"] != len(table):
+        raise ValueError(f"its table has {len(table)} rows where {meta['rows']} are due")
+    return table, meta
+
+
+def _read_kept(folder: Path, name: str, sealed: bool) -> FaceDataset:
+    """The dataset kept in a cache folder; raises `ValueError` when that is not whole."""
+    table, meta = _read_table(folder)
     hidden = table["split"] == "PrivateTest"
-    table = pd.concat([table[~hidden], table[hidden]] if sealed else [table[~hidden]], ignore_index=True)
-    if len(table) != sum(map(len, images)) or meta["rows"] != len(hidden):
-        warnings.warn(f"the cache {folder} is not whole; reading {name} again", stacklevel=4)
-        return None
-    return FaceDataset(np.concatenate(images) if sealed else images[0], table, name, tuple(meta["notes"]))
+    parts = {"open.u8": table[~hidden]} | ({"sealed.u8": table[hidden]} if sealed else {})
+    table = pd.concat(parts.values(), ignore_index=True)
+    images, start = np.empty((len(table), *meta["shape"]), np.uint8), 0
+    for file, part in parts.items():
+        space = images[start : start + len(part)]
+        with open(folder / file, "rb") as kept:
+            if kept.readinto(space.data) != space.nbytes or kept.read(1):
+                raise ValueError(f"{file} is of another length than its {len(part)} images")
+        start += len(part)
+    return FaceDataset(images, table, name, tuple(meta["notes"]))
 
 
 def _notes(name: str, table: pd.DataFrame) -> list[str]:
     """Crops, splits and labels that are not the official ones, and images and classes that are missing."""
     if name == "sample":
         return []
-    notes = []
-    splits = table["split"].value_counts().reindex(SPLITS, fill_value=0)
+    notes, counts = [], _counts(table)
+    sizes = ", ".join(f"{split} {count:,}" for split, count in counts.sum(axis=1).items() if count)
     own, voted = not table["official"].any(), layouts.VOTES[-1] in table
     if "cropped" in table and table["cropped"].any():
         notes.append(f"{table['cropped'].sum():,} images were not square: the largest centred square was taken of each")
     if voted:
         notes.append("its labels are FER+'s, not FER2013's: scores on them compare with figures on FER+ alone")
     elif not own and not table["official"].all():
-        notes.append(
-            f"{(~table['official']).sum():,} images carry no official file name; their folder tells their split"
-        )
-    elif own and splits["Training"] < len(table):
-        sizes = ", ".join(f"{split} {count:,}" for split, count in splits.items() if count)
-        notes.append(
-            f"its splits ({sizes}) are not FER2013's official ones (28,709, 3,589, 3,589): scores on them compare with "
-            "no published figure"
-        )
-        if not splits["PublicTest"]:
-            notes.append(
-                "its test folder carries no official file names, so which images are PublicTest cannot be told: all of "
-                "it stays sealed as PrivateTest; to choose between models, carve a validation split out of Training"
-            )
+        unofficial = (~table["official"]).sum()
+        notes.append(f"{unofficial:,} images carry no official file name; their folder tells their split")
+    elif own and (table["split"] != "Training").any():
+        notes.append(f"its splits ({sizes}) are not FER2013's official ones (28,709, 3,589, 3,589): scores on them "
+                     "compare with no published figure")  # fmt: skip
+        if not counts.loc["PublicTest"].any():
+            notes.append("its test folder carries no official file names, so which images are PublicTest cannot be "
+                         "told: all of it stays sealed as PrivateTest; to choose between models, carve a validation "
+                         "split out of Training")  # fmt: skip
     for split, want in FER2013_COUNTS.items():
-        counts = np.bincount(table.loc[table["split"] == split, "label"], minlength=len(EMOTIONS))
-        off = [f"{name} {n} of {due}" for name, n, due in zip(EMOTIONS, counts, want, strict=True) if n != due]
+        found = counts.loc[split]
+        off = [f"{name} {n} of {due}" for (name, n), due in zip(found.items(), want, strict=True) if n != due]
         said = []
         if off and not own and not voted:
-            listed = f" ({', '.join(off)})" if counts.any() else ""
-            said.append(f"{counts.sum():,} of FER2013's {sum(want):,} images{listed}")
-        if counts.any() and not counts.all():
-            said.append(f"no image of {', '.join(np.array(EMOTIONS)[counts == 0])}")
+            listed = f" ({', '.join(off)})" if found.any() else ""
+            said.append(f"{found.sum():,} of FER2013's {sum(want):,} images{listed}")
+        if found.any() and not found.all():
+            said.append(f"no image of {', '.join(found.index[found == 0])}")
         notes += [f"{split}: {'; '.join(said)}"] * bool(said)
     return notes

@@ -7,6 +7,7 @@ import contextlib
 import gzip
 import io
 import lzma
+import os
 import re
 import tarfile
 import zipfile
@@ -22,18 +23,20 @@ import pandas as pd
 
 from ferlib.emotions import EMOTIONS, SPLITS, emotion_index
 
-SPLIT_FOLDERS = {
-    "train": "Training", "training": "Training", "fer2013train": "Training",
+SPLIT_FOLDERS = {  # by a name's letters alone, less a last "set": Test_Set, test-2 and testing are one
+    "train": "Training", "training": "Training", "fertrain": "Training",
     "valid": "PublicTest", "val": "PublicTest", "validation": "PublicTest", "dev": "PublicTest",
-    "publictest": "PublicTest", "fer2013valid": "PublicTest",
-    "test": "PrivateTest", "testing": "PrivateTest", "privatetest": "PrivateTest", "fer2013test": "PrivateTest",
+    "publictest": "PublicTest", "fervalid": "PublicTest",
+    "test": "PrivateTest", "testing": "PrivateTest", "privatetest": "PrivateTest", "fertest": "PrivateTest",
 }  # fmt: skip
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".pgm"}
 ARCHIVES = (".zip", ".tgz", ".tar.gz", ".tar")
+TABLE = re.compile(r"\.(csv|csv\.gz|csv\.xz|npz)$", re.I)  # the ends of what is one file
 PIXEL_TABLES = ("fer2013", "icml_face_data", "train")  # the CSV that a folder with several is read from: the first
 VOTES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "nf")
 VOTE_TABLES = ("fer2013new.csv", "ferplus-votes.csv")  # FER+: a row of the ten VOTES for each row of FER2013's CSV
-UNMINDED = ("Thumbs.db", "desktop.ini", "label.csv", *VOTE_TABLES)  # no images, and no strangers among them
+UNMINDED = ("label.csv", *VOTE_TABLES)  # no images, and no strangers among them
+SYSTEM = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini", ".ipynb_checkpoints", ".git")  # never looked at
 CHUNK = 256  # images read, checked and written at a time: about 0.6 MB, which stays in the processor's cache
 
 Chunk = tuple[np.ndarray, pd.DataFrame]
@@ -45,47 +48,122 @@ def read(path: Path, size: int, unpacked: Path, notes: list[str]) -> Iterator[Ch
     Archives are unpacked into the folder `unpacked` first; what is left out or assumed is added to `notes`, which is
     whole after the last chunk. Raises `ValueError` naming the first row or file at fault.
     """
+    given, root, names = path, path, outer(path)
+    if path.name.lower().endswith(ARCHIVES) and not path.is_dir():
+        _unpack(path, unpacked)
+        path = root = unpacked
+        while (
+            path.is_dir() and len(inner := _entries(path)) == 1 and (inner[0].is_dir() or TABLE.search(inner[0].name))
+        ):
+            path = Path(inner[0].path)
+            names += (_stem(path.name),)
     if path.is_dir():
         listed = (path / "train").is_dir()  # then a train.csv is but a list of its images
-        names = [f"{name}.csv{end}" for name in PIXEL_TABLES[: -1 if listed else None] for end in ("", ".gz", ".xz")]
-        tables = [path / name for name in names if (path / name).is_file()]
-        return _read_csv(tables[0], size, notes) if tables else _read_folder(path, size, notes)
-    if path.name.lower().endswith(ARCHIVES):
-        _unpack(path, unpacked)
-        inner = list(unpacked.iterdir())
-        return read(inner[0] if len(inner) == 1 and inner[0].is_dir() else unpacked, size, unpacked, notes)
-    if ".csv" in path.suffixes:
-        return _read_csv(path, size, notes)
-    if path.suffix.lower() == ".npz":
-        return _read_npz(path, size)
-    raise ValueError(
-        f"{path.name} is no layout that ferlib reads; give a .csv (also .gz, .xz), a folder, a .zip, a .tgz or a .npz"
-    )
+        wanted = [f"{name}.csv{end}" for name in PIXEL_TABLES[: -1 if listed else None] for end in ("", ".gz", ".xz")]
+        found = {entry.name.lower(): entry for entry in _entries(path)}
+        tables = [found[name].name for name in wanted if name in found and found[name].is_file()]
+        if not tables:
+            return _read_folder(root, given, outer(given), size, notes)
+        others = [*tables[1:], *(f"{entry.name}/" for entry in found.values() if entry.is_dir())]
+        if others:
+            notes.append(f"read from {tables[0]} alone; beside it were left out {', '.join(others[:5])}")
+        path = path / tables[0]
+        names += (_stem(path.name),)
+    if not TABLE.search(path.name):
+        raise ValueError(f"{path.name} is no layout that ferlib reads; give a .csv (also .gz, .xz), a folder, a .zip, "
+                         "a .tgz or a .npz")  # fmt: skip
+    return (_read_npz if path.suffix.lower() == ".npz" else _read_csv)(path, names, size, notes)
+
+
+def walk(folder: str | Path, above: str = "", seen: tuple[str, ...] = ()) -> Iterator[tuple[str, os.DirEntry]]:
+    """Every file under a folder, through links: relative path and entry; `ValueError` for a link to nowhere or up."""
+    seen += (os.path.realpath(folder),)
+    for entry in _entries(folder):
+        name = above + entry.name
+        if entry.is_dir() and os.path.realpath(entry.path) not in seen:
+            yield from walk(entry.path, f"{name}/", seen)
+        elif entry.is_file():
+            yield name, entry
+        else:
+            raise ValueError(f"{name} is a link to {'a folder above it' if entry.is_dir() else 'nothing'}; remove it")
+
+
+def _entries(folder: str | Path) -> list[os.DirEntry]:
+    """What a folder holds, by name, without what operating systems and editors leave in it."""
+    with os.scandir(folder) as entries:
+        minded = [entry for entry in entries if entry.name not in SYSTEM and not entry.name.startswith("._")]
+    return sorted(minded, key=lambda entry: entry.name)
+
+
+def _stem(name: str) -> str:
+    return re.sub(r"(\.(csv|npz|zip|tgz|tar|gz|xz))+$", "", name, flags=re.I)
+
+
+def outer(path: Path) -> tuple[str, ...]:
+    """The names that tell a path's split where nothing inside does: its own, and its parent's if it is a class folder.
+
+    As it was given and, last, with links resolved.
+    """
+    names: list[str] = []
+    for whole in (path.absolute(), path.resolve()):
+        with contextlib.suppress(ValueError):
+            names += [whole.parent.name] * (emotion_index(whole.name) >= 0)
+        names.append(whole.name if path.is_dir() else _stem(whole.name))
+    return tuple(names)
+
+
+def _split_of(names: Iterable[str], what: str) -> str:
+    """The split that the innermost of the names tells, "" if none does; `ValueError` for one that is like a test's."""
+    for name in reversed(tuple(names)):
+        key = _key(name)
+        if key in SPLIT_FOLDERS:
+            return SPLIT_FOLDERS[key]
+        if re.search(r"(?<!la)(?<!con)test|private|public", key):
+            raise ValueError(f"{what}: {name!r} is the name of no split, though it sounds like a test's; known are "
+                             f"{', '.join(SPLIT_FOLDERS)}: rename it")  # fmt: skip
+    return ""
+
+
+def _key(name: str) -> str:
+    return "".join(filter(str.isalpha, name.lower())).removesuffix("set")
 
 
 def beside(path: Path, names: Iterable[str] = (*VOTE_TABLES, "test.csv")) -> list[Path]:
     """The files of these names in the two folders above a path: what its reading looks at outside of it."""
-    return [file for up in path.absolute().parents[:2] for name in names if (file := up / name).is_file()]
+    above = dict.fromkeys((*path.absolute().parents[:2], *path.resolve().parents[:2]))
+    return [file for up in above for name in names if (file := up / name).is_file()]
 
 
-def _read_csv(path: Path, size: int, notes: list[str]) -> Iterator[Chunk]:
-    """The challenge's CSV: emotion (0-6), pixels (48*48 numbers of 0-255 and blanks), and Usage (else all Training)."""
+def _read_csv(path: Path, names: tuple[str, ...], size: int, notes: list[str]) -> Iterator[Chunk]:
+    """The challenge's CSV: emotion (0-6), pixels (48*48 numbers of 0-255 and blanks), Usage (else its name tells)."""
     if size != 48:
         raise ValueError(
             f"size {size} was asked of {path.name}, whose images are 48 px; resize in the transform instead"
         )
-    openers: dict[str, Any] = {".gz": gzip.open, ".xz": lzma.open}
+    opener: Any = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix.lower(), io.FileIO)
     try:
-        with io.BufferedReader(openers.get(path.suffix, io.FileIO)(path, "rb"), 1 << 20) as file:
-            columns = [field.strip().strip(b'"').lower() for field in file.readline().split(b",")]
-            if not {b"emotion", b"pixels"} <= set(columns):
+        with io.BufferedReader(opener(path, "rb"), 1 << 20) as file:
+            head = file.readline().removeprefix(b"\xef\xbb\xbf").lower()  # a byte-order mark
+            columns = [field.strip().strip(b'"') for field in head.split(b",")]
+            if b"usage" not in columns and b"split" in columns:
+                columns[columns.index(b"split")] = b"usage"
+            usual = {b"emotion", b"pixels"}
+            if not usual <= set(columns) or not (b"usage" in columns or usual == set(columns)):
                 found = b", ".join(columns).decode(errors="replace")[:80]
                 hint = " (no labels: take train.csv or icml_face_data.csv)" if b"pixels" in columns else ""
-                raise ValueError(
-                    f"{path.name} must have the columns emotion, pixels, Usage; its first line is {found!r}{hint}"
-                )
-            if b"usage" not in columns and path.with_name("test.csv").is_file():
-                notes.append("test.csv beside it was left out: the challenge's carries no labels")
+                hint = " (beside other columns Usage must tell the split)" if usual <= set(columns) else hint
+                hint = " (write commas between them)" if b";" in head or b"\t" in head else hint
+                what = f"its first line is {found!r}{hint}"
+                raise ValueError(f"{path.name} must have the columns emotion, pixels, Usage; {what}")
+            split = b""
+            if b"usage" not in columns:
+                split = (_split_of(names, path.name) or "Training").encode()
+                test = path.with_name("test.csv")
+                if path.name.lower() != "test.csv" and test.is_file():
+                    with open(test, "rb") as other:
+                        labelled = b"emotion" in other.readline().lower()
+                    why = "it has labels: load it by its own name" if labelled else "the challenge's carries no labels"
+                    notes.append(f"test.csv beside it was left out: {why}")
             where = [columns.index(name) for name in (b"emotion", b"pixels")]
             where.append(columns.index(b"usage") if b"usage" in columns else len(columns))
             rows: list[tuple[bytes, bytes, bytes]] = []
@@ -93,8 +171,10 @@ def _read_csv(path: Path, size: int, notes: list[str]) -> Iterator[Chunk]:
             for number, line in enumerate(file, start=2):
                 fields = line.strip().replace(b'"', b"").split(b",")
                 if len(fields) != len(columns):
+                    if fields == [b""] and not any(map(bytes.strip, file)):
+                        break  # blank lines at the end
                     raise ValueError(f"{path.name}, line {number}: {len(fields)} fields where {len(columns)} are due")
-                fields.append(b"Training")  # what stands for a missing Usage
+                fields.append(split)  # what stands for a missing Usage
                 rows.append((fields[where[0]], fields[where[1]], fields[where[2]]))
                 if len(rows) == CHUNK:
                     yield _csv_chunk(rows, path.name, first, size)
@@ -159,7 +239,7 @@ def _shown(text: bytes) -> str:
     return repr(text[:20].decode(errors="replace"))
 
 
-def _read_npz(path: Path, size: int) -> Iterator[Chunk]:
+def _read_npz(path: Path, names: tuple[str, ...], size: int, notes: list[str]) -> Iterator[Chunk]:
     """Arrays images (n, h, w) or (n, h, w, 3) uint8, labels (n,) numbers or names, and maybe splits (n,) names."""
     try:
         with open(path, "rb") as file:
@@ -168,12 +248,18 @@ def _read_npz(path: Path, size: int) -> Iterator[Chunk]:
         raise ValueError(f"{path.name} cannot be read: {error}; write numbers and texts with numpy.savez") from error
     if not {"images", "labels"} <= set(arrays):
         raise ValueError(f"{path.name} must have the arrays images and labels; it has {', '.join(arrays) or 'none'}")
-    images, labels = arrays["images"], arrays["labels"]
-    splits = arrays.get("splits", np.full(images.shape[:1], "train"))
-    if images.dtype != np.uint8 or 0 in images.shape or images.shape[3:] not in ((), (3,)) or images.ndim < 3:
+    images, labels = arrays.pop("images"), arrays.pop("labels")
+    splits = arrays.pop("splits" if "splits" in arrays else "split", None)
+    if arrays:
+        unread = ", ".join(arrays)
         raise ValueError(
-            f"{path.name}: images is {images.dtype} {images.shape}; due is uint8 (n, h, w) or (n, h, w, 3)"
+            f"{path.name} has arrays that ferlib does not read: {unread}; allowed are images, labels, splits"
         )
+    if splits is None:
+        splits = np.full(images.shape[:1], (_split_of(names, path.name) or "train").lower())
+    if images.dtype != np.uint8 or 0 in images.shape or images.shape[3:] not in ((), (3,)) or images.ndim < 3:
+        due = "uint8 (n, h, w) or (n, h, w, 3)"
+        raise ValueError(f"{path.name}: images is {images.dtype} {images.shape}; due is {due}")
     for name, array, kinds in (("labels", labels, "iuU"), ("splits", splits, "U")):
         if array.shape != images.shape[:1] or array.dtype.kind not in kinds:
             due = f"({len(images)},) of {'names' if kinds == 'U' else 'whole numbers or names'}"
@@ -181,7 +267,7 @@ def _read_npz(path: Path, size: int) -> Iterator[Chunk]:
     rows = []
     for i, (label, split) in enumerate(zip(labels.tolist(), splits.tolist(), strict=True)):
         try:
-            rows.append((SPLIT_FOLDERS[split.strip().lower()], emotion_index(label), split in SPLITS))
+            rows.append((SPLIT_FOLDERS[_key(split)], emotion_index(label), split in SPLITS))
         except (KeyError, ValueError) as error:
             raise ValueError(f"{path.name}, image {i}: label {label!r} of split {split!r}; allowed are 0 to 6 and "
                              f"{', '.join(EMOTIONS)}, of {', '.join(SPLIT_FOLDERS)}") from error  # fmt: skip
@@ -192,32 +278,29 @@ def _read_npz(path: Path, size: int) -> Iterator[Chunk]:
         yield _chunk(made, table[start : start + CHUNK])
 
 
-def _read_folder(root: Path, size: int, notes: list[str]) -> Iterator[Chunk]:
+def _read_folder(root: Path, given: Path, names: tuple[str, ...], size: int, notes: list[str]) -> Iterator[Chunk]:
     """A tree of class folders; the split is in the file name (`PublicTest_123.jpg`), else in a folder (`train`)."""
     places, strangers = [], []
-    for path in sorted(root.rglob("*")):
-        parts = path.relative_to(root).parts
-        if path.is_dir() or parts[-1] in UNMINDED or any(part.startswith((".", "__")) for part in parts):
-            continue
-        if path.suffix.lower() in IMAGE_SUFFIXES:
-            places.append((*_place(path, (root.resolve().name, *parts)), "/".join(parts)))
-        else:
-            strangers.append("/".join(parts))
+    for path, entry in walk(root):
+        if os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES:
+            places.append((*_place(path, (*names, *path.split("/")[:-1])), path))
+        elif entry.name not in UNMINDED:
+            strangers.append(path)
     if not places:
-        raise ValueError(f"{root.name} holds no image in class folders such as train/happy/ ({', '.join(EMOTIONS)})")
+        raise ValueError(f"{given.name} holds no image in class folders such as train/happy/ ({', '.join(EMOTIONS)})")
     if strangers:
         more = f" and {len(strangers) - 5} more" if len(strangers) > 5 else ""
         notes.append(f"left out what ferlib does not read as an image: {', '.join(strangers[:5])}{more}")
     known = [place for place in places if place[0]]
     unknown = [place for place in places if not place[0]]
     if known and unknown:
-        raise ValueError(f"{root.name}/{unknown[0][3]} lies in no folder of a split, unlike {known[0][3]}; known are "
+        raise ValueError(f"{unknown[0][3]} lies in no folder of a split, unlike {known[0][3]}; known are "
                          f"{', '.join(SPLIT_FOLDERS)}")  # fmt: skip
     places = known or [("Training", *place[1:]) for place in unknown]
     places.sort(key=lambda place: (SPLITS.index(place[0]), [int(n) for n in re.findall(r"\d+", place[3])], place[3]))
     table = pd.DataFrame(places, columns=["split", "label", "official", "path"])
     if (table["label"] < 0).any():
-        table = _label_by_votes(root, table, notes)
+        table = _label_by_votes(root, given, table, notes)
     elif table["path"].str.contains(r"(?:^|/)\d/[^/]*$").any():
         order = ", ".join(f"{number} {name}" for number, name in enumerate(EMOTIONS))
         notes.append(f"its class folders are numbers, read in the CSV's order: {order}; one numbered by sorted names "
@@ -225,37 +308,36 @@ def _read_folder(root: Path, size: int, notes: list[str]) -> Iterator[Chunk]:
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(table), CHUNK):
             part = table[start : start + CHUNK]
-            yield _chunk(list(pool.map(lambda name: _read_image(root / name, size), part["path"])), part)
+            yield _chunk(list(pool.map(lambda name: _read_image(root, name, size), part["path"])), part)
 
 
 def _chunk(made: list[tuple[np.ndarray, bool]], table: pd.DataFrame) -> Chunk:
     return np.stack([image for image, _ in made]), table.assign(cropped=[cropped for _, cropped in made])
 
 
-def _place(path: Path, parts: tuple[str, ...]) -> tuple[str, int, bool]:
+def _place(path: str, folders: tuple[str, ...]) -> tuple[str, int, bool]:
     """Split ("" if nothing tells it), label (-1: FER+'s votes tell it) and whether the split is official."""
-    if parts[-2].lower() in ("fer2013train", "fer2013valid", "fer2013test"):
-        return SPLIT_FOLDERS[parts[-2].lower()], -1, True
+    if folders[-1].lower() in ("fer2013train", "fer2013valid", "fer2013test"):
+        return SPLIT_FOLDERS[_key(folders[-1])], -1, True
     try:
-        label = emotion_index(parts[-2])
+        label = emotion_index(folders[-1])
     except ValueError as error:
-        raise ValueError(f"{path.parent.name}/{path.name} lies in no class folder: {error}") from error
-    named = re.match(r"(Training|PublicTest|PrivateTest)_", path.name)
-    if named:
-        return named[1], label, True
-    splits = [SPLIT_FOLDERS[part.lower()] for part in parts[:-2] if part.lower() in SPLIT_FOLDERS]
-    return (splits[-1] if splits else ""), label, False
+        raise ValueError(f"{path} lies in no class folder: {error}") from error
+    named = re.match(r"(Training|PublicTest|PrivateTest)_", path.rpartition("/")[2])
+    return (named[1], label, True) if named else (_split_of(folders[:-1], path), label, False)
 
 
-def _label_by_votes(root: Path, table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+def _label_by_votes(root: Path, given: Path, table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     """FER+'s folders: each image's votes, and as label the class with the most; what is none of the seven is out."""
     if (table["label"] >= 0).any():
-        raise ValueError(f"{root.name} holds both FER+'s folders and class folders; load one of them")
+        raise ValueError(f"{given.name} holds both FER+'s folders and class folders; load one of them")
     tables = []
-    for folder, part in table.groupby(table["path"].map(lambda name: (root / name).absolute().parent), sort=False):
-        found = [file for file in (folder / "label.csv", *beside(folder, VOTE_TABLES)) if file.is_file()]
+    for folder, part in table.groupby(table["path"].map(lambda name: Path(name).parent), sort=False):
+        inside = [root / up / name for up in (folder, *folder.parents) for name in VOTE_TABLES]
+        found = [file for file in (root / folder / "label.csv", *inside) if file.is_file()] + beside(given, VOTE_TABLES)
         if not found:
-            raise ValueError(f"{folder.name} lacks FER+'s votes; put label.csv into it or fer2013new.csv beside it")
+            name = folder.name or given.name
+            raise ValueError(f"{name} lacks FER+'s votes; put label.csv into it or fer2013new.csv beside it")
         # Four names stand in FER+'s table twice; who writes its images in its order keeps the last.
         votes = read_votes(found[0]).drop_duplicates("image", keep="last").set_index("image")
         names = part["path"].map(lambda name: name.split("/")[-1])
@@ -293,19 +375,19 @@ def seven_votes(votes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return seven, (seven.max(1) > 0) & (seven.max(1) >= votes[:, 7:].max(1))
 
 
-def _read_image(path: Path, size: int) -> tuple[np.ndarray, bool]:
+def _read_image(root: Path, name: str, size: int) -> tuple[np.ndarray, bool]:
     """One image file as (size, size) uint8 gray, and whether it was cropped; a `ValueError` names what is not read."""
-    raw, image = path.read_bytes(), None
-    # Alpha is told of these alone: reading a JPEG unchanged would leave its orientation out, and a BMP has no alpha.
+    raw, image = (root / name).read_bytes(), None
+    # Alpha is told of these alone: a JPEG unchanged would lack its orientation, and a BMP's alpha is mostly idle zeros.
     unchanged = raw[:2] in (b"\x89P", b"RI", b"II", b"MM")  # PNG, WebP, TIFF
     flags = cv2.IMREAD_UNCHANGED if unchanged else cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
     with contextlib.suppress(cv2.error):  # raised for an empty file, and where a header claims too many pixels
         image = cv2.imdecode(np.frombuffer(raw, np.uint8), flags)
     if image is None:
-        raise ValueError(f"{path.parent.name}/{path.name} cannot be read as an image; remove it or fetch it again")
+        raise ValueError(f"{name} cannot be read as an image; remove it or fetch it again")
     odd = raw[:1] == b"P" and re.sub(rb"#.*", b"", raw[:512]).split()[3:4] not in ([b"255"], [b"65535"])
     if odd or image.dtype not in (np.uint8, np.uint16) or (raw[:2] in (b"II", b"MM") and image.shape[2:] == (4,)):
-        raise ValueError(f"{path.parent.name}/{path.name} holds pixels of a kind that ferlib does not read "
+        raise ValueError(f"{name} holds pixels of a kind that ferlib does not read "
                          f"({image.dtype} {image.shape}); convert it to an 8-bit PNG, gray or RGB")  # fmt: skip
     if image.dtype == np.uint16:
         image = np.round(image / 257).astype(np.uint8)
@@ -338,9 +420,7 @@ def _unpack(path: Path, folder: Path) -> None:
                 archive.extractall(folder)
         else:
             if not hasattr(tarfile, "data_filter"):
-                raise ValueError(
-                    f"this Python cannot unpack {path.name} safely: take 3.10.12, 3.11.4 or newer, or unpack it"
-                )
+                raise ValueError(f"this Python cannot unpack {path.name} safely: take 3.10.12, 3.11.4 or newer")
             with tarfile.open(path) as tar:
                 _refuse_escapes([member.name for member in tar], path.name)
                 try:

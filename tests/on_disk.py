@@ -17,11 +17,11 @@ FERPLUS_FOLDERS = {"Training": "FER2013Train", "PublicTest": "FER2013Valid", "Pr
 def write_csv(
     path: Path, images: np.ndarray, labels: Sequence[int], splits: Sequence[str], head: str = "emotion,pixels,Usage"
 ) -> Path:
-    """`head` is the first line: any of the three columns, in any order."""
+    """`head` is the first line: any of emotion, pixels, usage and split, in any order; others are left empty."""
     rows = [head]
     for image, label, split in zip(images, labels, splits, strict=True):
-        fields = {"emotion": str(label), "pixels": " ".join(map(str, image.ravel())), "usage": split}
-        rows.append(",".join(fields[name.strip().lower()] for name in head.split(",")))
+        fields = {"emotion": str(label), "pixels": " ".join(map(str, image.ravel())), "usage": split, "split": split}
+        rows.append(",".join(fields.get(name.strip().lower(), "") for name in head.split(",")))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(rows) + "\n")
     return path
@@ -30,12 +30,12 @@ def write_csv(
 def write_folders(
     root: Path, images: np.ndarray, labels: Sequence[int], names: Sequence[str], classes: Sequence[str] = EMOTIONS
 ) -> Path:
-    """`names` are paths with `{}` for the class, such as `train/{}/Training_1.png`; a .jpg is a PNG inside."""
+    """`names` are paths with `{}` for the class, such as `train/{}/Training_1.png`; all but a .jpg are exact."""
     for image, label, name in zip(images, labels, names, strict=True):
         path = root / name.format(classes[label])
         path.parent.mkdir(parents=True, exist_ok=True)
         lossless = {".webp": [cv2.IMWRITE_WEBP_QUALITY, 101]}.get(path.suffix, [])
-        path.write_bytes(cv2.imencode(".png" if path.suffix == ".jpg" else path.suffix, image, lossless)[1].tobytes())
+        path.write_bytes(cv2.imencode(path.suffix, image, lossless)[1].tobytes())
     return root
 
 
@@ -72,15 +72,17 @@ def write_ferplus(
 
 
 def write_npz(path: Path, arrays: Mapping[str, object]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(path, **{name: np.asarray(values) for name, values in arrays.items()})
     return path
 
 
-def zip_folder(root: Path, archive: Path) -> Path:
+def zip_folder(root: Path, archive: Path, top: Path | None = None) -> Path:
+    """A folder packed as .zip or .tgz; a zip's names are relative to `top`, the folder's parent unless given."""
     if archive.suffix == ".zip":
         with zipfile.ZipFile(archive, "w") as file:
             for path in sorted(path for path in root.rglob("*") if path.is_file()):
-                file.write(path, path.relative_to(root.parent))
+                file.write(path, path.relative_to(top or root.parent))
     else:
         with tarfile.open(archive, "w:gz") as file:
             file.add(root, root.name)

@@ -361,7 +361,7 @@ def test_mistakes_are_one_line_each(capsys, trained: Path, csv: Path, tmp_path: 
         ((*train, csv, *out, "--epochs", "0"), "epochs is 0; it must be at least 1"),
         ((*train, csv, *out, "--epochs", "many"), "invalid int value: 'many'"),
         ((*train, csv, *out, "--precision", "int4"), "invalid choice: 'int4'"),
-        ((*evaluate, tmp_path / "none"), "does not exist; train a model first"),
+        ((*evaluate, tmp_path / "none"), "is neither a run's folder, nor a model's file"),
         ((*evaluate, cut), "is no whole safetensors file"),
         ((*evaluate, csv), "is no whole safetensors file"),
         ((*evaluate, other_classes(trained, tmp_path / "pets.safetensors")), "is for the classes cat, dog"),
@@ -369,7 +369,7 @@ def test_mistakes_are_one_line_each(capsys, trained: Path, csv: Path, tmp_path: 
         ((*evaluate, trained, "--json", tmp_path / "no" / "o.json"), "the folder of"),
         ((*evaluate, trained, "--json", tmp_path / "o.txt"), "its name must end in .json"),
         (("compare", trained), "the following arguments are required: B"),
-        (("compare", trained, tmp_path / "none", "--data", csv), "does not exist; train a model first"),
+        (("compare", trained, tmp_path / "none", "--data", csv), "is neither a run's folder, nor a model's file"),
         (("compare", trained, trained, "--data", csv, "--split", "Test"), "no split 'Test' open"),
         (("compare", trained, trained, "--data", csv, "--json", tmp_path / "no" / "o.json"), "the folder of"),
     ]

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from on_disk import write_csv, write_folders, zip_folder
+from on_disk import write_csv, write_folders, write_npz, zip_folder
 
 from ferlib import data, sample
 from ferlib.data import FaceDataset, load, loader
@@ -65,14 +65,6 @@ def test_csv_gives_pixels_labels_and_splits_in_order(csv: Path, faces: np.ndarra
     assert dataset.table["row"].tolist() == list(range(21))
 
 
-@pytest.mark.parametrize(("suffix", "opener"), [(".gz", gzip.open), (".xz", lzma.open)])
-def test_compressed_csv_is_the_same(csv: Path, faces: np.ndarray, suffix: str, opener):
-    packed = csv.with_name("fer2013.csv" + suffix)
-    with opener(packed, "wb") as file:
-        file.write(csv.read_bytes())
-    np.testing.assert_array_equal(load(packed).images, faces[:21])
-
-
 def test_csv_whose_rows_are_shuffled_keeps_each_label_with_its_face(tmp_path: Path, faces: np.ndarray):
     order = np.random.default_rng(0).permutation(28)
     path = write_csv(tmp_path / "a.csv", faces[order], np.array(LABELS)[order], np.array(SPLITS)[order])
@@ -87,19 +79,6 @@ def test_csv_with_quotes_and_windows_line_ends(tmp_path: Path, csv: Path, faces:
     other = tmp_path / "quoted.csv"
     other.write_bytes(text.encode())
     np.testing.assert_array_equal(load(other).images, faces[:21])
-
-
-@pytest.mark.parametrize("archive", [None, "faces.zip", "faces.tgz"])
-def test_official_splits_come_from_file_names_even_in_a_merged_test_folder(
-    tmp_path: Path, faces: np.ndarray, archive: str | None
-):
-    names = [f"{'train' if s == 'Training' else 'test'}/{{}}/{s}_{1000 + i}.png" for i, s in enumerate(SPLITS)]
-    source = write_folders(tmp_path / "faces", faces, LABELS, names)
-    (source / "train" / "happy" / ".DS_Store").write_text("")
-    dataset = load(zip_folder(source, tmp_path / archive) if archive else source)
-    np.testing.assert_array_equal(dataset.images, faces[:21])
-    assert dataset.labels.tolist() == LABELS[:21]
-    assert dataset.table["split"].tolist() == SPLITS[:21]
 
 
 def test_labels_follow_folder_names_not_their_sorted_position(tmp_path: Path, faces: np.ndarray):
@@ -148,12 +127,6 @@ def test_a_folder_that_is_no_known_split_beside_one_is_refused(tmp_path: Path, f
         load(write_folders(tmp_path / "d", faces, LABELS, names))
 
 
-def test_validation_folder_becomes_public_test(tmp_path: Path, faces: np.ndarray):
-    names = [f"train/{{}}/a{i}.png" for i in range(14)] + [f"val/{{}}/a{i}.png" for i in range(14)]
-    dataset = load(write_folders(tmp_path / "d", faces, LABELS, names))
-    assert dataset.counts().sum(axis=1).to_dict() == {"Training": 14, "PublicTest": 14}
-
-
 def test_other_sizes_and_colours_become_gray_faces_of_the_size_asked(tmp_path: Path):
     picture = np.zeros((96, 96, 3), np.uint8)
     picture[..., 2] = 200  # OpenCV's order is blue, green, red
@@ -189,6 +162,13 @@ def test_fer2013_is_looked_up_in_the_environment_then_in_data(csv: Path, monkeyp
     (csv.parent / "other").mkdir()
     (csv.parent / "other" / "icml_face_data.csv").write_bytes(csv.read_bytes())
     assert data.find("fer2013") == csv.parent / "other" / "icml_face_data.csv"
+    (csv.parent / "other" / "icml_face_data.csv").rename(csv.parent / "other" / "train.csv")
+    monkeypatch.setenv("HOME", str(csv.parent))
+    monkeypatch.setenv("FERLIB_DATA", "~/other")
+    assert data.find("fer2013") == csv.parent / "other" and len(load("fer2013")) == 21
+    monkeypatch.setenv("FERLIB_DATA", "~/nowhere")
+    with pytest.raises(FileNotFoundError, match="FERLIB_DATA is set to ~/nowhere, which does not exist: mend or unset"):
+        data.find("fer2013")
     monkeypatch.delenv("FERLIB_DATA")
     (csv.parent / "data").mkdir()
     (csv.parent / "data" / "fer2013.csv").write_bytes(csv.read_bytes())
@@ -199,7 +179,6 @@ def test_fer2013_is_looked_up_in_the_environment_then_in_data(csv: Path, monkeyp
 def test_what_is_absent_is_named_with_the_next_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(FileNotFoundError, match="nowhere.csv does not exist; give 'sample'"):
         load(tmp_path / "nowhere.csv")
-    monkeypatch.setenv("FERLIB_DATA", str(tmp_path))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(data, "__file__", str(tmp_path / "ferlib" / "data.py"))
     with pytest.raises(
@@ -307,6 +286,16 @@ def test_broken_and_escaping_archives_are_refused(tmp_path: Path, faces: np.ndar
         tar.addfile(link)
     with pytest.raises(ValueError, match="link.tgz was refused"):
         load(tmp_path / "link.tgz")
+    with zipfile.ZipFile(tmp_path / "drive.zip", "w") as file:
+        file.writestr("C:/happy/a.png", b"x")
+    with pytest.raises(ValueError, match="drive.zip was refused: its entry 'C:/happy/a.png'"):
+        load(tmp_path / "drive.zip")
+    raw = bytearray(zip_folder(root, tmp_path / "locked.zip").read_bytes())
+    for mark, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # the bit that says that a password is needed
+        raw[raw.index(mark) + at] |= 1
+    (tmp_path / "locked.zip").write_bytes(raw)
+    with pytest.raises(ValueError, match="locked.zip cannot be unpacked: .*password required"):
+        load(tmp_path / "locked.zip")
     assert not (tmp_path.parent / "out.png").exists()
 
 
@@ -319,6 +308,11 @@ def test_cut_compressed_csv_is_refused_and_leaves_nothing(csv: Path):
         with pytest.raises(ValueError, match="is broken or cut short"):
             load(cut)
         assert set(data.cache_folder().rglob("*")) == before
+    whole = gzip.compress(csv.read_bytes())
+    for broken in (csv.read_bytes(), whole[:500] + bytes(64) + whole[564:]):  # not packed at all; spoilt
+        (csv.parent / "cut.csv.gz").write_bytes(broken)
+        with pytest.raises(ValueError, match="cut.csv.gz is broken or cut short"):
+            load(csv.parent / "cut.csv.gz")
 
 
 def test_what_is_no_layout_is_refused(tmp_path: Path):
@@ -345,6 +339,33 @@ def test_second_load_comes_from_the_cache_and_a_changed_file_does_not(tmp_path: 
     pd.testing.assert_frame_equal(first.table, second.table)
     write_csv(path, faces[7:15], LABELS[7:15], SPLITS[:8])
     np.testing.assert_array_equal(load(path).images, faces[7:15])
+
+
+def test_the_cache_follows_the_decoder_and_what_lies_beside_but_not_the_spelling(
+    tmp_path: Path, faces: np.ndarray, monkeypatch: pytest.MonkeyPatch
+):
+    root = write_folders(tmp_path / "keyed" / "d", faces[:7], LABELS[:7], ["train/{}/1.png"] * 7)
+    prints = {data._fingerprint(root)}
+    monkeypatch.chdir(root.parent)
+    assert data._fingerprint(Path("d")) in prints
+    (root.parent / "test.csv").write_text("pixels\n")
+    assert data._fingerprint(root) not in prints
+    load(root)
+    before = kept("d-")
+    monkeypatch.setattr(data.cv2, "__version__", "0.0")
+    load(root)
+    assert len(kept("d-")) == len(before) + 1
+
+
+def test_a_cached_table_that_lost_a_row_is_made_anew(tmp_path: Path, faces: np.ndarray):
+    path = write_csv(tmp_path / "rows.csv", faces, LABELS, SPLITS)
+    load(path)
+    (table,) = (folder / "table.npz" for folder in kept("rows"))
+    with np.load(table) as columns:
+        short = {name: column[:-1] for name, column in columns.items()}  # of the sealed split, which load does not read
+    np.savez(table, **short)
+    with pytest.warns(UserWarning, match=r"is damaged \(its table has 27 rows where 28 are due\)"):
+        load(path)
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty table", "no json"])
@@ -389,15 +410,21 @@ def test_unwritable_cache_is_said_and_done_without(csv: Path, faces: np.ndarray,
     np.testing.assert_array_equal(dataset.images, faces[:21])
 
 
-def test_load_never_reads_the_sealed_file(csv: Path, monkeypatch: pytest.MonkeyPatch):
+def test_load_and_all_counts_never_read_the_sealed_file(csv: Path, monkeypatch: pytest.MonkeyPatch):
     load(csv)
-    real = np.fromfile
+    real, seen = open, []
 
     def watch(path, *args, **kwargs):
-        assert Path(path).name != "sealed.u8"
+        seen.append(Path(path).name)
         return real(path, *args, **kwargs)
 
-    monkeypatch.setattr(np, "fromfile", watch)
+    monkeypatch.setattr("builtins.open", watch)
+    counts = data.all_counts(csv)
+    assert counts.index.tolist() == list(sample.SPLITS) and counts.columns.tolist() == list(EMOTIONS)
+    assert counts.to_numpy().tolist() == [[2] * 7, [1] * 7, [1] * 7]
+    assert "open.u8" not in seen and "sealed.u8" not in seen
+    load(csv)
+    assert "open.u8" in seen and "sealed.u8" not in seen
     assert "PrivateTest" not in set(load(csv).table["split"])
     with pytest.raises(ValueError, match="PrivateTest stays sealed: see ferlib.protocol.open_sealed"):
         load(csv).subset("PrivateTest")
@@ -457,11 +484,17 @@ def test_shuffled_loaders_repeat_by_seed_and_differ_by_epoch(csv: Path, workers:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
-def test_reading_a_csv_takes_at_most_1_3_times_the_raw_array(tmp_path: Path, faces: np.ndarray):
+@pytest.mark.parametrize("kind", ["csv", "npz"])
+@pytest.mark.parametrize("sealed", [False, True])
+def test_reading_takes_at_most_1_3_times_the_raw_array(tmp_path: Path, faces: np.ndarray, kind: str, sealed: bool):
     copies = 1250  # 35,000 faces, about as many as FER2013 has
-    head, rows = write_csv(tmp_path / "few.csv", faces, LABELS, ["Training"] * 28).read_text().split("\n", 1)
-    path = tmp_path / "many.csv"
-    path.write_text(head + "\n" + rows * copies)
+    path, splits = tmp_path / f"many.{kind}", SPLITS if sealed else ["Training"] * 28
+    if kind == "csv":
+        head, rows = write_csv(tmp_path / "few.csv", faces, LABELS, splits).read_text().split("\n", 1)
+        path.write_text(head + "\n" + rows * copies)
+    else:
+        whole = {"images": np.tile(faces, (copies, 1, 1)), "labels": LABELS * copies, "splits": splits * copies}
+        write_npz(path, whole)
     code = f"""
 import re, warnings
 warnings.simplefilter("ignore")
@@ -472,13 +505,36 @@ def kilobytes(field):  # VmHWM is the peak of this very process; getrusage's may
 
 data.load({str(write_csv(tmp_path / "warm.csv", faces, LABELS, SPLITS))!r})
 before = kilobytes("VmRSS")
-dataset = data.load({str(path)!r})
+dataset = data._load({str(path)!r}, size=48, sealed={sealed})
 print(1024 * (kilobytes("VmHWM") - before), dataset.images.nbytes)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     grown, raw = map(int, done.stdout.split())
     assert raw == 28 * copies * 2304
     assert 0.9 * raw <= grown <= 1.3 * raw
+
+
+def test_weights_decide_how_often_a_face_is_drawn_and_torchs_seed_the_order(csv: Path):
+    dataset = load(csv)
+    weights = np.resize([0, 0, 0, 1, 3, *[0] * 16], 2100)
+
+    def epochs(seed: int, given: object = weights) -> list[list[int]]:
+        torch.manual_seed(seed)
+        made = loader(dataset.subset(np.resize(np.arange(21), 2100)), 100, shuffle=True, weights=given)
+        return [torch.cat([labels for _, labels in made]).tolist() for _ in range(2)]
+
+    first = epochs(0)
+    assert set(first[0]) == {3, 4} and 0.7 < np.mean(np.array(first[0]) == 4) < 0.8
+    assert first == epochs(0) == epochs(0, weights.tolist()) == epochs(0, torch.from_numpy(weights))
+    assert first[0] != first[1] and first != epochs(1)
+    made = loader(dataset, 7, shuffle=True, weights=np.ones(21))
+    orders = [[made.sampler.generator.manual_seed(5), *(labels.tolist() for _, labels in made)][1:] for _ in range(2)]
+    assert orders[0] == orders[1]
+    for given, shuffle in ((np.ones(20), True), ([], True), (np.ones(21), False)):
+        with pytest.raises(
+            ValueError, match=f"{len(given)} weights and shuffle={shuffle} were given for 21 faces; give"
+        ):
+            loader(dataset, 7, shuffle=shuffle, weights=given)
 
 
 def test_the_drawn_dataset_loads_with_its_truth():

@@ -9,7 +9,7 @@ from on_disk import agreed, write_csv, write_ferplus, write_folders, write_votes
 
 from ferlib import data, ferplus, sample
 from ferlib.data import FaceDataset, loader
-from ferlib.emotions import EMOTIONS
+from ferlib.emotions import EMOTIONS, FER2013_COUNTS
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in ("of FER2013's", "no image of", "FER+")]
 
@@ -68,6 +68,8 @@ def test_majority_keeps_what_more_than_half_of_the_votes_left_say(faces: FaceDat
         "FER+ majority: 2 of 8 faces kept; left out 1 without an image name, 2 of none of the seven emotions, "
         "3 without a majority"
     )
+    assert joined.notes[:-2] == faces.notes and faces.notes
+    assert joined.notes[-2].startswith("too few faces to check that they are in the order of fer2013new.csv")
     assert joined.name == "fer2013.csv, FER+ majority"
     assert faces.labels.tolist() == [3, 3, 2, 6, 6, 0, 4, 5], "the dataset that was given is as it was"
 
@@ -172,22 +174,34 @@ def test_a_table_that_does_not_fit_is_refused(faces: FaceDataset, table: Path, t
         ferplus.join(faces, tmp_path / "nowhere.csv")
 
 
-def test_rows_in_another_order_are_noticed_by_the_happy_faces(tmp_path: Path):
+def rows_of(given: np.ndarray, splits: object = "Training") -> FaceDataset:
+    columns = {"label": given, "split": splits, "row": range(len(given))}
+    return FaceDataset(np.zeros((len(given), 2, 2), np.uint8), data.pd.DataFrame(columns), "x")
+
+
+def test_rows_in_another_order_are_noticed_by_the_faces_of_every_class(tmp_path: Path):
     rng = np.random.default_rng(0)
-    labels = rng.integers(0, 7, 1500)
-    table = write_votes(tmp_path / "votes.csv", [agreed(label) for label in labels], ["Training"] * 1500)
-
-    def dataset(given: np.ndarray) -> FaceDataset:
-        columns = {"label": given, "split": "Training", "row": range(len(given))}
-        return FaceDataset(np.zeros((len(given), 2, 2), np.uint8), data.pd.DataFrame(columns), "x")
-
-    assert ferplus.join(dataset(labels), table).labels.tolist() == labels.tolist()
-    unsure = np.where(rng.random(1500) < 0.25, (labels + 1) % 7, labels)
-    assert len(ferplus.join(dataset(unsure), table)) == 1500
-    late = np.delete(labels, 700)  # one row is missing: those behind it have their neighbour's votes
-    for wrong in (late, np.roll(labels, 1), rng.permutation(labels)):
+    labels = rng.choice(7, 1500, p=np.array(FER2013_COUNTS["Training"]) / 28709)
+    called = [rng.choice(7, p=ferplus.CALLED[label] / ferplus.CALLED[label].sum()) for label in labels]
+    table = write_votes(tmp_path / "votes.csv", [agreed(label) for label in called], ["Training"] * 1500)
+    assert ferplus.join(rows_of(labels), table).labels.tolist() == called
+    for mask in (labels == 2, labels == 4, rng.random(1500) < 0.2, ~np.isin(labels, [3])):
+        joined = ferplus.join(rows_of(labels).subset(mask), table)
+        assert len(joined) == mask.sum() and len(joined.notes) == 1
+    others = np.where(labels == 3, 3, rng.permutation(labels))
+    others[labels != 3] = rng.permutation(labels[labels != 3])
+    late = [np.delete(labels, at) for at in (3, 700, 1300, 1450)]  # those behind it have their neighbour's votes
+    few = np.delete(labels[labels != 3], 5)
+    for wrong in (*late, np.roll(labels, 1), rng.permutation(labels), others, few):
         with pytest.raises(ValueError, match="not in the order of votes.csv"):
-            ferplus.join(dataset(wrong), table)
+            ferplus.join(rows_of(wrong), table)
+
+
+def test_too_few_faces_to_check_the_order_are_said(tmp_path: Path):
+    table = write_votes(tmp_path / "votes.csv", [agreed(6)] * 9, ["Training"] * 9)
+    assert ferplus.join(rows_of(np.full(3, 6)), table).notes[0] == (
+        "too few faces to check that they are in the order of votes.csv: their splits fit it, no more is known"
+    )
 
 
 def test_targets_are_checked():
