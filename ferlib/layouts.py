@@ -17,11 +17,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pandas as pd
 
 from ferlib.emotions import EMOTIONS, SPLITS, emotion_index
+from ferlib.pixels import parse_pixels, parse_row, read_image, shown, square
 
 SPLIT_FOLDERS = {  # by a name's letters alone, less a last "set": Test_Set, test-2 and testing are one
     "train": "Training", "training": "Training", "fertrain": "Training",
@@ -190,53 +190,17 @@ def _csv_chunk(rows: list[tuple[bytes, bytes, bytes]], name: str, first: int, si
     known = {split.encode(): split for split in SPLITS}
     for number, (label, pixels, usage) in enumerate(rows, start=first):
         if label.strip() not in (b"0", b"1", b"2", b"3", b"4", b"5", b"6"):
-            raise ValueError(f"{name}, line {number}: emotion is {_shown(label)}; allowed are 0 to 6")
+            raise ValueError(f"{name}, line {number}: emotion is {shown(label)}; allowed are 0 to 6")
         if usage.strip() not in known:
-            raise ValueError(f"{name}, line {number}: Usage is {_shown(usage)}; allowed are {', '.join(SPLITS)}")
+            raise ValueError(f"{name}, line {number}: Usage is {shown(usage)}; allowed are {', '.join(SPLITS)}")
         labels.append(int(label))
         splits.append(known[usage.strip()])
         images.append(pixels.strip())
     table = pd.DataFrame({"label": labels, "split": splits, "official": True})
-    values = _parse_pixels(images, size * size)
+    values = parse_pixels(images, size * size)
     if values is not None:
         return values.reshape(-1, size, size), table
-    return np.stack([_parse_row(text, name, first + i, size) for i, text in enumerate(images)]), table
-
-
-def _parse_pixels(images: list[bytes], count: int) -> np.ndarray | None:
-    """All numbers of well-formed texts of `count` pixels each, uint8; None if anything is odd, for `_parse_row` to see.
-
-    The bytes in front of each blank are its number's ones, tens and hundreds: no loop over numbers is needed.
-    """
-    text = np.frombuffer(b" ".join(images) + b" ", np.uint8)
-    digit = text - np.uint8(48)  # a blank, which is 32, wraps round to 240
-    ends = np.flatnonzero(digit == 240)
-    last = np.cumsum([len(image) + 1 for image in images]) - 1  # the blank behind each image
-    if len(ends) != count * len(images) or (ends[count - 1 :: count] != last).any():
-        return None
-    ones, tens, hundreds = (digit[ends - place] for place in (1, 2, 3))
-    has_tens = tens <= 9
-    has_hundreds = has_tens & (hundreds <= 9)
-    digits = len(ends) + has_tens.sum() + has_hundreds.sum()  # all there are, if no number has a fourth
-    if (digit > 9).sum() != len(ends) or (ones > 9).any() or digits != len(text) - len(ends):
-        return None
-    values = ones + np.where(has_tens, tens, 0) * np.uint16(10) + np.where(has_hundreds, hundreds, 0) * np.uint16(100)
-    return None if values.max() > 255 else values.astype(np.uint8)
-
-
-def _parse_row(text: bytes, name: str, line: int, size: int) -> np.ndarray:
-    """One row's pixels (size, size) uint8, read with care; raises `ValueError` saying what is wrong with it."""
-    words = text.split()
-    for word in words:
-        if not word.isdigit() or len(word) > 9 or int(word) > 255:
-            raise ValueError(f"{name}, line {line}: pixel {_shown(word)} is no whole number of 0 to 255")
-    if len(words) != size * size:
-        raise ValueError(f"{name}, line {line}: {len(words)} pixels where {size * size} are due")
-    return np.array(words, dtype=np.uint8).reshape(size, size)
-
-
-def _shown(text: bytes) -> str:
-    return repr(text[:20].decode(errors="replace"))
+    return np.stack([parse_row(text, name, first + i, size) for i, text in enumerate(images)]), table
 
 
 def _read_npz(path: Path, names: tuple[str, ...], size: int, notes: list[str]) -> Iterator[Chunk]:
@@ -274,7 +238,7 @@ def _read_npz(path: Path, names: tuple[str, ...], size: int, notes: list[str]) -
     table = pd.DataFrame(rows, columns=["split", "label", "official"])
     images = images[..., ::-1] if images.ndim == 4 else images  # OpenCV's order is blue, green, red
     for start in range(0, len(table), CHUNK):
-        made = [_square(image, size) for image in images[start : start + CHUNK]]
+        made = [square(image, size) for image in images[start : start + CHUNK]]
         yield _chunk(made, table[start : start + CHUNK])
 
 
@@ -308,7 +272,7 @@ def _read_folder(root: Path, given: Path, names: tuple[str, ...], size: int, not
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(table), CHUNK):
             part = table[start : start + CHUNK]
-            yield _chunk(list(pool.map(lambda name: _read_image(root, name, size), part["path"])), part)
+            yield _chunk(list(pool.map(lambda name: read_image(root, name, size), part["path"])), part)
 
 
 def _chunk(made: list[tuple[np.ndarray, bool]], table: pd.DataFrame) -> Chunk:
@@ -373,41 +337,6 @@ def seven_votes(votes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Of the ten VOTES (n, 10) those for EMOTIONS (n, 7), and whether one has some and none of the other three more."""
     seven = votes[:, np.argsort([emotion_index(name) for name in VOTES[:7]])]
     return seven, (seven.max(1) > 0) & (seven.max(1) >= votes[:, 7:].max(1))
-
-
-def _read_image(root: Path, name: str, size: int) -> tuple[np.ndarray, bool]:
-    """One image file as (size, size) uint8 gray, and whether it was cropped; a `ValueError` names what is not read."""
-    raw, image = (root / name).read_bytes(), None
-    # Alpha is told of these alone: a JPEG unchanged would lack its orientation, and a BMP's alpha is mostly idle zeros.
-    unchanged = raw[:2] in (b"\x89P", b"RI", b"II", b"MM")  # PNG, WebP, TIFF
-    flags = cv2.IMREAD_UNCHANGED if unchanged else cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
-    with contextlib.suppress(cv2.error):  # raised for an empty file, and where a header claims too many pixels
-        image = cv2.imdecode(np.frombuffer(raw, np.uint8), flags)
-    if image is None:
-        raise ValueError(f"{name} cannot be read as an image; remove it or fetch it again")
-    odd = raw[:1] == b"P" and re.sub(rb"#.*", b"", raw[:512]).split()[3:4] not in ([b"255"], [b"65535"])
-    if odd or image.dtype not in (np.uint8, np.uint16) or (raw[:2] in (b"II", b"MM") and image.shape[2:] == (4,)):
-        raise ValueError(f"{name} holds pixels of a kind that ferlib does not read "
-                         f"({image.dtype} {image.shape}); convert it to an 8-bit PNG, gray or RGB")  # fmt: skip
-    if image.dtype == np.uint16:
-        image = np.round(image / 257).astype(np.uint8)
-    if image.shape[2:] == (4,):
-        share = image[..., 3:] / 255
-        image = np.round(image[..., :3] * share + 128 * (1 - share)).astype(np.uint8)
-    return _square(image, size)
-
-
-def _square(image: np.ndarray, size: int) -> tuple[np.ndarray, bool]:
-    """Gray (size, size) of the largest centred square of a gray or blue-green-red image, and whether that crops it."""
-    high, wide = image.shape[:2]
-    side = min(high, wide)
-    top, left = (high - side) // 2, (wide - side) // 2
-    image = image[top : top + side, left : left + side]
-    if image.ndim == 3:
-        image = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_BGR2GRAY)
-    if side != size:
-        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_CUBIC)
-    return image, high != wide
 
 
 def _unpack(path: Path, folder: Path) -> None:
