@@ -148,3 +148,10 @@ def class_weights(dataset: FaceDataset) -> torch.Tensor:
     present = shares > 0
     weights = np.divide(shares.sum(), present.sum() * shares, out=np.zeros(len(shares)), where=present)
     return torch.tensor(weights, dtype=torch.float32)
+
+
+def balance_weights(dataset: FaceDataset, config: TrainConfig) -> tuple[torch.Tensor | None, list[float] | None]:
+    """What `config.balance` asks for: the weights of the classes in the loss, or of the faces in the drawing."""
+    weights = class_weights(dataset)
+    drawing = weights[torch.from_numpy(dataset.labels)].tolist() if config.balance == "sampling" else None
+    return (weights if config.balance == "loss" else None), drawing

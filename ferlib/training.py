@@ -1,13 +1,11 @@
-"""The training loop, in the open: one epoch, many epochs, checkpoint and resume, the learning-rate finder.
+"""The training loop, in the open: one epoch, many epochs, checkpoint and resume.
 
 Runs on CPU, on a GPU, or under `accelerate launch` on several processes, unchanged. Every epoch begins by seeding all
 random numbers from (seed, epoch), so that a run resumed at an epoch's end goes on exactly as it would have.
 """
 
-import copy
 import dataclasses
 import hashlib
-import itertools
 import math
 import pickle
 import tempfile
@@ -34,7 +32,7 @@ from ferlib.data import FaceDataset, loader
 from ferlib.emotions import EMOTIONS
 from ferlib.files import write_whole
 from ferlib.models import WEIGHTS_FILE, built_with, input_spec, model_hash, save_model
-from ferlib.optim import TrainConfig, build_optimizer, choose_precision, class_weights, lr_factor
+from ferlib.optim import TrainConfig, balance_weights, build_optimizer, choose_precision, lr_factor
 from ferlib.transforms import EvalTransform, PerImage
 
 BatchTransform = Callable[[torch.Tensor], torch.Tensor]
@@ -161,7 +159,7 @@ def fit(
     `val_set.transform`. Seeds Python's, NumPy's and torch's global random numbers. Raises `ValueError` for a state of
     other settings, model or data, `FloatingPointError` when the loss is no longer finite.
     """
-    _check(model, train_set, config, teacher)
+    check_run(model, train_set, config, teacher)
     if out is not None:
         Path(out).mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=out).close()  # to fail now, not after the first epoch
@@ -189,7 +187,7 @@ def fit(
     return FitResult(run.raw_model.eval(), pd.DataFrame(run.history), stopped, run.precision)
 
 
-def _check(model: nn.Module, train_set: FaceDataset, config: TrainConfig, teacher: nn.Module | None) -> None:
+def check_run(model: nn.Module, train_set: FaceDataset, config: TrainConfig, teacher: nn.Module | None) -> None:
     """Raise `ValueError` for what would fail only in the middle of a run."""
     classes = built_with(model)["num_classes"]
     if classes != len(EMOTIONS):
@@ -228,7 +226,7 @@ class _Run:
         self.accelerator = Accelerator(
             mixed_precision="no", gradient_accumulation_steps=1,
             dataloader_config=DataLoaderConfiguration(
-                split_batches=True, use_seedable_sampler=True, data_seed=_seed(config.seed) // 2
+                split_batches=True, use_seedable_sampler=True, data_seed=seed_of(config.seed) // 2
             ),
         )  # fmt: skip
         device = self.accelerator.device
@@ -253,7 +251,7 @@ class _Run:
         self.optimizer = build_optimizer(self.raw_model, config)
         self.base_lrs = [group["lr"] for group in self.optimizer.param_groups]
         self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(self.optimizer, factor=0.5, patience=2)
-        weights, draws = _balance(train_set, config)
+        weights, draws = balance_weights(train_set, config)
         self.weights = None if weights is None else weights.to(device)
         batches = loader(train_set, config.batch_size, shuffle=True, workers=config.workers, weights=draws)
         self.sampling_generator = getattr(batches.sampler, "generator", None) if draws else None
@@ -280,10 +278,10 @@ class _Run:
     def epoch(self, number: int) -> dict[str, float]:
         """Train and validate once, then save; returns the history's new row."""
         began = time.perf_counter()
-        set_seed(_seed(self.config.seed, number, self.accelerator.process_index))
+        set_seed(seed_of(self.config.seed, number, self.accelerator.process_index))
         self.train.set_epoch(number)
         if self.sampling_generator is not None:
-            self.sampling_generator.manual_seed(_seed(self.config.seed, number))
+            self.sampling_generator.manualseed_of(seed_of(self.config.seed, number))
         self.set_lr()
         lr = max(group["lr"] for group in self.optimizer.param_groups)
         train_loss, train_accuracy = train_one_epoch(
@@ -372,77 +370,7 @@ class _Run:
         self.kept = state["kept"]
 
 
-def find_lr(
-    model: nn.Module,
-    train_set: FaceDataset,
-    config: TrainConfig,
-    *,
-    train_transform: BatchTransform | None = None,
-    low: float = 1e-5,
-    high: float = 1.0,
-    steps: int = 100,
-) -> pd.DataFrame:
-    """The learning-rate finder: train a copy of a model while its rate grows from `low` to `high`, and watch the loss.
-
-    Returns one row a step: lr, loss, and `smoothed` (a running mean of the loss). Ends early once that is thrice its
-    least. In fp32 and without a teacher; reseeds the global random numbers, as `fit` does. `suggest_lr` reads it. After
-    Smith 2017, arXiv 1506.01186.
-    """
-    if not 0 < low < high or steps < 2:
-        raise ValueError(f"low {low}, high {high}, steps {steps}: give 0 < low < high and at least 2 steps")
-    config = dataclasses.replace(config, lr=1.0, distill=0.0)
-    _check(model, train_set, config, None)
-    accelerator = Accelerator(mixed_precision="no")
-    set_seed(_seed(config.seed))
-    device = accelerator.device
-    copied = copy.deepcopy(model).to(device)
-    optimizer = build_optimizer(copied, config)
-    shares = [group["lr"] for group in optimizer.param_groups]
-    transform = train_transform or EvalTransform(input_spec(model))
-    weights, draws = _balance(train_set, config)
-    weights = None if weights is None else weights.to(device)
-    batches = loader(train_set, config.batch_size, shuffle=True, weights=draws)
-    feed = itertools.islice(itertools.chain.from_iterable(itertools.repeat(batches)), steps)
-    rows: list[dict[str, float]] = []
-    mean = 0.0
-    for step, (images, labels) in enumerate(feed):
-        lr = low * (high / low) ** (step / (steps - 1))
-        for group, share in zip(optimizer.param_groups, shares, strict=True):
-            group["lr"] = lr * share
-        batch = [(images.to(device), labels.to(device))]
-        loss, _ = train_one_epoch(copied, batch, transform, optimizer, accelerator, config, weights=weights)
-        mean = 0.9 * mean + 0.1 * loss
-        rows.append({"lr": lr, "loss": loss, "smoothed": mean / (1 - 0.9 ** (step + 1))})
-        if not rows[-1]["smoothed"] < 3 * min(row["smoothed"] for row in rows):
-            break
-    return pd.DataFrame(rows)
-
-
-def suggest_lr(found: pd.DataFrame) -> float:
-    """A third of the rate at which `find_lr`'s smoothed loss has risen 5% above its least.
-
-    The curve of a small batch is flat and noisy for decades, so that its steepest or lowest point says little; where
-    the loss takes off says more. Raises `ValueError` if it never fell by 2%, or never took off.
-    """
-    smoothed = found["smoothed"].to_numpy()
-    least = int(smoothed.argmin())
-    above = np.flatnonzero(smoothed[least:] > 1.05 * smoothed[least])
-    if not len(above) or smoothed[least] > 0.98 * smoothed[0]:
-        what = "fell by 2%" if len(above) else "took off"
-        raise ValueError(
-            f"the loss never {what}, so no rate can be suggested: look at the plot, try other low and high"
-        )
-    return float(found["lr"].iloc[least + above[0]]) / 3
-
-
-def _balance(dataset: FaceDataset, config: TrainConfig) -> tuple[torch.Tensor | None, list[float] | None]:
-    """What `config.balance` asks for: the weights of the classes in the loss, or of the faces in the drawing."""
-    weights = class_weights(dataset)
-    drawing = weights[torch.from_numpy(dataset.labels)].tolist() if config.balance == "sampling" else None
-    return (weights if config.balance == "loss" else None), drawing
-
-
-def _seed(*parts: int) -> int:
+def seed_of(*parts: int) -> int:
     """One 32-bit seed out of several numbers, such as seed, epoch and process, so that no two settings share one."""
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
 

@@ -33,6 +33,7 @@ ALLOWED = {
     "models": {"emotions", "files", "networks", "transforms"},
     "optim": {"data", "models"},
     "training": {"data", "emotions", "evaluation", "files", "models", "optim", "transforms"},
+    "lr_finder": {"data", "models", "optim", "training", "transforms"},
     "recipes": {"transforms", "models", "optim"},
     "cli": set(MODULES),
 }
