@@ -281,7 +281,7 @@ class _Run:
         set_seed(seed_of(self.config.seed, number, self.accelerator.process_index))
         self.train.set_epoch(number)
         if self.sampling_generator is not None:
-            self.sampling_generator.manualseed_of(seed_of(self.config.seed, number))
+            self.sampling_generator.manual_seed(seed_of(self.config.seed, number))
         self.set_lr()
         lr = max(group["lr"] for group in self.optimizer.param_groups)
         train_loss, train_accuracy = train_one_epoch(
