@@ -78,7 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--model", metavar="NAME", help="another network, from scratch: fernet, or any of timm's names")
     train.add_argument("--size", type=int, metavar="PX", help="side of the network's input")
     train.add_argument(
-        "--weights", metavar="NAME", help="weights to start from: imagenet, fer2013, a run's folder, or none for random"
+        "--weights",
+        metavar="NAME",
+        help="weights to start from: imagenet, a run's folder, a shipped name, or none for random",
     )
     train.add_argument(
         "--teacher",
@@ -109,12 +111,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--precision", choices=PRECISIONS, help="in place of the recipe's own")
     evaluate.add_argument(
-        "--model", type=Path, nargs="+", required=True, help="a run's folder, a file, or fer2013; of several, the mean"
+        "--model",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="a run's folder, a file, or a shipped name; of several, the mean",
     )
     evaluate.add_argument(
         "--split", default="PublicTest", help="Training, PublicTest or PrivateTest (default: PublicTest)"
     )
-    evaluate.add_argument("--tta", action="store_true", help="average 18 views of a face, too: flipped, shifted")
+    evaluate.add_argument(
+        "--tta",
+        action="store_true",
+        help="average 18 views of a face, too, flipped and shifted: takes nine times as long",
+    )
     evaluate.add_argument(
         "--json", type=Path, metavar="FILE", help="write all figures here, and the confusion matrix as FILE's .png"
     )
@@ -140,18 +150,20 @@ def _data(args: argparse.Namespace) -> int:
     dataset = data.load(args.data)
     print(f"{dataset.name}: {len(dataset):,} faces, {dataset.images.shape[1]}x{dataset.images.shape[2]} px")
     print(dataset.counts().to_string())
+    sealed = int(data.all_counts(args.data).to_numpy().sum()) - len(dataset)
+    if sealed:
+        print(f"PrivateTest: {sealed:,} more, sealed")
     return 0
 
 
 def _fetch(args: argparse.Namespace) -> int:
     from ferlib import download
-    from ferlib.emotions import FER2013_COUNTS
 
     print(download.NOTICE, flush=True)
     args.data = download.fetch(args.name, args.to, source=args.source, progress=sys.stderr.isatty())
     print(f"it lies in {args.data} and is whole")
     _data(args)
-    print(f"PrivateTest: {sum(FER2013_COUNTS['PrivateTest']):,} more, sealed\nnext: ferlib audit --data {args.data}")
+    print(f"next: ferlib audit --data {args.data}")
     return 0
 
 
@@ -204,7 +216,9 @@ def _train(args: argparse.Namespace) -> int:
     if args.limit is not None:
         most = len(train_set) - 7  # one of each emotion on either side
         if not 7 <= args.limit <= most:
-            raise ValueError(f"--limit is {args.limit}; there are {len(train_set):,} faces, so give 7 to {most:,}")
+            raise ValueError(
+                f"--limit is {args.limit}; there are {len(train_set):,} faces, so give 7 to {most:,}, or leave it out"
+            )
         picks, _ = train_test_split(
             range(len(train_set)), train_size=args.limit, stratify=train_set.labels, random_state=0
         )
@@ -324,6 +338,8 @@ def _predicted(model: Any, faces: Any, views: str) -> Any:
     from ferlib import evaluation, models
     from ferlib.transforms import EvalTransform
 
+    count = f"{len(faces):,} faces, {len(evaluation.VIEWS[views])} views each"
+    print(f"ferlib: note: predicting {count}", file=sys.stderr, flush=True)
     model, transform = model.cuda() if torch.cuda.is_available() else model, EvalTransform(models.input_spec(model))
     return evaluation.predict(model, faces.images, faces.labels, transform, views=evaluation.VIEWS[views])
 

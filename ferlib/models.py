@@ -94,7 +94,7 @@ def build_model(
         model = _timm_model(name, weights == "imagenet", **shape, **options)
         if small_stem or (small_stem is None and size < 80):
             small_stem = _shrink_stem(model, name, asked=bool(small_stem))
-        _check_size(model, name, in_chans, size)
+    _check_size(model, name, in_chans, size)
     if weights == "imagenet":
         if in_chans == 1:
             _make_gray(model, name, gray)
@@ -125,10 +125,10 @@ def _timm_model(name: str, imagenet: bool, **options: Any) -> nn.Module:
     except (OSError, RuntimeError) as error:
         if "loading state_dict" in str(error):
             raise ValueError(f"ImageNet's weights do not fit {name} with {_as_arguments(options)}") from error
+        why = str(error).splitlines()[0][:120].strip()
         raise FileNotFoundError(
-            f"the ImageNet weights of {name} are not in the hub's cache and could not be fetched "
-            f"({str(error).splitlines()[0][:120]}): run this once with a network, after which the cache has them, or "
-            "train from scratch with weights=None (`--weights none`)"
+            f"the ImageNet weights of {name} are not in the hub's cache and could not be fetched ({why}): run this once "
+            "with a network, after which the cache has them, or train from scratch with weights=None (`--weights none`)"
         ) from error
 
 
@@ -296,7 +296,7 @@ def load_model(path: str | Path) -> nn.Module:
         names = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.safetensors"))) or "none in this version"
         raise FileNotFoundError(
             f"{path} is neither a run's folder, nor a model's file, nor a shipped name ({names}); to train a model: "
-            f"ferlib train --recipe cpu --out {path}"
+            "ferlib train --recipe cpu --out runs/cpu"
         )
     try:
         with safe_open(file, "pt") as opened:

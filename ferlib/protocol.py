@@ -118,7 +118,9 @@ def split(dataset: FaceDataset, *, share: float = 0.1, seed: int = 0) -> tuple[F
     folds = StratifiedGroupKFold(n_splits=part.denominator, shuffle=True, random_state=seed)
     second = np.zeros(len(dataset), bool)
     try:
-        every = [fold for _, fold in folds.split(dataset.images, dataset.labels, _together(dataset))]
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The least populated class")  # a rare emotion may lie on one side only
+            every = [fold for _, fold in folds.split(dataset.images, dataset.labels, _together(dataset))]
         # Any of the folds, not the first ones: these always hold the largest group.
         for pick in np.random.default_rng(seed).permutation(len(every))[: part.numerator]:
             second[every[pick]] = True

@@ -60,12 +60,12 @@ RECIPES = {
             TrainConfig(batch_size=64, lr=0.002, ema=0.998), {"rotate": 12, "scale": 0.18, "shift": 0.1, "erase": 0.4},
         ),
         Recipe(
-            "long", "FerNet from scratch with mixup, forty epochs: the recipe of the shipped weights",
+            "long", "a FerNet of 2.0 M parameters from scratch with mixup, forty epochs",
             {"name": "fernet", "drop_rate": 0.3},
             TrainConfig(epochs=40, mixup=0.2, ema=0.998), {"rotate": 15, "scale": 0.2, "shift": 0.1, "erase": 0.3},
         ),
         Recipe(
-            "small", "a quarter of that FerNet, distilled from it (--teacher): half a million parameters",
+            "small", "a FerNet of 0.5 M parameters, distilled from a larger model (--teacher)",
             {"name": "fernet", "widths": (32, 48, 96, 144), "drop_rate": 0.1},
             TrainConfig(epochs=40, lr=0.004, ema=0.998, distill=0.7, label_smoothing=0.0),
             {"rotate": 12, "scale": 0.15, "shift": 0.1},

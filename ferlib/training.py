@@ -193,7 +193,8 @@ def check_run(model: nn.Module, train_set: FaceDataset, config: TrainConfig, tea
     if classes != len(EMOTIONS):
         raise ValueError(f"the model has {classes} classes; training is for the {len(EMOTIONS)} emotions")
     if len(train_set) < config.batch_size:
-        raise ValueError(f"{len(train_set)} training faces are fewer than one batch of {config.batch_size}")
+        few = f"{len(train_set)} training faces are fewer than one batch of {config.batch_size}"
+        raise ValueError(f"{few}: lower batch_size (`--batch-size`)")
     if train_set.targets is not None and not train_set.draw and (config.mixup or config.cutmix):
         raise ValueError("mixup and cutmix blend hard labels; these are soft: set both to 0, or draw the labels")
     if (teacher is None) != (config.distill == 0):

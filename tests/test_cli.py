@@ -78,7 +78,8 @@ def test_data_counts_faces_and_notes_what_is_missing(capsys, csv: Path):
     code, out, err = ferlib(capsys, "data", "--data", csv)
     assert code == 0
     assert "faces.csv: 140 faces, 48x48 px" in out
-    assert out.splitlines()[-2].split()[0] == "Training" and out.splitlines()[-1].split()[0] == "PublicTest"
+    assert [line.split()[0] for line in out.splitlines()[-3:]] == ["Training", "PublicTest", "PrivateTest:"]
+    assert out.endswith("PrivateTest: 35 more, sealed\n")
     assert "ferlib: note: faces.csv: Training: 105 of FER2013's 28,709 images" in err
 
 
@@ -376,7 +377,9 @@ def test_mistakes_are_one_line_each(capsys, trained: Path, csv: Path, tmp_path: 
     for args, message in table:
         assert message in refuses(capsys, *args), args
     code, _, err = ferlib(capsys, *train, csv, *out, "--batch-size", "1000")
-    assert code == 2 and err.endswith("error: 105 training faces are fewer than one batch of 1000\n")
+    assert code == 2 and err.endswith(
+        "error: 105 training faces are fewer than one batch of 1000: lower batch_size (`--batch-size`)\n"
+    )
     code, _, err = ferlib(capsys, *train, csv, "--out", csv / "below-a-file", "--batch-size", "16")
     assert code == 2 and "Not a directory" in err.splitlines()[-1]
     assert not (tmp_path / "x").exists()

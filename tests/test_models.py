@@ -236,6 +236,7 @@ def test_a_model_of_patches_keeps_its_stem_or_is_refused(name: str):
 @pytest.mark.parametrize(
     ("name", "size", "message"),
     [
+        ("fernet", 5, "fernet cannot take faces of 5 px: give another size, such as 32"),
         ("inception_v3", 48, "inception_v3 cannot take faces of 48 px: give another size, such as 75"),
         ("inception_v3", 74, "inception_v3 cannot take faces of 74 px: give another size, such as 75"),
         ("vit_tiny_patch16_224", 48, "cannot take faces of 48 px: give another size, such as 224"),
