@@ -125,10 +125,10 @@ def _timm_model(name: str, imagenet: bool, **options: Any) -> nn.Module:
     except (OSError, RuntimeError) as error:
         if "loading state_dict" in str(error):
             raise ValueError(f"ImageNet's weights do not fit {name} with {_as_arguments(options)}") from error
-        why = str(error).splitlines()[0][:120].strip()
+        reason = str(error).splitlines()[0][:120].strip()
         raise FileNotFoundError(
-            f"the ImageNet weights of {name} are not in the hub's cache and could not be fetched ({why}): run this once "
-            "with a network, after which the cache has them, or train from scratch with weights=None (`--weights none`)"
+            f"the ImageNet weights of {name} are not in the hub's cache and could not be fetched ({reason}): run this "
+            "once with a network, after which the cache has them, or train from scratch with weights=None (`--weights none`)"
         ) from error
 
 
