@@ -128,7 +128,7 @@ def _timm_model(name: str, imagenet: bool, **options: Any) -> nn.Module:
         reason = str(error).splitlines()[0][:120].strip()
         raise FileNotFoundError(
             f"the ImageNet weights of {name} are not in the hub's cache and could not be fetched ({reason}): run this "
-            "once with a network, after which the cache has them, or train from scratch with weights=None (`--weights none`)"
+            "once with a network, which fills the cache, or train from scratch: weights=None (`--weights none`)"
         ) from error
 
 
