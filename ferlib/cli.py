@@ -123,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument(
         "--tta",
         action="store_true",
-        help="average 18 views of a face, too, flipped and shifted: takes nine times as long",
+        help="average 18 views of a face, too, flipped and shifted: 18 more passes over the faces",
     )
     evaluate.add_argument(
         "--json", type=Path, metavar="FILE", help="write all figures here, and the confusion matrix as FILE's .png"
