@@ -41,6 +41,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] 
     "long, SGD": ("long", {}, {"optimizer": "sgd", "lr": 0.1, "weight_decay": 5e-4}, {}),
     "long, cosine": ("long", {}, {"schedule": "cosine"}, {}),
     "long, 20 epochs": ("long", {}, {"epochs": 20}, {}),
+    "long, 40 epochs at 48 px": ("long", {}, {"epochs": 40, "progressive": None}, {}),
     "long, no leaked faces": ("long", {}, {}, {}),
     "long, wider": ("long", {"widths": (64, 128, 256, 256)}, {}, {}),
     "long, taught": ("long", {}, {"distill": 0.7, "label_smoothing": 0.0}, {}),

@@ -38,6 +38,7 @@ class TrainConfig:
     cutmix: float = 0.0  # alpha of the Beta that pastes a box of another face (Yun et al. 2019); with mixup, either
     distill: float = 0.0  # share of the loss that asks for a teacher's probabilities (Hinton et al. 2015)
     distill_temperature: float = 2.0  # by which both sides' logits are divided for it
+    progressive: tuple[int, float] | None = None  # (36, 0.5): faces of 36 px for the first half of the epochs
     freeze_bn: bool = True  # BatchNorm of frozen parts keeps its statistics; False lets them move
     ema: float | None = None  # decay a step of the averaged weights that are validated and kept
     patience: int | None = None  # epochs without a better validation accuracy before stopping
@@ -68,6 +69,8 @@ class TrainConfig:
         whole = ("epochs", "batch_size", "patience", "workers", "seed")
         for name in (name for name in whole if not isinstance(getattr(self, name), int | None)):
             raise ValueError(f"{name} is {getattr(self, name)!r}; it must be a whole number")
+        if self.progressive and not (self.progressive[0] >= 1 and 0 < self.progressive[1] < 1):
+            raise ValueError(f"progressive is {self.progressive}; it is a size in pixels and a share between 0 and 1")
         if not self.distill_temperature > 0:
             raise ValueError(f"distill_temperature is {self.distill_temperature}; it must be above 0")
         if self.clip_norm is not None and not self.clip_norm > 0:

@@ -33,7 +33,7 @@ from ferlib.emotions import EMOTIONS
 from ferlib.files import write_whole
 from ferlib.models import WEIGHTS_FILE, built_with, input_spec, model_hash, save_model
 from ferlib.optim import TrainConfig, balance_weights, build_optimizer, choose_precision, lr_factor
-from ferlib.transforms import EvalTransform, PerImage
+from ferlib.transforms import BatchAugment, EvalTransform, PerImage
 
 BatchTransform = Callable[[torch.Tensor], torch.Tensor]
 
@@ -248,6 +248,8 @@ class _Run:
             self.raw_model = self.raw_model.to(memory_format=torch.channels_last)
         self.eval_transform: BatchTransform = EvalTransform(input_spec(model))
         self.train_transform = train_transform or self.eval_transform
+        if config.progressive and not isinstance(train_transform, BatchAugment):
+            raise ValueError("progressive needs a BatchAugment as train_transform, to draw faces of another size with")
         self.teacher = None if teacher is None else teacher.to(device).eval()
         self.optimizer = build_optimizer(self.raw_model, config)
         self.base_lrs = [group["lr"] for group in self.optimizer.param_groups]
@@ -285,8 +287,12 @@ class _Run:
             self.sampling_generator.manual_seed(seed_of(self.config.seed, number))
         self.set_lr()
         lr = max(group["lr"] for group in self.optimizer.param_groups)
+        transform = self.train_transform
+        if self.config.progressive and isinstance(transform, BatchAugment):
+            size, share = self.config.progressive
+            transform = transform.at(size) if number <= share * self.config.epochs else transform
         train_loss, train_accuracy = train_one_epoch(
-            self.model, self.train, self.train_transform, self.optimizer, self.accelerator, self.config,
+            self.model, self.train, transform, self.optimizer, self.accelerator, self.config,
             precision=self.precision, scaler=self.scaler, weights=self.weights, teacher=self.teacher,
             after_step=self.after_step,
         )  # fmt: skip

@@ -10,7 +10,7 @@ import os
 import random
 import warnings
 from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -86,6 +86,10 @@ class BatchAugment:
         gain, lift = (number.view(-1, 1, 1, 1).to(faces.device) for number in (gain, lift))
         faces = _normalise(faces.mul_(gain).add_(lift).clamp_(0, 255), self.spec)
         return self._erased(faces) if self.erase else faces
+
+    def at(self, size: int) -> "BatchAugment":
+        """The same augmentation into faces of another size, in pixels."""
+        return replace(self, spec=replace(self.spec, size=size))
 
     def grid(self, n: int, device: torch.device | str = "cpu") -> torch.Tensor:
         """Where each pixel of `n` output faces is taken from in the input: (n, size, size, 2), x and y from -1 to 1.

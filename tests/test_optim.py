@@ -122,6 +122,8 @@ def test_class_weights_even_the_classes_out():
         ({"balance": "both"}, "balance is 'both'; allowed are none, loss, sampling"),
         ({"distill": 1.0}, "distill is 1.0; allowed are 0 up to"),
         ({"distill_temperature": 0}, "distill_temperature is 0; it must be above 0"),
+        ({"progressive": (0, 0.5)}, "it is a size in pixels and a share between 0 and 1"),
+        ({"progressive": (36, 1.0)}, "progressive is .36, 1.0."),
         ({"epochs": 2.5}, "epochs is 2.5; it must be a whole number"),
         ({"mixup": -1}, "mixup is -1; it must be at least 0"),
         ({"cutmix": 1.0, "batch_size": 15}, "batch_size is 15; mixup and cutmix need an even one"),

@@ -36,7 +36,8 @@ TABLE: dict[str, dict[str, Any]] = {
         "label_smoothing": 0.1, "keep": "last", "ema": 0.998,
     },
     "long": {
-        "parameters": (1_978_663, 1_978_663), "input": (48, 1, 0.5077, 0.2550), "weights": None, "epochs": 40,
+        "parameters": (1_978_663, 1_978_663), "input": (48, 1, 0.5077, 0.2550), "weights": None, "epochs": 64,
+        "progressive": (36, 0.5),
         "faces": {"flip": 0.5, "rotate": 15, "scale": 0.2, "shift": 0.1, "brightness": 0.2, "erase": 0.3},
         "optimizer": ("AdamW", 0.003, 0.05), "schedule": "linear", "batch_size": 128, "clip_norm": 2,
         "label_smoothing": 0.1, "keep": "last", "ema": 0.998, "mixup": 0.2,
@@ -180,7 +181,7 @@ def test_twenty_steps_lower_the_loss(name: str, faces: FaceDataset):
     model, _, _ = recipe.build()
     config = dataclasses.replace(
         recipe.config, epochs=10, batch_size=32, precision="fp32", ema=None, mixup=0, patience=None, distill=0,
-        schedule="constant",
+        schedule="constant", progressive=None,
     )  # fmt: skip
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="conv1 has a learning rate but is frozen")

@@ -138,7 +138,7 @@ def interrupted_after_one_epoch(faces: FaceDataset, config: TrainConfig, out: Pa
 @pytest.mark.parametrize(
     "changes",
     [
-        {"ema": 0.9},
+        {"ema": 0.9, "progressive": (32, 0.5)},
         {"schedule": "plateau", "optimizer": "sgd"},
         {"schedule": "cosine", "keep": "best", "mixup": 0.4, "cutmix": 1.0},
         {"workers": 2, "schedule": "onecycle", "balance": "sampling"},
@@ -313,6 +313,19 @@ def test_what_cannot_be_trained_is_said_at_once(faces: FaceDataset):
             call(build_model("fernet", **TINY), train, small(batch_size=200))
         with pytest.raises(ValueError, match="the model has 3 classes; training is for the 7 emotions"):
             call(build_model("fernet", num_classes=3, **TINY), train, small())
+
+
+def test_the_first_epochs_may_be_of_smaller_faces(faces: FaceDataset):
+    torch.manual_seed(0)
+    model, sides = build_model("fernet", **TINY), []
+    model.register_forward_pre_hook(lambda module, inputs: sides.append((module.training, inputs[0].shape[-1])))
+    train, config = faces.subset("Training"), small(epochs=5, progressive=(36, 0.5))
+    fit(model, train, faces.subset("PublicTest"), config, train_transform=BatchAugment(InputSpec()), progress=False)
+    steps = len(train) // 16
+    assert [side for training, side in sides if training] == [36] * 2 * steps + [48] * 3 * steps
+    assert {side for training, side in sides if not training} == {48}
+    with pytest.raises(ValueError, match="progressive needs a BatchAugment"):
+        fit(model, train, train, config, progress=False)
 
 
 def test_settings_reach_the_epoch_that_trains(faces: FaceDataset, monkeypatch):
