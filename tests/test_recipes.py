@@ -168,6 +168,7 @@ def test_recipes_are_what_the_table_says(name: str):
         "freeze_bn": True,
         "balance": "none",
         "distill": 0,
+        "progressive": None,
     }
     told = ("schedule", "batch_size", "clip_norm", "label_smoothing", "keep", "epochs")
     wanted = {key: want.get(key, usual.get(key)) for key in (*told, *usual)}
