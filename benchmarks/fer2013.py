@@ -6,8 +6,9 @@
     python benchmarks/fer2013.py table                                # from these alone: the tables, and ablation.png
     python benchmarks/fer2013.py ship long small                      # the median seed of each, into ferlib/weights/
 
-`train` goes on with runs that were stopped. A run is named after its entry in VARIANTS, which says in what it differs
-from a recipe. Everything is chosen on PublicTest. `measure` wants the challenge's CSV: folder copies are JPEG.
+`train` goes on with runs that were stopped. A run is named after its entry in BASES and, if something is changed in
+it, in CHANGES: `train "third, no mixup"`. Everything is chosen on PublicTest. `measure` wants the challenge's CSV:
+folder copies are JPEG.
 """
 
 import argparse
@@ -20,63 +21,82 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from model_card import card
+from sklearn.model_selection import train_test_split
 
-from ferlib import data, evaluation, models, protocol, recipes
+from ferlib import data, evaluation, ferplus, models, protocol, recipes
 from ferlib.files import write_whole
 from ferlib.training import fit
 from ferlib.transforms import EvalTransform
 
 EVIDENCE = Path(__file__).parent / "fer2013"
 RUNS = Path("runs/fer2013")
-# name: the recipe, and what is changed in its model, its settings and its augmentation
-VARIANTS: dict[str, tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] = {
-    "long": ("long", {}, {}, {}),
-    "small": ("small", {}, {}, {}),
-    "long, no mixup": ("long", {}, {"mixup": 0.0}, {}),
-    "long, no erasing": ("long", {}, {}, {"erase": 0.0}),
-    "long, default augmentation": ("long", {}, {}, {"rotate": 10, "scale": 0.12, "shift": 0.08, "erase": 0.0}),
-    "long, no averaged weights": ("long", {}, {"ema": None}, {}),
-    "long, no label smoothing": ("long", {}, {"label_smoothing": 0.0}, {}),
-    "long, cutmix too": ("long", {}, {"cutmix": 1.0}, {}),
-    "long, SGD": ("long", {}, {"optimizer": "sgd", "lr": 0.1, "weight_decay": 5e-4}, {}),
-    "long, cosine": ("long", {}, {"schedule": "cosine"}, {}),
-    "long, 20 epochs": ("long", {}, {"epochs": 20}, {}),
-    "long, 40 epochs at 48 px": ("long", {}, {"epochs": 40, "progressive": None}, {}),
-    "long, no leaked faces": ("long", {}, {}, {}),
-    "long, wider": ("long", {"widths": (64, 128, 256, 256)}, {}, {}),
-    "long, taught": ("long", {}, {"distill": 0.7, "label_smoothing": 0.0}, {}),
-    "small, no teacher": ("small", {}, {"distill": 0.0}, {}),
+# What a run starts from: a recipe, changes of its model and of its settings, and of how many training faces it sees.
+BASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], int | None]] = {
+    "long": ("long", {}, {}, None),
+    "small": ("small", {}, {}, None),
+    "third": ("long", {"widths": (32, 48, 96, 144)}, {"epochs": 40}, 9570),  # for two cores: a third of the faces
 }
-
-
+# What may be changed in a base, one at a time: its model, its settings, its augmentation.
+CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
+    "no mixup": ({}, {"mixup": 0.0}, {}),
+    "cutmix too": ({}, {"cutmix": 1.0}, {}),
+    "no erasing": ({}, {}, {"erase": 0.0}),
+    "default augmentation": ({}, {}, {"rotate": 10, "scale": 0.12, "shift": 0.08}),
+    "flips alone": ({}, {}, {"rotate": 0, "scale": 0, "shift": 0, "brightness": 0, "contrast": 0, "erase": 0}),
+    "no averaged weights": ({}, {"ema": None}, {}),
+    "no label smoothing": ({}, {"label_smoothing": 0.0}, {}),
+    "no dropout": ({"drop_rate": 0.0}, {}, {}),
+    "SGD": ({}, {"optimizer": "sgd", "lr": 0.1, "weight_decay": 5e-4}, {}),
+    "cosine": ({}, {"schedule": "cosine"}, {}),
+    "48 px throughout": ({}, {"progressive": None}, {}),
+    "half the epochs": ({}, {"epochs": 20}, {}),
+    "40 epochs at 48 px": ({}, {"epochs": 40, "progressive": None}, {}),
+    "wider": ({"widths": (64, 128, 256, 256)}, {}, {}),
+    "taught": ({}, {"distill": 0.7, "label_smoothing": 0.0}, {}),  # needs --teacher
+    "no teacher": ({}, {"distill": 0.0, "label_smoothing": 0.1}, {}),
+    "no leaked faces": ({}, {}, {}),  # the 703 with a twin in a test split
+    "FER+ votes": ({}, {"mixup": 0.0}, {}),  # soft labels, which mixup does not mix; needs --votes
+}
 SHIPS = {"long": "fer2013", "small": "fer2013-small"}  # runs, and the names their median seed ships under
 
 
-def train(name: str, seed: int, source: str, teacher: models.nn.Module | None, epochs: int | None) -> None:
-    if name not in VARIANTS:
-        raise SystemExit(f"no variant is called {name!r}; allowed are {'; '.join(VARIANTS)}")
-    base, model_changes, config_changes, augment_changes = VARIANTS[name]
-    recipe = recipes.altered(recipes.get_recipe(base), seed=seed, **config_changes)
-    if epochs is not None:
-        recipe = recipes.altered(recipe, epochs=epochs)
+def train(name: str, seed: int, args: argparse.Namespace) -> None:
+    base, _, change = name.partition(", ")
+    if base not in BASES or (change and change not in CHANGES):
+        raise SystemExit(f"no run is called {name!r}: {', '.join(BASES)}, alone or before one of {'; '.join(CHANGES)}")
+    recipe_name, model_changes, config_changes, limit = BASES[base]
+    changed_model, changed_config, changed_augment = CHANGES.get(change, ({}, {}, {}))
+    recipe = recipes.altered(recipes.get_recipe(recipe_name), seed=seed, **(config_changes | changed_config))
+    if args.epochs is not None:
+        recipe = recipes.altered(recipe, epochs=args.epochs)
     recipe = dataclasses.replace(
-        recipe, model=recipe.model | model_changes, augment=(recipe.augment or {}) | augment_changes
+        recipe, model=recipe.model | model_changes | changed_model, augment=(recipe.augment or {}) | changed_augment
     )
-    dataset = data.load(source)
+    dataset = data.load(args.data)
     train_set = dataset.subset("Training")
-    if name.endswith("no leaked faces"):
-        train_set = protocol.drop_leaked(train_set, protocol.audit(source))
+    if change == "no leaked faces":
+        train_set = protocol.drop_leaked(train_set, protocol.audit(args.data))
+    if change == "FER+ votes":
+        train_set = ferplus.join(train_set, args.votes, how="probability")
+    if limit is not None:
+        picks, _ = train_test_split(range(len(train_set)), train_size=limit, stratify=train_set.labels, random_state=0)
+        train_set = train_set.subset(sorted(picks))
     model, augment, _ = recipe.build()
     folder = RUNS / f"{name.replace(', ', '_').replace(' ', '-')}-{seed}"
     result = fit(
         model, train_set, dataset.subset("PublicTest"), recipe.config, train_transform=augment, out=folder, resume=True,
-        progress=False, teacher=teacher if recipe.config.distill else None,
+        progress=False, teacher=models.load_ensemble(args.teacher) if recipe.config.distill else None,
     )  # fmt: skip
     print(f"{folder}: {result.stopped}, validation {result.history['val_accuracy'].iloc[-1]:.2%}", flush=True)
 
 
 def measure(source: str) -> None:
-    """Logits of each run on PublicTest, as float16, one array for each kind of views; and its history."""
+    """Logits of each run on PublicTest, one array for each kind of views; and its history.
+
+    The weights are those that would ship, of half precision. Of each face's logits the largest is taken off: so float16
+    tells which is the largest however close the next one comes.
+    """
     faces = data.load(source).subset("PublicTest")
     for folder in sorted(path.parent for path in RUNS.glob("*/model.safetensors")):
         model = models.load_model(folder)
@@ -84,6 +104,8 @@ def measure(source: str) -> None:
         if about.get("epoch") != about["training"]["epochs"]:
             print(f"{folder.name}: left out, at epoch {about.get('epoch')} of {about['training']['epochs']}")
             continue
+        for parameter in model.parameters():
+            parameter.data = parameter.data.half().float() if parameter.ndim > 1 else parameter.data
         transform = EvalTransform(models.input_spec(model))
         found = {
             name: evaluation.predict(model, faces.images, faces.labels, transform, views=views).logits
@@ -91,8 +113,9 @@ def measure(source: str) -> None:
         }
         target = EVIDENCE / folder.name
         target.mkdir(parents=True, exist_ok=True)
+        lowered = {name: logits - logits.max(1, keepdims=True) for name, logits in found.items()}
         np.savez_compressed(
-            target / "logits.npz", **{name: logits.astype(np.float16) for name, logits in found.items()}
+            target / "logits.npz", **{name: logits.astype(np.float16) for name, logits in lowered.items()}
         )
         pd.read_csv(folder / "history.csv").round(5).to_csv(target / "history.csv", index=False)
         facts = about["training"] | {"parameters": models.count_parameters(model)[0]}
@@ -125,38 +148,69 @@ def figures() -> pd.DataFrame:
 
 
 def table() -> None:
+    """Write figures.csv, ablation.png and the tables of the page from the committed logits alone."""
     found = figures()
     found.round(3).to_csv(EVIDENCE / "figures.csv", index=False)
-    grouped = found.groupby("run")
-    print(
-        "| run | seeds | epochs | one view | flip | shift and flip | the same, clean |\n|---|---|---|---|---|---|---|"
-    )
-    for name, rows in grouped:
+    lines = ["| run | seeds | epochs | parameters | one view | flip | 18 views | 18 views, clean | against its base |"]
+    lines += ["|---|---|---|---|---|---|---|---|---|"]
+    for name, rows in found.groupby("run"):
         columns = ("single_view", "flip_averaged", "shift_flip_averaged", "shift_flip_averaged, clean")
-        cells = " | ".join(
-            f"{rows[c].mean():.2f}" + (f" +- {rows[c].std():.2f}" if len(rows) > 1 else "") for c in columns
-        )
-        print(f"| {str(name).replace('_', ', ').replace('-', ' ')} | {len(rows)} | {rows.epochs.iloc[0]} | {cells} |")
-    members = [read(EVIDENCE / f"{row.run}-{row.seed}") for row in found[found.run == "long"].itertuples()]
+        cells = [told(rows[column]) for column in columns]
+        facts = [shown(name), str(len(rows)), str(rows.epochs.iloc[0]), f"{rows.parameters.iloc[0] / 1e6:.1f} M"]
+        lines.append("| " + " | ".join([*facts, *cells, told(against_base(found, name), "+")]) + " |")
+    members = [read(EVIDENCE / f"long-{seed}") for seed in found[found.run == "long"].seed]
     if len(members) > 1:
         mean = np.mean([member.probabilities for member in members], 0)
-        print(f"\nensemble of the {len(members)} long runs: {100 * (mean.argmax(1) == members[0].labels).mean():.2f}")
-    draw(found).savefig(EVIDENCE / "ablation.png", dpi=120)
+        accuracy = 100 * (mean.argmax(1) == members[0].labels).mean()
+        lines += [
+            "",
+            f"The mean of the {len(members)} `long` models' probabilities, 18 views each, gets {accuracy:.2f}.",
+        ]
+    page = EVIDENCE / "README.md"
+    head, start, rest = page.read_text(encoding="utf-8").partition("<!-- table -->\n")
+    _, end, tail = rest.partition("<!-- end of table -->\n")
+    text = "\n".join(lines) + "\n"
+    write_whole(page, lambda scratch: scratch.write_text(head + start + text + end + tail, encoding="utf-8"))
+    print(text)
+    if any(len(against_base(found, name)) for name in found.run.unique()):
+        draw(found).savefig(EVIDENCE / "ablation.png", dpi=110)
+
+
+def shown(name: object) -> str:
+    return str(name).replace("_", ", ").replace("-", " ")
+
+
+def told(values: pd.Series, sign: str = "") -> str:
+    """Mean +- sd, or what there is of it."""
+    spread = f" +- {values.std():.2f}" if len(values) > 1 else ""
+    return f"{values.mean():{sign}.2f}{spread}" if len(values) else ""
+
+
+def against_base(found: pd.DataFrame, name: object) -> pd.Series:
+    """Accuracy with 18 views less that of the base with the same seed, in points, for the seeds that both have."""
+    scores = found.set_index(["run", "seed"])["shift_flip_averaged"]
+    base = str(name).partition("_")[0]
+    if base == name or base not in scores:
+        return pd.Series(dtype=float)
+    return (scores[name] - scores[base]).dropna()
 
 
 def draw(found: pd.DataFrame) -> Any:
+    """For each change of a base, what it costs or gains: a dot a seed, a bar their mean."""
     from matplotlib.figure import Figure
 
-    order = found.groupby("run")["shift_flip_averaged"].mean().sort_values().index
-    figure = Figure(figsize=(8, 0.45 * len(order) + 1.2), layout="constrained")
+    names = [name for name in found.run.unique() if len(against_base(found, name))]
+    order = sorted(names, key=lambda name: against_base(found, name).mean())
+    figure = Figure(figsize=(8, 0.4 * len(order) + 1.4), layout="constrained")
     ax = figure.subplots()
     for place, name in enumerate(order):
-        rows = found[found.run == name]
-        ax.plot(rows["shift_flip_averaged"], [place] * len(rows), "o", color="#0072B2", alpha=0.6)
-        ax.plot(rows["shift_flip_averaged"].mean(), place, "|", color="black", markersize=16)
-    ax.set_yticks(range(len(order)), [str(name).replace("_", ", ").replace("-", " ") for name in order])
-    ax.set_xlabel("PublicTest accuracy (%), 18 views averaged; a dot a seed, a bar their mean")
-    ax.set_title("What each piece is worth on FER2013", fontsize=11)
+        gains = against_base(found, name)
+        ax.plot(gains, [place] * len(gains), "o", color="#0072B2", alpha=0.6)
+        ax.plot(gains.mean(), place, "|", color="black", markersize=18)
+    ax.axvline(0, color="#666666", linewidth=1)
+    ax.set_yticks(range(len(order)), [shown(name) for name in order])
+    ax.set_xlabel("PublicTest accuracy less that of the unchanged recipe with the same seed (points, 18 views)")
+    ax.set_title("What each piece is worth on FER2013: a dot a seed, a bar their mean", fontsize=11)
     ax.grid(axis="x", alpha=0.3)
     return figure
 
@@ -171,30 +225,39 @@ def ship(run: str) -> None:
         raise SystemExit(f"{run} has {len(rows)} seeds; a median is one of an odd number")
     row = rows.iloc[len(rows) // 2]
     model = models.load_model(RUNS / f"{run}-{row.seed}")
+    found = {views: read(EVIDENCE / f"{run}-{row.seed}", views) for views in evaluation.VIEWS}
     facts = {key: value for key, value in vars(model)["about"].items() if key in ("training", "epoch")}
     facts |= {"name": SHIPS[run], "run": f"{run}-{row.seed}", "seed": int(row.seed), "seeds_tried": rows.seed.tolist()}
     facts |= {"publictest_percent_by_seed": rows.shift_flip_averaged.round(2).tolist()}
+    facts |= {"temperature": round(evaluation.fit_temperature(found["flip_averaged"]), 3)}  # of the mean of two views
     path = models.save_model(model, RUNS / "shipped", half=True, **facts)
     models.SHIPPED.mkdir(exist_ok=True)
     target = write_whole(models.SHIPPED / f"{SHIPS[run]}.safetensors", lambda scratch: shutil.copy(path, scratch))
+    clean = pd.read_csv(EVIDENCE / "publictest.csv").clean.to_numpy(bool)
+    text = card(SHIPS[run], run, rows.sort_values("seed"), found, clean)
+    write_whole(target.with_suffix(".md"), lambda scratch: scratch.write_text(text, encoding="utf-8"))
     print(f"{target}: seed {row.seed} of {rows.seed.tolist()}, {target.stat().st_size / 1e6:.2f} MB")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("verb", choices=("train", "measure", "table", "ship"))
-    parser.add_argument("names", nargs="*", help=f"for train and ship; of {', '.join(VARIANTS)}")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        help="for train and ship: a base, as in long, or a base and a change, as in 'third, no mixup'",
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--data", default="fer2013", help="whatever ferlib.data.load takes")
     parser.add_argument("--teacher", nargs="+", help="for small: models to distil from")
+    parser.add_argument("--votes", type=Path, help="for FER+ votes: its table, fer2013new.csv")
     parser.add_argument("--epochs", type=int, help="in place of the recipe's own, for a dry run")
     args = parser.parse_args()
     torch.set_float32_matmul_precision("high")
     if args.verb == "train":
-        teacher = models.load_ensemble(args.teacher) if args.teacher else None
         for seed in args.seeds:
             for name in args.names:
-                train(name, seed, args.data, teacher, args.epochs)
+                train(name, seed, args)
     elif args.verb == "measure":
         measure(args.data)
     elif args.verb == "table":

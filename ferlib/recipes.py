@@ -60,9 +60,9 @@ RECIPES = {
             TrainConfig(batch_size=64, lr=0.002, ema=0.998), {"rotate": 12, "scale": 0.18, "shift": 0.1, "erase": 0.4},
         ),
         Recipe(
-            "long", "a FerNet of 2.0 M parameters from scratch with mixup, sixty-four epochs, half of them at 36 px",
+            "long", "a FerNet of 2.0 M parameters from scratch with mixup, sixty-four epochs, the first 24 at 36 px",
             {"name": "fernet", "drop_rate": 0.3},
-            TrainConfig(epochs=64, mixup=0.2, ema=0.998, progressive=(36, 0.5)),
+            TrainConfig(epochs=64, mixup=0.2, ema=0.998, progressive=(36, 0.375)),
             {"rotate": 15, "scale": 0.2, "shift": 0.1, "erase": 0.3},
         ),
         Recipe(

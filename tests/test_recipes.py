@@ -37,7 +37,7 @@ TABLE: dict[str, dict[str, Any]] = {
     },
     "long": {
         "parameters": (1_978_663, 1_978_663), "input": (48, 1, 0.5077, 0.2550), "weights": None, "epochs": 64,
-        "progressive": (36, 0.5),
+        "progressive": (36, 0.375),
         "faces": {"flip": 0.5, "rotate": 15, "scale": 0.2, "shift": 0.1, "brightness": 0.2, "erase": 0.3},
         "optimizer": ("AdamW", 0.003, 0.05), "schedule": "linear", "batch_size": 128, "clip_norm": 2,
         "label_smoothing": 0.1, "keep": "last", "ema": 0.998, "mixup": 0.2,
