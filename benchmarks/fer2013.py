@@ -22,7 +22,6 @@ import numpy as np
 import pandas as pd
 import torch
 from model_card import card
-from sklearn.model_selection import train_test_split
 
 from ferlib import data, evaluation, ferplus, models, protocol, recipes
 from ferlib.files import write_whole
@@ -80,8 +79,7 @@ def train(name: str, seed: int, args: argparse.Namespace) -> None:
     if change == "FER+ votes":
         train_set = ferplus.join(train_set, args.votes, how="probability")
     if limit is not None:
-        picks, _ = train_test_split(range(len(train_set)), train_size=limit, stratify=train_set.labels, random_state=0)
-        train_set = train_set.subset(sorted(picks))
+        train_set = protocol.take(train_set, limit)
     model, augment, _ = recipe.build()
     folder = RUNS / f"{name.replace(', ', '_').replace(' ', '-')}-{seed}"
     result = fit(

@@ -18,9 +18,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from sklearn.model_selection import train_test_split
 
-from ferlib import data, evaluation, models, recipes
+from ferlib import data, evaluation, models, protocol, recipes
 from ferlib.training import fit
 from ferlib.transforms import EvalTransform
 
@@ -61,10 +60,7 @@ def main() -> None:
     dataset = data.load(args.data)
     train_set, test_set = dataset.subset("Training"), dataset.subset("PublicTest")
     if args.images < len(train_set):
-        picks, _ = train_test_split(
-            range(len(train_set)), train_size=args.images, stratify=train_set.labels, random_state=0
-        )
-        train_set = train_set.subset(sorted(picks))
+        train_set = protocol.take(train_set, args.images)
     packages = ", ".join(f"{name} {version(name)}" for name in ("torch", "timm", "albumentations"))
     threads = f"{os.cpu_count()} cores, {torch.get_num_threads()} torch threads"
     print(f"{threads}; Python {platform.python_version()}, {packages}")

@@ -19,11 +19,11 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from ferlib import data
 from ferlib.data import FaceDataset
-from ferlib.emotions import SPLITS
+from ferlib.emotions import EMOTIONS, SPLITS
 
 LEDGER = "sealed_test_ledger.jsonl"
 
@@ -129,6 +129,15 @@ def split(dataset: FaceDataset, *, share: float = 0.1, seed: int = 0) -> tuple[F
             f"{len(dataset)} faces cannot be parted at a share of {share}: an emotion needs {part.denominator} or more"
         ) from error
     return dataset.subset(~second), dataset.subset(second)
+
+
+def take(dataset: FaceDataset, n: int) -> FaceDataset:
+    """n of a dataset's faces, the same ones each time: classes in proportion, their order kept."""
+    most = len(dataset) - len(EMOTIONS)  # one of each emotion is left on the other side
+    if not len(EMOTIONS) <= n <= most:
+        raise ValueError(f"{n:,} faces were asked for; of {len(dataset):,}, 7 to {most:,} can be taken in proportion")
+    picks, _ = train_test_split(range(len(dataset)), train_size=n, stratify=dataset.labels, random_state=0)
+    return dataset.subset(sorted(picks))
 
 
 def _together(dataset: FaceDataset) -> np.ndarray:

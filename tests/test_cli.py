@@ -122,7 +122,7 @@ def test_limit_takes_a_share_of_each_class(capsys, csv: Path, tmp_path: Path):
     args = ("train", "--data", csv, "--recipe", "plain_cnn", "--epochs", 1, "--batch-size", 7)
     code, out, _ = ferlib(capsys, *args, "--limit", 28, "--out", tmp_path / "a")
     assert code == 0 and "28 faces at 48 px, 1 epochs" in out
-    assert "--limit is 3; there are 105 faces, so give 7 to 98" in refuses(
+    assert "3 faces were asked for; of 105, 7 to 98 can be taken in proportion" in refuses(
         capsys, *args, "--limit", 3, "--out", tmp_path / "b"
     )
     assert not (tmp_path / "b").exists()

@@ -1,0 +1,194 @@
+"""What each verb of the command line does: it calls the library and prints."""
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+
+from ferlib import data, download, evaluation, ferplus, models, plots, protocol, recipes, training
+from ferlib.files import write_whole
+from ferlib.transforms import EvalTransform
+
+
+def run_data(args: argparse.Namespace) -> int:
+    dataset = data.load(args.data)
+    print(f"{dataset.name}: {len(dataset):,} faces, {dataset.images.shape[1]}x{dataset.images.shape[2]} px")
+    print(dataset.counts().to_string())
+    sealed = int(data.all_counts(args.data).to_numpy().sum()) - len(dataset)
+    if sealed:
+        print(f"PrivateTest: {sealed:,} more, sealed")
+    return 0
+
+
+def run_fetch(args: argparse.Namespace) -> int:
+    print(download.NOTICE, flush=True)
+    args.data = download.fetch(args.name, args.to, source=args.source, progress=sys.stderr.isatty())
+    print(f"it lies in {args.data} and is whole")
+    run_data(args)
+    print(f"next: ferlib audit --data {args.data}")
+    return 0
+
+
+def run_audit(args: argparse.Namespace) -> int:
+    print(protocol.audit(args.data))
+    return 0
+
+
+def run_recipes(args: argparse.Namespace) -> int:
+    if args.name is not None:
+        print(recipes.describe(recipes.get_recipe(args.name)))
+        return 0
+    for recipe in recipes.RECIPES.values():
+        print(f"{recipe.name:<20} {recipe.description}")
+    print("all about one: ferlib recipes NAME; to train it: ferlib train --recipe NAME --out runs/NAME")
+    return 0
+
+
+def run_train(args: argparse.Namespace) -> int:
+    recipe = recipes.get_recipe(args.recipe)
+    given = ("epochs", "batch_size", "lr", "seed", "workers", "precision")
+    changes = {name: getattr(args, name) for name in given if getattr(args, name) is not None}
+    if args.teacher and not recipe.config.distill:
+        changes["distill"] = 0.7
+    recipe = recipes.altered(recipe, args.model, args.size, args.weights, **changes)
+    if recipe.config.distill and not args.teacher:
+        raise ValueError(f"{recipe.name} learns from another model: name it, as in --teacher runs/long")
+    if (args.out / models.WEIGHTS_FILE).exists() and not args.resume:
+        raise ValueError(f"{args.out} already holds a model; add --resume to go on with it, or give another --out")
+    dataset = data.load(args.data)
+    if args.val_share is not None:
+        train_set, val_set = protocol.split(dataset.subset("Training"), share=args.val_share, seed=recipe.config.seed)
+    else:
+        train_set, val_set = dataset.subset("Training"), dataset.subset("PublicTest")
+    if args.drop_leaked:
+        train_set = protocol.drop_leaked(train_set, protocol.audit(args.data))
+    if args.votes is not None:
+        train_set = ferplus.join(train_set, args.votes, how=args.votes_as)
+        print(train_set.notes[-1])
+    if args.limit is not None:
+        train_set = protocol.take(train_set, args.limit)
+    model, augment, per_image = recipe.build()
+    train_set = dataclasses.replace(train_set, transform=per_image)
+    total, trainable = models.count_parameters(model)
+    spec = models.input_spec(model)
+    size = f"{recipe.model['name']}, {total:,} parameters" + (f", {trainable:,} trainable" if trainable < total else "")
+    start = f"from {recipe.model['weights']} weights" if recipe.model.get("weights") else "from scratch"
+    faces = f"{len(train_set):,} faces at {spec.size} px" + (" in 3 channels" if spec.channels == 3 else "")
+    print(f"{recipe.name}: {size}, {start}; {faces}, {recipe.config.epochs} epochs")
+    result = training.fit(
+        model, train_set, val_set, recipe.config, train_transform=augment, out=args.out, resume=args.resume,
+        teacher=models.load_ensemble(args.teacher) if args.teacher else None,
+    )  # fmt: skip
+    if result.history.empty:
+        raise KeyboardInterrupt
+    epoch = result.best_epoch if recipe.config.keep == "best" else len(result.history)
+    accuracy = result.history["val_accuracy"].iloc[epoch - 1]
+    print(f"{result.stopped}, in {result.precision}; kept epoch {epoch}: validation accuracy {accuracy:.2%}, one view")
+    if result.stopped == "interrupted":
+        print("to go on: the same command with --resume")
+        return 130
+    if recipe.config.keep == "best":
+        print("that is the best of its epochs by the very faces it is measured on, and so a little too good")
+    print(f"next: ferlib evaluate --model {args.out} --data {args.data}")
+    return 0
+
+
+def run_evaluate(args: argparse.Namespace) -> int:
+    _check_json(args.json)
+    model, named = models.load_ensemble(args.model), " + ".join(map(str, args.model))
+    digest = models.model_hash(model)
+    if args.open_sealed_test is not None:
+        if args.split != "PrivateTest":
+            raise ValueError(f"--open-sealed-test goes with --split PrivateTest; the split given is {args.split}")
+        faces = protocol.open_sealed(args.data, args.open_sealed_test, digest)
+        print(f"PrivateTest opened; {Path(protocol.LEDGER).resolve()} says when, why and for which model")
+    else:
+        faces = data.load(args.data).subset(args.split)
+    parts, names = _parts(args), [*evaluation.VIEWS][: 3 if args.tta else 2]
+    found = {name: _predicted(model, faces, name) for name in names}
+    figures = {"model": named, "model_sha256": digest, "data": faces.name, "split": args.split} | {
+        name: {part: evaluation.as_json(found[name].subset(mask)) for part, mask in parts.items()} for name in names
+    }
+    print(f"{named} on {args.split} of {faces.name}; 95% bootstrap intervals, in percent")
+    for name in names:
+        for part, numbers in figures[name].items():
+            shown = ", ".join(f"{metric} {_shown(numbers[metric])}" for metric in evaluation.METRICS)
+            print(f"  {name.replace('_', ' '):<{max(map(len, names))}} {part:<8} n={numbers['n']:,}  {shown}")
+    flipped, numbers = found["flip_averaged"], figures["flip_averaged"]["all"]
+    print(
+        f"calibration, flip averaged, all faces: ECE {numbers['ece']:.1%} as it is, {numbers['calibrated_ece']:.1%} "
+        f"with a temperature fitted on other folds ({numbers['temperature']:.2f} on all)"
+    )
+    print("per emotion, flip averaged, all faces:")
+    print(evaluation.report(flipped).to_string(float_format=lambda value: f"{value:.3f}"))
+    if args.json is not None:
+        _write_results(args.json, figures, flipped.confusion(), f"{args.split} of {faces.name}, flip averaged")
+    return 0
+
+
+def run_compare(args: argparse.Namespace) -> int:
+    _check_json(args.json)
+    if args.split == "PrivateTest":
+        command = "ferlib evaluate --split PrivateTest --open-sealed-test REASON"
+        raise ValueError(f"PrivateTest is for one model, chosen by then; compare on PublicTest, and then: {command}")
+    loaded = {name: models.load_model(getattr(args, name)) for name in "ab"}
+    faces, parts = data.load(args.data).subset(args.split), _parts(args)
+    figures: dict[str, Any] = {"data": faces.name, "split": args.split, "views": "flip_averaged"}
+    for name, model in loaded.items():
+        figures[name] = {"model": str(getattr(args, name)), "model_sha256": models.model_hash(model)}
+    pair = [_predicted(model, faces, "flip_averaged") for model in loaded.values()]
+    print(f"A: {args.a}, B: {args.b}; {args.split} of {faces.name}, flip averaged; 95% bootstrap intervals, in percent")
+    for part, mask in parts.items():
+        a, b = (predictions.subset(mask) for predictions in pair)
+        found, alone = evaluation.compare(a, b), [evaluation.summarise(one).to_dict("index") for one in (a, b)]
+        gain, n = found.difference.to_dict("index"), len(a.labels)
+        (neither, only_b), (only_a, both) = found.right.to_numpy().tolist()
+        right = {"both": both, "only_a": only_a, "only_b": only_b, "neither": neither}
+        figures[part] = {"n": n, "a": alone[0], "b": alone[1], "b_minus_a": gain, "right": right}
+        figures[part]["mcnemar_p"] = found.p_value
+        print(f"  {part:<5}  n={n:,}  accuracy A {_shown(alone[0]['accuracy'])}, B {_shown(alone[1]['accuracy'])}")
+        print("    B minus A:", ", ".join(f"{metric} {_shown(row, '+')}" for metric, row in gain.items()))
+        print(f"    right: both {both:,}, only A {only_a:,}, only B {only_b:,}, neither {neither:,}", end="; ")
+        print(f"McNemar's exact p {found.p_value:.2g}")
+    if args.json is not None:
+        print(f"wrote {write_whole(args.json, lambda scratch: scratch.write_text(json.dumps(figures, indent=1)))}")
+    return 0
+
+
+def _check_json(path: Path | None) -> None:
+    if path is not None and path.suffix != ".json":
+        raise ValueError(f"--json is {path}; its name must end in .json (a picture beside it would end in .png)")
+    if path is not None and not path.resolve().parent.is_dir():
+        raise FileNotFoundError(f"the folder of {path} does not exist; make it first")
+
+
+def _parts(args: argparse.Namespace) -> dict[str, Any]:
+    """All faces of the split, and, but for Training, those without a twin in a split before it: masks."""
+    clean = protocol.audit(args.data).clean(args.split)
+    return {"all": slice(None)} | ({"clean": clean} if args.split != "Training" and clean.any() else {})
+
+
+def _predicted(model: Any, faces: Any, views: str) -> Any:
+    """The model's predictions, on the GPU if there is one."""
+    count = f"{len(faces):,} faces, {len(evaluation.VIEWS[views])} views each"
+    print(f"ferlib: note: predicting {count}", file=sys.stderr, flush=True)
+    model, transform = model.cuda() if torch.cuda.is_available() else model, EvalTransform(models.input_spec(model))
+    return evaluation.predict(model, faces.images, faces.labels, transform, views=evaluation.VIEWS[views])
+
+
+def _shown(row: Any, sign: str = "") -> str:
+    return f"{100 * row['value']:{sign}.2f} [{100 * row['low']:{sign}.1f}, {100 * row['high']:{sign}.1f}]"
+
+
+def _write_results(path: Path, figures: dict[str, Any], confusion: Any, title: str) -> None:
+    """The figures as JSON and the confusion matrix as a picture beside them, each whole or not at all."""
+    figure = Figure(figsize=(6.5, 5.5), layout="constrained")
+    plots.plot_confusion(confusion, ax=figure.subplots()).set_title(title)
+    picture = write_whole(path.with_suffix(".png"), lambda scratch: figure.savefig(scratch, dpi=150, format="png"))
+    write_whole(path, lambda scratch: scratch.write_text(json.dumps(figures, indent=1)))
+    print(f"wrote {path} and {picture}")
