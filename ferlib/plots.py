@@ -6,7 +6,7 @@ or it shows twice). All raise `ValueError` for wrong shapes, missing columns, an
 """
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,6 +14,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
@@ -316,3 +317,60 @@ def plot_reliability(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ax.set_yticks([*range(0, 101, 20), 108], [*map(str, range(0, 101, 20)), "faces"])
     ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0, 0.87))
     return ax
+
+
+# ---- explanations (`ferlib.explain`)
+def filters_grid(filters: np.ndarray, *, title: str = "Filters of the first layer") -> Figure:
+    """Filters (n, k, k), a square a weight: mid gray is 0, black and white the strongest of all, below and above 0.
+
+    >>> figure = filters_grid(np.linspace(-1, 1, 32).reshape(2, 4, 4))
+    """
+    weights = _maps(filters, "filters")
+    shown = np.round(127.5 + 127.5 * weights / (np.abs(weights).max() or 1)).astype(np.uint8)
+    return face_grid(shown, [f"filter {k}" for k in range(len(shown))], size=0.8, title=title)
+
+
+def activations_grid(maps: np.ndarray, *, title: str = "Activation maps of one face") -> Figure:
+    """A layer's maps (channels, h, w) of one face in gray, on one scale: the title tells what black and white mean."""
+    values = _maps(maps, "maps")
+    low, high = values.min(), values.max()
+    shown = np.round(255 * (values - low) / (high - low or 1)).astype(np.uint8)
+    told = f"{title}\nblack {low:.2g}, white {high:.2g}"
+    return face_grid(shown, [f"{k}" for k in range(len(shown))], size=0.6, title=told)
+
+
+def _maps(maps: np.ndarray, name: str) -> np.ndarray:
+    values = np.asarray(maps, dtype=float)
+    fits = values.ndim == 3 and values.size and np.isfinite(values).all()
+    _need(fits, f"{name} must be finite numbers (n, h, w), of one face or layer", values.shape)
+    return values
+
+
+def explanation_grid(images: Pictures, overlays: Mapping[str, Pictures], titles: Texts = None, *,
+                     boxes: pd.DataFrame | None = None, title: str = "What the model looks at") -> Figure:  # fmt: skip
+    """One row a face: the picture, and to its right each method's map over it.
+
+    `overlays`: by the method's name, n RGB pictures as `explain.overlay` makes them; `titles`: n texts above the faces.
+    `boxes`: a row a face with the columns brows_x0, brows_y0, brows_x1, brows_y1 in pixels of the picture, and so for
+    eyes and mouth, as `sample.draw` gives them; their frames are dotted, dashed and solid.
+    """
+    _need(len(overlays), "overlays must hold a method's pictures by its name", "none")
+    for name, made in overlays.items():
+        _need(len(made) == len(images), f"{name!r} must hold {len(images)} pictures, one a face", len(made))
+    columns, names = 1 + len(overlays), _wrap(titles, len(images), "titles", 9)
+    told = f"{title}\nyellow: most, violet: least; each map on its own scale"
+    told += "" if boxes is None else "\nframes: brows dotted, eyes dashed, mouth solid"
+    pictures = [picture for row in zip(images, *overlays.values(), strict=True) for picture in row]
+    texts = [text for name in names for text in (name, *overlays)]
+    figure = face_grid(pictures, texts, columns=columns, size=min(1.4, 9 / columns - 0.15), title=told)
+    if boxes is None:
+        return figure
+    styles, outline = {"brows": ":", "eyes": "--", "mouth": "-"}, [withStroke(linewidth=2, foreground="black")]
+    edges = _table(boxes, [f"{part}_{edge}" for part in styles for edge in ("x0", "y0", "x1", "y1")])
+    _need(len(edges) == len(images), f"boxes must have {len(images)} rows, one a face", len(edges))
+    for place, ax in enumerate(figure.axes):
+        x0, y0, x1, y1 = edges.iloc[place // columns].to_numpy().reshape(3, 4).T - 0.5  # pixels' middles
+        for k, style in enumerate(styles.values()):
+            frame = ([x0[k], x1[k], x1[k], x0[k], x0[k]], [y0[k], y0[k], y1[k], y1[k], y0[k]])
+            ax.plot(*frame, style, color="white", linewidth=1, path_effects=outline)
+    return figure

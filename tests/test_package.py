@@ -35,7 +35,13 @@ ALLOWED = {
     "training": {"data", "emotions", "evaluation", "files", "models", "optim", "transforms"},
     "lr_finder": {"data", "models", "optim", "training", "transforms"},
     "recipes": {"transforms", "models", "optim"},
-    "cli": set(MODULES),
+    "verbs": set(MODULES) - {"cli"},
+    "scenes": {"emotions", "faces", "sample"},
+    "detection": {"emotions", "files"},
+    "recognizer": {"detection", "emotions", "files", "models", "transforms"},
+    "export": {"emotions", "evaluation", "files", "models", "transforms"},
+    "demo": {"emotions", "evaluation", "explain", "models", "plots", "recognizer", "transforms"},
+    "cli": {"doctor", "verbs"},
 }
 
 
