@@ -36,11 +36,12 @@ ALLOWED = {
     "lr_finder": {"data", "models", "optim", "training", "transforms"},
     "recipes": {"transforms", "models", "optim"},
     "verbs": set(MODULES) - {"cli"},
-    "scenes": {"emotions", "faces", "sample"},
-    "detection": {"emotions", "files"},
-    "recognizer": {"detection", "emotions", "files", "models", "transforms"},
+    "scenes": {"emotions", "sample"},
+    "detection": {"doctor"},
+    "pictures": set(),
+    "recognizer": {"detection", "emotions", "models", "pictures", "transforms"},
     "export": {"emotions", "evaluation", "files", "models", "transforms"},
-    "demo": {"emotions", "evaluation", "explain", "models", "plots", "recognizer", "transforms"},
+    "demo": {"detection", "emotions", "explain", "models", "pictures", "plots", "recognizer", "transforms"},
     "cli": {"doctor", "verbs"},
 }
 

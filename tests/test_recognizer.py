@@ -1,0 +1,463 @@
+"""The recognizer on drawn scenes and stand-in detectors: files of all kinds, tables, batches, videos, drawing."""
+
+import base64
+import sys
+import warnings
+from pathlib import Path
+from types import ModuleType
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from ferlib import sample, scenes
+from ferlib.detection import crop_face, find_detector
+from ferlib.emotions import COLORS, EMOTIONS
+from ferlib.evaluation import Predictions, flip, predict
+from ferlib.models import build_model, input_spec, save_model
+from ferlib.pictures import camera_frames, capture_on_colab, read_image, read_shots
+from ferlib.recognizer import BOX, COLUMNS, EmotionRecognizer, annotate, save_annotated, writable_folder
+from ferlib.transforms import EvalTransform
+
+
+class FakeDetector:
+    """Finds the same boxes in every image, and remembers what it was asked."""
+
+    margin = 0.0
+
+    def __init__(self, *boxes):
+        self.boxes, self.asked = np.array(boxes, float).reshape(-1, 5), []
+
+    def detect(self, image, *, smallest=24):
+        self.asked.append((image.shape, smallest))
+        return self.boxes
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return build_model("fernet", widths=(8, 8, 8, 8))
+
+
+@pytest.fixture(scope="module")
+def whole(model):
+    return EmotionRecognizer(model, detector=find_detector("whole"), threshold=0.0)
+
+
+@pytest.fixture
+def faces():
+    return sample.draw(5, seed=1)[0]
+
+
+def save(path: Path, image: np.ndarray, **options) -> Path:
+    Image.fromarray(image).save(path, **options)
+    return path
+
+
+# ---- reading
+
+
+RED_LEFT = np.zeros((40, 60, 3), np.uint8)
+RED_LEFT[:, :30, 0] = 255
+
+
+@pytest.mark.parametrize(
+    ("name", "made", "options"),
+    [
+        ("rgb.png", Image.fromarray(RED_LEFT), {}),
+        ("cmyk.tif", Image.fromarray(RED_LEFT).convert("CMYK"), {}),
+        ("cmyk.jpg", Image.fromarray(RED_LEFT).convert("CMYK"), {"quality": 95}),
+        ("palette.gif", Image.fromarray(RED_LEFT).convert("P"), {}),
+    ],
+)
+def test_colour_of_any_kind_becomes_rgb(tmp_path: Path, name: str, made: Image.Image, options: dict):
+    made.save(tmp_path / name, **options)
+    found = read_image(tmp_path / name)
+    assert found.shape == (40, 60, 3) and found.dtype == np.uint8
+    np.testing.assert_allclose(found[20, 10], [255, 0, 0], atol=8)
+    np.testing.assert_allclose(found[20, 50], [0, 0, 0], atol=8)
+
+
+@pytest.mark.parametrize("turn", [1, 3, 6, 8])
+def test_exif_rotation_is_undone(tmp_path: Path, turn: int):
+    stored = Image.fromarray(RED_LEFT)
+    # What has to be done to show the picture upright; so the opposite is done before it is stored.
+    back = {1: None, 3: Image.Transpose.ROTATE_180, 6: Image.Transpose.ROTATE_90, 8: Image.Transpose.ROTATE_270}[turn]
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    (stored if back is None else stored.transpose(back)).save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    found = read_image(tmp_path / "turned.jpg")
+    assert found.shape == (40, 60, 3)
+    assert found[:, :25, 0].mean() > 240 and found[:, 35:, 0].mean() < 15
+
+
+def test_gray_16_bit_and_transparent_pixels(tmp_path: Path):
+    gray = np.array([[0, 100], [200, 255]], np.uint8)
+    np.testing.assert_array_equal(read_image(save(tmp_path / "gray.png", gray)), gray)
+    for name in ("deep.png", "deep.tif"):
+        np.testing.assert_array_equal(read_image(save(tmp_path / name, gray.astype(np.uint16) * 257)), gray)
+    rgba = np.zeros((1, 3, 4), np.uint8)
+    rgba[0, 0], rgba[0, 1], rgba[0, 2] = (255, 0, 0, 255), (255, 0, 0, 0), (0, 0, 0, 51)
+    expected = [[[255, 0, 0], [128, 128, 128], [102, 102, 102]]]  # 0.8 * 128 = 102.4
+    np.testing.assert_array_equal(read_image(save(tmp_path / "rgba.png", rgba)), expected)
+    np.testing.assert_array_equal(next(read_shots(rgba)).image, expected)
+
+
+def test_of_an_animation_the_first_frame_is_read(tmp_path: Path):
+    first, second = (Image.fromarray(np.full((8, 8), tone, np.uint8)) for tone in (50, 200))
+    first.save(tmp_path / "two.gif", save_all=True, append_images=[second])
+    assert (read_image(tmp_path / "two.gif") == 50).all()
+
+
+def test_heic_is_refused_by_name_with_advice(tmp_path: Path):
+    (tmp_path / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    with pytest.raises(ValueError, match="phone.heic is HEIC.*save it as JPEG"):
+        read_image(tmp_path / "phone.heic")
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n\0\0", None])
+def test_broken_images_are_told_by_name(tmp_path: Path, content: bytes | None):
+    file = save(tmp_path / "broken.png", np.random.default_rng(0).integers(0, 255, (50, 50), np.uint8))
+    file.write_bytes(file.read_bytes()[:900] if content is None else content)
+    with pytest.raises(ValueError, match="broken.png cannot be read as an image"):
+        read_image(file)
+
+
+def test_what_is_larger_than_memory_is_refused_by_its_header_without_a_warning(tmp_path: Path, monkeypatch):
+    file = save(tmp_path / "large.png", np.zeros((20, 100), np.uint8))
+    for most in (1500, 500):  # Pillow warns above the limit, and raises above twice the limit
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
+        with pytest.raises(ValueError, match=f"large.png has over {most:,} pixels"):
+            read_image(file)
+
+
+def test_images_of_1_px_and_of_20_000_px_width(model, tmp_path: Path):
+    files = [
+        save(tmp_path / "1.png", np.zeros((1, 1), np.uint8)),
+        save(tmp_path / "2.png", np.zeros((90, 20_000), np.uint8)),
+    ]
+    rows = EmotionRecognizer(model).predict(files)
+    assert rows["file"].tolist() == [str(file) for file in files]
+    assert rows["score"].isna().all() and (rows["error"] == "").all()
+
+
+# ---- the table
+
+
+def test_probabilities_are_those_of_evaluation_predict_for_the_crops(model, whole, faces):
+    rows = whole.predict(list(faces))
+    expected = predict(model, faces, np.zeros(5, np.int64), EvalTransform(input_spec(model)))
+    np.testing.assert_allclose(rows[list(EMOTIONS)], expected.probabilities, atol=1e-6)
+    assert rows["emotion"].tolist() == [EMOTIONS[i] for i in expected.predicted]
+    np.testing.assert_allclose(rows["confidence"], expected.probabilities.max(1), atol=1e-6)
+    assert list(rows) == COLUMNS
+    assert rows["file"].tolist() == [f"image {i}" for i in range(5)] and (rows["frame"] == 0).all()
+    assert rows[[*BOX]].to_numpy().tolist() == [[0, 0, 48, 48]] * 5
+    assert rows["time"].isna().all() and rows["abstained"].dtype == bool
+
+
+def test_views_are_averaged_and_the_temperature_is_the_models(model, faces, tmp_path: Path):
+    save_model(model, tmp_path, temperature=2.0)
+    recognizer = EmotionRecognizer.load(tmp_path, detector="whole", views=(None, flip))
+    logits = predict(model, faces, np.zeros(5, np.int64), EvalTransform(input_spec(model)), views=(None, flip)).logits
+    expected = Predictions(logits / 2, np.zeros(5, np.int64)).probabilities
+    np.testing.assert_allclose(recognizer.predict(list(faces))[list(EMOTIONS)], expected, atol=1e-6)
+
+
+def test_faces_are_cut_out_with_the_margin_in_the_detectors_order(model):
+    image = scenes.draw(1, seed=1)[0][0]
+    boxes = [[100, 50, 200, 150, 9.0], [300.5, 100, 380, 190, 4.0]]
+    recognizer = EmotionRecognizer(model, detector=FakeDetector(*boxes), margin=0.2)
+    rows = recognizer.predict(image)
+    assert rows[[*BOX, "score"]].to_numpy().tolist() == boxes
+    crops = np.stack([crop_face(image, np.array(box), margin=0.2, size=48) for box in boxes])
+    np.testing.assert_allclose(rows[list(EMOTIONS)], recognizer.probabilities(crops), atol=1e-6)
+
+
+def test_batches_across_images_give_what_one_by_one_gives(model, faces):
+    detector = FakeDetector([0, 0, 48, 48, 2], [8, 8, 40, 40, 1])
+    rows = [EmotionRecognizer(model, detector=detector, batch_size=size).predict(list(faces)) for size in (1, 3, 64)]
+    single = pd.concat([EmotionRecognizer(model, detector=detector).predict(face) for face in faces])
+    for other in (rows[1], rows[2], single):
+        np.testing.assert_allclose(rows[0][list(EMOTIONS)], other[list(EMOTIONS)], atol=1e-5)
+    assert rows[0]["file"].tolist() == rows[2]["file"].tolist() == [f"image {i // 2}" for i in range(10)]
+
+
+def test_a_hundred_faces(model):
+    boxes = [[x, y, x + 40, y + 40, 1] for y in range(0, 400, 40) for x in range(0, 400, 40)]
+    rows = EmotionRecognizer(model, detector=FakeDetector(*boxes)).predict(np.zeros((400, 400), np.uint8))
+    assert len(rows) == 100 and rows["emotion"].isin(EMOTIONS).all()
+
+
+def test_it_abstains_below_the_threshold(model, faces):
+    sure = EmotionRecognizer(model, detector=find_detector("whole"), threshold=0.0).predict(list(faces))
+    at = float(sure["confidence"].sort_values().iloc[2])
+    rows = EmotionRecognizer(model, detector=find_detector("whole"), threshold=at).predict(list(faces))
+    assert not sure["abstained"].any()
+    assert rows["abstained"].tolist() == (sure["confidence"] < at).tolist() and rows["abstained"].sum() == 2
+    assert rows["emotion"].tolist() == sure["emotion"].tolist()
+
+
+def test_without_a_face_there_is_a_row_of_nan_or_none_or_an_error(model):
+    recognizer, image = EmotionRecognizer(model, detector=FakeDetector()), np.zeros((30, 30), np.uint8)
+    rows = recognizer.predict([image, image])
+    assert rows["file"].tolist() == ["image 0", "image 1"] and (rows["error"] == "").all()
+    assert rows[[*BOX, "score", *EMOTIONS, "emotion", "confidence"]].isna().to_numpy().all()
+    assert not rows["abstained"].any()
+    dropped = recognizer.predict([image, image], no_face="drop")
+    assert list(dropped) == COLUMNS and not len(dropped)
+    with pytest.raises(ValueError, match="image 0, frame 0, shows no face.*detector='whole'"):
+        recognizer.predict([image, image], no_face="raise")
+
+
+def test_wrong_arguments_are_refused(model, whole, tmp_path: Path):
+    with pytest.raises(ValueError, match="no_face='skip', every=1; allowed are nan, raise, drop, and 1 or more"):
+        whole.predict(tmp_path, no_face="skip")
+    with pytest.raises(ValueError, match="threshold 2"):
+        EmotionRecognizer(model, threshold=2)
+    with pytest.raises(ValueError, match="does not know its input"):
+        EmotionRecognizer(torch.nn.Flatten())
+    with pytest.raises(FileNotFoundError, match="neither a run's folder"):
+        EmotionRecognizer.load(tmp_path / "nothing")
+    with pytest.raises(FileNotFoundError, match="away.png is not there"):
+        whole.predict([np.zeros((4, 4), np.uint8), tmp_path / "away.png"])
+
+
+# ---- files and folders
+
+
+def test_the_good_files_of_a_folder_are_done_and_the_broken_one_is_a_row_with_its_error(whole, faces, tmp_path: Path):
+    for name, face in zip("acde", faces, strict=False):
+        save(tmp_path / f"{name}.png", face)
+    (tmp_path / "b.JPG").write_bytes(b"broken")
+    (tmp_path / "notes.txt").write_text("not a picture")
+    (tmp_path / ".hidden").write_text("")
+    with pytest.warns(UserWarning, match="notes.txt are no images and were left out"):
+        rows = whole.predict(tmp_path)
+    assert [Path(name).name for name in rows["file"]] == ["a.png", "b.JPG", "c.png", "d.png", "e.png"]
+    assert "b.JPG cannot be read as an image" in rows["error"][1] and rows["emotion"].isna().tolist() == [0, 1, 0, 0, 0]
+    np.testing.assert_allclose(rows.drop(1)[list(EMOTIONS)], whole.predict(list(faces[:4]))[list(EMOTIONS)], atol=1e-6)
+    alone = whole.predict(tmp_path / "b.JPG", no_face="raise")
+    assert alone["error"].tolist() == [rows["error"][1]]
+
+
+def test_a_folder_without_images_is_refused(whole, tmp_path: Path):
+    with pytest.raises(ValueError, match="holds no image; looked for .bmp"):
+        whole.predict(tmp_path)
+
+
+def test_arrays_that_are_no_images_are_rows_with_an_error(whole):
+    rows = whole.predict([np.zeros((4, 4)), np.zeros((4, 4, 2), np.uint8), np.zeros((4, 4), np.uint8)])
+    assert ["an image is uint8" in error for error in rows["error"]] == [True, True, False]
+
+
+# ---- videos
+
+
+def test_each_kth_frame_of_a_video_with_its_time(model, tmp_path: Path):
+    truth = scenes.video(tmp_path / "face.mp4", frames=10, fps=25, width=320, height=240, size=120)
+    recognizer = EmotionRecognizer(model)
+    rows = recognizer.predict(tmp_path / "face.mp4", every=3)
+    assert rows["frame"].tolist() == [0, 3, 6, 9]
+    np.testing.assert_allclose(rows["time"], [0, 0.12, 0.24, 0.36], atol=1e-3)
+    middles = [(rows[low] + rows[high]) / 2 for low, high in (("x0", "x1"), ("y0", "y1"))]
+    expected = truth.loc[rows["frame"]].reset_index()
+    np.testing.assert_allclose(middles[0], (expected["x0"] + expected["x1"]) / 2, atol=12)
+    np.testing.assert_allclose(middles[1], (expected["y0"] + expected["y1"]) / 2, atol=24)
+    detector = FakeDetector()
+    EmotionRecognizer(model, detector=detector).predict(
+        [tmp_path / "face.mp4", np.zeros((600, 600), np.uint8)], every=9
+    )
+    assert detector.asked == [((240, 320, 3), 40), ((240, 320, 3), 40), ((600, 600), 24)]  # 40 is a sixth of 240
+
+
+@pytest.mark.parametrize("content", [b"", b"no video", b"RIFF\0\0\0\0AVI LIST"])
+def test_a_broken_video_is_a_row_with_its_error(whole, tmp_path: Path, content: bytes):
+    (tmp_path / "broken.avi").write_bytes(content)
+    rows = whole.predict([tmp_path / "broken.avi", np.zeros((4, 4), np.uint8)])
+    assert "broken.avi holds no frame that OpenCV can read" in rows["error"][0] and rows["error"][1] == ""
+
+
+class FakeCapture:
+    """A video of `count` frames, of which it is counted how many are held at a time."""
+
+    stated, held, most = 0, 0, 0
+
+    def __init__(self, path):
+        self.frame, self.count = -1, 200
+
+    def grab(self):
+        self.frame += 1
+        return self.frame < self.count
+
+    def get(self, what):
+        return self.stated if what == cv2.CAP_PROP_FRAME_COUNT else 40.0 * self.frame
+
+    def retrieve(self):
+        class Counted(np.ndarray):
+            def __array_finalize__(self, other):
+                FakeCapture.held += 1
+                FakeCapture.most = max(FakeCapture.most, FakeCapture.held)
+
+            def __del__(self):
+                FakeCapture.held -= 1
+
+        return True, np.zeros((60, 80, 3), np.uint8).view(Counted)
+
+    def release(self):
+        pass
+
+
+def test_a_video_is_streamed_and_a_video_cut_short_is_told(model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "long.mp4").write_bytes(b"")
+    monkeypatch.setattr(cv2, "VideoCapture", FakeCapture)
+    monkeypatch.setattr(FakeCapture, "stated", 203)  # a header that is off by a little
+    sizes = []
+    recognizer = EmotionRecognizer(model, detector=FakeDetector([0, 0, 60, 60, 1]), batch_size=16)
+    monkeypatch.setattr(
+        EmotionRecognizer,
+        "probabilities",
+        lambda self, crops: sizes.append(len(crops)) or np.full((len(crops), 7), 1 / 7),
+    )
+    rows = recognizer.predict(tmp_path / "long.mp4")
+    assert rows["frame"].tolist() == list(range(200)) and (rows["error"] == "").all()
+    assert FakeCapture.most <= 3 and sizes == [16] * 12 + [8]
+    monkeypatch.setattr(FakeCapture, "stated", 400)
+    rows = recognizer.predict(tmp_path / "long.mp4")
+    assert len(rows) == 201 and "breaks off after 200 of 400 frames" in rows["error"].iloc[-1]
+
+
+# ---- drawing
+
+
+def told(rows: list[tuple], emotion: str = "happy", confidence: float = 0.8, abstained: bool = False) -> pd.DataFrame:
+    chances = dict.fromkeys(EMOTIONS, (1 - confidence) / 6) | {emotion: confidence}
+    facts = {
+        "emotion": emotion,
+        "confidence": confidence,
+        "abstained": abstained,
+        "error": "",
+        "frame": 0,
+        "score": 1.0,
+    }
+    table = pd.DataFrame([dict(zip(BOX, box, strict=True)) | chances | facts for box in rows])
+    return table.assign(file="image 0", time=np.nan)
+
+
+def share_of(picture: np.ndarray, color: str) -> float:
+    return float((picture == [int(color[i : i + 2], 16) for i in (1, 3, 5)]).all(2).mean())
+
+
+@pytest.mark.parametrize("tone", [0, 255])
+@pytest.mark.parametrize("side", [60, 400])
+def test_a_face_gets_a_box_its_emotions_colour_and_longer_bars_for_likelier_emotions(tone: int, side: int):
+    image = np.full((600, 800), tone, np.uint8)
+    picture = annotate(image, told([(100, 100, 100 + side, 100 + side)], confidence=0.4))
+    assert picture.shape == (600, 800, 3) and (image == tone).all()
+    middle = 100 + side // 2
+    assert picture[middle, 100].tolist() == picture[100 + side, middle].tolist() == [0xE6, 0x9F, 0x00]
+    assert picture[middle, middle].tolist() == [tone] * 3  # the face is left free
+    beside = picture[:, 100 + side + 3 :]
+    assert share_of(beside, COLORS["happy"]) > 3 * share_of(beside, COLORS["sad"]) > 0
+
+
+def test_an_unsure_face_is_gray():
+    picture = annotate(np.full((500, 500, 3), 30, np.uint8), told([(50, 100, 250, 300)], abstained=True))
+    assert picture[200, 50].tolist() == [0x8C] * 3
+    assert share_of(picture[:, :254], COLORS["happy"]) == 0
+
+
+def test_small_pictures_are_enlarged_and_rows_without_a_face_passed_over():
+    face = np.full((48, 48), 90, np.uint8)
+    assert annotate(face, told([(0, 0, 48, 48)])).shape == (432, 432, 3)  # nine times 48 is the first above 400
+    nothing = told([(np.nan,) * 4])
+    assert (annotate(np.full((500, 400), 90, np.uint8), nothing) == 90).all()
+
+
+def test_bars_do_not_hide_another_face():
+    boxes = [(100, 200, 200, 300), (204, 200, 304, 300), (308, 200, 408, 300)]
+    picture = annotate(np.full((600, 500), 90, np.uint8), told(boxes))
+    for x0, y0, x1, y1 in boxes:
+        assert (picture[y0 + 4 : y1 - 3, x0 + 4 : x1 - 3] == 90).all()
+
+
+def test_annotated_pictures_are_written_under_the_names_of_their_files(whole, faces, tmp_path: Path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "more").mkdir()
+    sources = [save(tmp_path / folder / "a.png", face) for folder, face in zip(("in", "more"), faces, strict=False)]
+    (tmp_path / "in" / "b.png").write_bytes(b"broken")
+    scenes.video(tmp_path / "film.mp4", frames=4, width=160, height=120, size=80)
+    sources += [tmp_path / "in" / "b.png", tmp_path / "film.mp4"]
+    rows = whole.predict(sources, every=2)
+    paths = save_annotated(rows, sources, tmp_path / "out")
+    assert [path.name for path in paths] == ["a.jpg", "a_2.jpg", "film_000000.jpg", "film_000002.jpg"]
+    expected = annotate(faces[1], rows[1:2]).astype(float)
+    np.testing.assert_allclose(read_image(paths[1]).astype(float).mean(), expected.mean(), atol=1)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_any_work(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    rows = told([(0, 0, 9, 9)])
+    with pytest.raises(ValueError, match="cannot write into .*out.*give another folder"):
+        save_annotated(rows, tmp_path / "this is not even there.png", tmp_path / "file" / "out")
+    assert writable_folder(tmp_path / "new" / "one").is_dir()
+    assert not any((tmp_path / "new" / "one").iterdir())
+
+
+# ---- cameras
+
+
+def test_frames_of_a_camera_are_rgb_and_it_is_let_go(monkeypatch: pytest.MonkeyPatch):
+    calls = []
+
+    class Camera:
+        def __init__(self, device):
+            self.frames = [np.full((2, 2, 3), (255, 0, 0), np.uint8)] * 2 if device == 1 else []
+
+        def read(self):
+            return (True, self.frames.pop()) if self.frames else (False, None)
+
+        def release(self):
+            calls.append("released")
+
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    frames = list(camera_frames(1))
+    assert len(frames) == 2 and frames[0][0, 0].tolist() == [0, 0, 255]
+    with pytest.raises(ValueError, match="no camera 0 .*on Colab: capture_on_colab"):
+        next(camera_frames())
+    assert calls == ["released"] * 2
+
+
+def test_colabs_picture_comes_from_the_browser(monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(ValueError, match="this is not Google Colab"):
+        capture_on_colab()
+    fake = ModuleType("google.colab.output")
+    for name, module in (
+        ("google", ModuleType("google")),
+        ("google.colab", ModuleType("google.colab")),
+        (fake.__name__, fake),
+    ):
+        monkeypatch.setitem(sys.modules, name, module)
+    raw = cv2.imencode(".jpg", np.full((40, 50, 3), (0, 0, 255), np.uint8))[1].tobytes()
+    fake.eval_js = lambda script: "data:image/jpeg;base64," + base64.b64encode(raw).decode()
+    picture = capture_on_colab()
+    assert picture.shape == (40, 50, 3)
+    np.testing.assert_allclose(picture[20, 20], [255, 0, 0], atol=3)
+
+    def refused(script):
+        raise RuntimeError("NotAllowedError: Permission denied")
+
+    fake.eval_js = refused
+    with pytest.raises(ValueError, match="gave no picture .*Permission denied.*allow it to use the camera"):
+        capture_on_colab()
+
+
+def test_reading_leaks_no_warning(whole, tmp_path: Path):
+    image = Image.fromarray(RED_LEFT).convert("P")
+    image.save(tmp_path / "palette.png", transparency=bytes(range(256)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert whole.predict(tmp_path / "palette.png")["error"].tolist() == [""]
