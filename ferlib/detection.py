@@ -12,10 +12,8 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from ferlib.doctor import MEND_CV2
+from ferlib.doctor import CASCADE, MEND_CV2
 
-# Of OpenCV 4.14's frontal cascades, `alt2` found the most drawn faces with the fewest false ones.
-CASCADE = "haarcascade_frontalface_alt2.xml"
 SMALLEST = 24  # px: the lowest face that is sought unless told otherwise
 LONGEST = 1600  # px: images are searched at this length at most, so that time and memory stay bounded
 
