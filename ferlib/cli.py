@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     compare = verb("compare",
                    "two models on the same faces: the difference, its paired 95% interval, McNemar's test",
                    "ferlib compare runs/plain_cnn runs/cpu --data data/fer2013.csv --json compared.json")
-    predict = verb("predict", "find the faces in photos, folders and videos, and read their expressions",
+    predict = verb("predict", "find the faces in photos, folders and videos, and name their expressions",
                    "ferlib predict holiday/ clip.mp4 --csv faces.csv --annotate seen/")
     explain = verb("explain", "draw where a model looks, on faces of a dataset or in photos",
                    "ferlib explain photo.jpg --out explained.png")
@@ -124,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     option("paths", type=Path, nargs="+", metavar="PATH", help="pictures, folders of pictures, videos")
     option("--csv", type=Path, metavar="FILE", help="write the table, a row a face, here")
     option("--annotate", type=Path, metavar="FOLDER", help="write the pictures with boxes and bars here")
-    option("--threshold", type=float, default=0.0, metavar="SHARE", help="unsure below this confidence (default: 0)")
+    option("--threshold", type=float, default=0.5, metavar="SHARE", help="unsure below this confidence (default: 0.5)")
     option("--no-face", choices=("nan", "drop", "raise"), default="nan", help="a picture without a face: default nan")
     option("--every", type=int, default=1, metavar="K", help="of a video, every K-th frame (default: 1)")
 

@@ -358,7 +358,7 @@ def explanation_grid(images: Pictures, overlays: Mapping[str, Pictures], titles:
     for name, made in overlays.items():
         _need(len(made) == len(images), f"{name!r} must hold {len(images)} pictures, one a face", len(made))
     columns, names = 1 + len(overlays), _wrap(titles, len(images), "titles", 9)
-    told = f"{title}\nyellow: most, violet: least; each map on its own scale"
+    told = f"{title}\nyellow: most, violet: least"
     told += "" if boxes is None else "\nframes: brows dotted, eyes dashed, mouth solid"
     pictures = [picture for row in zip(images, *overlays.values(), strict=True) for picture in row]
     texts = [text for name in names for text in (name, *overlays)]

@@ -7,10 +7,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
 from ferlib import data, download, evaluation, ferplus, models, plots, protocol, recipes, training
+from ferlib.emotions import EMOTIONS
 from ferlib.files import write_whole
 from ferlib.transforms import EvalTransform
 
@@ -99,7 +102,7 @@ def run_train(args: argparse.Namespace) -> int:
 
 
 def run_evaluate(args: argparse.Namespace) -> int:
-    _check_json(args.json)
+    _check_file(args.json, ".json", "--json")
     model, named = models.load_ensemble(args.model), " + ".join(map(str, args.model))
     digest = models.model_hash(model)
     if args.open_sealed_test is not None:
@@ -132,7 +135,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
 
 
 def run_compare(args: argparse.Namespace) -> int:
-    _check_json(args.json)
+    _check_file(args.json, ".json", "--json")
     if args.split == "PrivateTest":
         command = "ferlib evaluate --split PrivateTest --open-sealed-test REASON"
         raise ValueError(f"PrivateTest is for one model, chosen by then; compare on PublicTest, and then: {command}")
@@ -160,9 +163,100 @@ def run_compare(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check_json(path: Path | None) -> None:
-    if path is not None and path.suffix != ".json":
-        raise ValueError(f"--json is {path}; its name must end in .json (a picture beside it would end in .png)")
+def run_predict(args: argparse.Namespace) -> int:
+    from ferlib import recognizer
+
+    _check_file(args.csv, ".csv", "--csv")
+    if args.annotate is not None:
+        recognizer.writable_folder(args.annotate)
+    reader = recognizer.EmotionRecognizer.load(args.model, detector=args.detector, threshold=args.threshold)
+    rows = reader.predict(args.paths, no_face=args.no_face, every=args.every, progress=sys.stderr.isatty())
+    failed, faces = _note_errors(rows), rows["score"].notna()
+    if args.csv is None:
+        columns = ["file", "frame", *recognizer.BOX, "emotion", "confidence", "abstained"]
+        print(
+            rows.loc[faces, columns].round({"confidence": 2} | dict.fromkeys(recognizer.BOX, 0)).to_string(index=False)
+        )
+    else:
+        print(f"wrote {write_whole(args.csv, lambda scratch: rows.to_csv(scratch, index=False))}")
+    if args.annotate is not None:
+        print(f"wrote {len(recognizer.save_annotated(rows, args.paths, args.annotate))} pictures to {args.annotate}")
+    pictures = len(rows[["file", "frame"]].drop_duplicates()) - failed
+    unsure = int(rows.loc[faces, "abstained"].sum())
+    print(f"{faces.sum():,} faces in {pictures:,} pictures, {unsure:,} of them unsure; {failed:,} could not be read")
+    return 1 if failed else 0
+
+
+def run_explain(args: argparse.Namespace) -> int:
+    from ferlib import detection, explain, pictures, recognizer
+
+    _check_file(args.out, ".png", "--out")
+    model = models.load_model(args.model)
+    spec = models.input_spec(model)
+    if args.paths:
+        reader = recognizer.EmotionRecognizer(model, detector=detection.find_detector(args.detector))
+        found = reader.predict(args.paths, no_face="drop")
+        _note_errors(found)
+        rows = found[found["score"].notna() & found["time"].isna()].head(args.faces)  # a video is not one picture
+        if rows.empty:
+            raise ValueError("no face was found in these pictures; --detector whole takes each picture for a face")
+        margin, images = reader.detector.margin, np.empty((len(rows), spec.size, spec.size), np.uint8)
+        for place, (_, row) in enumerate(rows.iterrows()):
+            box, image = row[[*recognizer.BOX]].to_numpy(float), pictures.read_image(row["file"])
+            images[place] = detection.crop_face(image, box, margin=margin, size=spec.size)
+        labels = np.zeros(len(images), int)
+    else:
+        test = data.load(args.data).subset("PublicTest")
+        # the first of each emotion, then the second of each, and so on
+        order = pd.Series(test.labels).groupby(test.labels).cumcount().sort_values(kind="stable").index[: args.faces]
+        images, labels = test.images[order], test.labels[order]
+    found = evaluation.predict(model, images, labels, EvalTransform(spec))
+    told = [
+        f"{EMOTIONS[best]} {sure:.0%}" for best, sure in zip(found.predicted, found.probabilities.max(1), strict=True)
+    ]
+    if not args.paths:
+        told = [f"{text}, labelled {EMOTIONS[label]}" for text, label in zip(told, labels, strict=True)]
+    batch = EvalTransform(spec)(torch.from_numpy(images)[:, None])
+    maps = {"Grad-CAM": explain.grad_cam(model, batch), "occlusion": explain.occlusion(model, batch)}
+    overlays = {name: explain.overlay(images, heights) for name, heights in maps.items()}
+    figure = plots.explanation_grid(images, overlays, told)
+    print(f"wrote {write_whole(args.out, lambda scratch: figure.savefig(scratch, dpi=150, format='png'))}")
+    return 0
+
+
+def run_export(args: argparse.Namespace) -> int:
+    from ferlib import export
+
+    model, faces = models.load_model(args.model), data.load(args.data)
+    test = faces.subset("PublicTest")
+    path = export.to_onnx(model, args.out)
+    if args.int8:
+        path = export.quantise(path, protocol.take(faces.subset("Training"), 512).images, args.out)
+    print(f"wrote {path}; on the {len(test):,} PublicTest faces of {faces.name}, the model's own -> this file's:")
+    print(export.report(export.parity(model, path, test.images, test.labels)))
+    return 0
+
+
+def run_demo(args: argparse.Namespace) -> int:
+    from ferlib import demo
+
+    print(f"the page is at http://127.0.0.1:{args.port}, for this computer alone; Ctrl-C ends it", flush=True)
+    demo.launch(args.model, port=args.port, open_browser=not args.no_browser, detector=args.detector)
+    return 0
+
+
+def _note_errors(rows: pd.DataFrame) -> int:
+    """Name the files that could not be read; returns how many."""
+    failed = rows.loc[rows["error"] != "", "error"]
+    for error in failed:
+        print(f"ferlib: note: {error}", file=sys.stderr)
+    return len(failed)
+
+
+def _check_file(path: Path | None, suffix: str, option: str) -> None:
+    """Say before any work that a file could not be written."""
+    if path is not None and path.suffix != suffix:
+        raise ValueError(f"{option} is {path}; its name must end in {suffix}")
     if path is not None and not path.resolve().parent.is_dir():
         raise FileNotFoundError(f"the folder of {path} does not exist; make it first")
 

@@ -1,0 +1,101 @@
+"""`ferlib predict`, `explain`, `export` and `demo` as a user meets them; `test_cli` has the other verbs."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from test_cli import ferlib, refuses
+
+from ferlib import demo, models, recognizer, sample
+from ferlib.emotions import EMOTIONS
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("model")
+    models.save_model(models.build_model("fernet", widths=(8, 8, 8, 8)), folder)
+    return folder
+
+
+@pytest.fixture
+def album(tmp_path: Path) -> Path:
+    """Three faces that are whole pictures, and one file that is none."""
+    folder = tmp_path / "album"
+    folder.mkdir()
+    for place, face in enumerate(sample.draw(3, size=96, seed=3)[0]):
+        cv2.imwrite(str(folder / f"{place}.png"), face)
+    (folder / "broken.jpg").write_bytes(b"no picture")
+    return folder
+
+
+@pytest.mark.parametrize("verb", ["predict", "explain", "export", "demo"])
+def test_each_verb_helps_with_an_example(capsys, verb: str):
+    code, out, _ = ferlib(capsys, verb, "--help")
+    assert code == 0 and f"example:\n  ferlib {verb}" in out
+
+
+def test_predict_writes_the_table_and_the_pictures_and_names_what_failed(capsys, model: Path, album: Path):
+    csv, seen = album.parent / "faces.csv", album.parent / "seen"
+    given = ("predict", album, "--model", model, "--detector", "whole")
+    code, out, err = ferlib(capsys, *given, "--csv", csv, "--annotate", seen)
+    assert code == 1 and "3 faces in 3 pictures" in out and "1 could not be read" in out
+    assert "broken.jpg cannot be read as an image" in err
+    written = pd.read_csv(csv)
+    direct = recognizer.EmotionRecognizer.load(model, detector="whole").predict(album)
+    assert written["emotion"][:3].tolist() == direct["emotion"][:3].tolist()
+    np.testing.assert_allclose(written[list(EMOTIONS)], direct[list(EMOTIONS)], atol=1e-6)
+    assert sorted(path.name for path in seen.iterdir()) == ["0.jpg", "1.jpg", "2.jpg"]
+    code, out, _ = ferlib(capsys, *given, "--threshold", 1)
+    assert "3 of them unsure" in out and out.count("True") == 3, "without --csv the table is printed"
+
+
+def test_predict_says_before_any_work_what_it_could_not_write(capsys, monkeypatch, model: Path, album: Path):
+    monkeypatch.setattr(recognizer.EmotionRecognizer, "predict", lambda *_, **__: pytest.fail("it began to work"))
+    given = ("predict", album, "--model", model)
+    assert "its name must end in .csv" in refuses(capsys, *given, "--csv", album.parent / "faces.txt")
+    assert "does not exist; make it first" in refuses(capsys, *given, "--csv", album.parent / "no" / "faces.csv")
+    assert "cannot write into" in refuses(capsys, *given, "--annotate", album / "broken.jpg")
+
+
+def test_predict_refuses_paths_and_detectors_that_are_not_there(capsys, model: Path, tmp_path: Path):
+    assert "nowhere.jpg is not there" in refuses(capsys, "predict", tmp_path / "nowhere.jpg", "--model", model)
+    assert "no detector is called 'nose'" in refuses(capsys, "predict", tmp_path, "--model", model, "--detector=nose")
+
+
+def test_explain_draws_a_row_a_face_of_a_dataset_or_of_photos(capsys, model: Path, album: Path):
+    heights = {}
+    for faces in (1, 3):
+        out = album.parent / f"{faces}.png"
+        assert ferlib(capsys, "explain", "--model", model, "--out", out, "--faces", faces)[0] == 0
+        heights[faces] = cv2.imread(str(out)).shape[0]
+    assert heights[3] > 1.8 * heights[1]
+    photos = album.parent / "photos.png"
+    code, _, err = ferlib(capsys, "explain", album, "--model", model, "--detector", "whole", "--out", photos)
+    assert code == 0 and "broken.jpg cannot be read" in err
+    assert 1.8 * heights[1] < cv2.imread(str(photos)).shape[0] <= heights[3], "three faces, as well"
+    blank = album.parent / "blank.png"
+    cv2.imwrite(str(blank), np.full((120, 120), 90, np.uint8))
+    assert "no face was found" in refuses(capsys, "explain", blank, "--model", model, "--out", photos)
+    assert "its name must end in .png" in refuses(capsys, "explain", "--model", model, "--out", "a.jpg")
+
+
+def test_export_reports_how_close_it_is_and_quantises_when_asked(capsys, model: Path, tmp_path: Path):
+    pytest.importorskip("onnxruntime")
+    plain, small = tmp_path / "plain.onnx", tmp_path / "small.onnx"
+    code, out, _ = ferlib(capsys, "export", "--model", model, "--out", plain)
+    assert code == 0 and "on the 2,000 PublicTest faces of sample" in out and "100.00% of 2,000 faces" in out
+    assert ferlib(capsys, "export", "--model", model, "--out", small, "--int8")[0] == 0
+    assert b"QuantizeLinear" in small.read_bytes() and b"QuantizeLinear" not in plain.read_bytes()
+    assert "ends in .onnx" in refuses(capsys, "export", "--model", model, "--out", tmp_path / "plain.pt")
+
+
+def test_demo_hands_its_options_on(capsys, monkeypatch, model: Path):
+    asked = {}
+    monkeypatch.setattr(demo, "launch", lambda name, **options: asked.update(options, model=name))
+    code, out, _ = ferlib(capsys, "demo", "--model", model, "--port", 7999, "--no-browser")
+    assert code == 0 and "http://127.0.0.1:7999" in out
+    assert asked == {"model": str(model), "port": 7999, "open_browser": False, "detector": "haar"}
