@@ -5,7 +5,7 @@ ARGS ?=
 PY := .venv/bin/python
 DONE := .venv/.installed
 UNDER_WAY := .venv/.installing
-LONG := benchmarks/sample_gates.py benchmarks/recipes.py benchmarks/fer2013.py benchmarks/model_card.py benchmarks/speed.py benchmarks/explain.py
+LONG := benchmarks/sample_gates.py benchmarks/recipes.py benchmarks/fer2013.py benchmarks/model_card.py benchmarks/speed.py benchmarks/explain.py benchmarks/recognizer.py benchmarks/export.py
 CODE := ferlib tools tests benchmarks notebooks/src
 
 .DEFAULT_GOAL := help
