@@ -250,7 +250,7 @@ def ship(run: str) -> None:
     facts = {key: value for key, value in vars(model)["about"].items() if key in ("training", "epoch")}
     facts |= {"name": SHIPS[run], "run": f"{run}-{row.seed}", "seed": int(row.seed), "seeds_tried": rows.seed.tolist()}
     facts |= {"publictest_percent_by_seed": rows.shift_flip_averaged.round(2).tolist()}
-    facts |= {"temperature": round(evaluation.fit_temperature(found["flip_averaged"]), 3)}  # of the mean of two views
+    facts |= {"temperature": round(evaluation.fit_temperature(found["single_view"]), 3)}  # as the recognizer uses it
     path = models.save_model(model, RUNS / "shipped", half=True, **facts)
     models.SHIPPED.mkdir(exist_ok=True)
     target = write_whole(models.SHIPPED / f"{SHIPS[run]}.safetensors", lambda scratch: shutil.copy(path, scratch))
