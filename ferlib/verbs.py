@@ -19,6 +19,7 @@ from ferlib.transforms import EvalTransform
 
 
 def run_data(args: argparse.Namespace) -> int:
+    """Say what is in a source."""
     dataset = data.load(args.data)
     print(f"{dataset.name}: {len(dataset):,} faces, {dataset.images.shape[1]}x{dataset.images.shape[2]} px")
     print(dataset.counts().to_string())
@@ -29,6 +30,7 @@ def run_data(args: argparse.Namespace) -> int:
 
 
 def run_fetch(args: argparse.Namespace) -> int:
+    """Download a dataset and say what is in it."""
     print(download.NOTICE, flush=True)
     args.data = download.fetch(args.name, args.to, source=args.source, progress=sys.stderr.isatty())
     print(f"it lies in {args.data} and is whole")
@@ -38,11 +40,13 @@ def run_fetch(args: argparse.Namespace) -> int:
 
 
 def run_audit(args: argparse.Namespace) -> int:
+    """Print the audit of a source."""
     print(protocol.audit(args.data))
     return 0
 
 
 def run_recipes(args: argparse.Namespace) -> int:
+    """List the recipes, or describe one."""
     if args.name is not None:
         print(recipes.describe(recipes.get_recipe(args.name)))
         return 0
@@ -53,6 +57,7 @@ def run_recipes(args: argparse.Namespace) -> int:
 
 
 def run_train(args: argparse.Namespace) -> int:
+    """Train a recipe; 130 when interrupted."""
     recipe = recipes.get_recipe(args.recipe)
     given = ("epochs", "batch_size", "lr", "seed", "workers", "precision")
     changes = {name: getattr(args, name) for name in given if getattr(args, name) is not None}
@@ -102,6 +107,7 @@ def run_train(args: argparse.Namespace) -> int:
 
 
 def run_evaluate(args: argparse.Namespace) -> int:
+    """Measure a model, or the mean of several."""
     _check_file(args.json, ".json", "--json")
     model, named = models.load_ensemble(args.model), " + ".join(map(str, args.model))
     digest = models.model_hash(model)
@@ -135,6 +141,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
 
 
 def run_compare(args: argparse.Namespace) -> int:
+    """Two models on the same faces."""
     _check_file(args.json, ".json", "--json")
     if args.split == "PrivateTest":
         command = "ferlib evaluate --split PrivateTest --open-sealed-test REASON"
@@ -164,6 +171,7 @@ def run_compare(args: argparse.Namespace) -> int:
 
 
 def run_predict(args: argparse.Namespace) -> int:
+    """Name the faces of pictures and videos; 1 if some could not be read."""
     from ferlib import recognizer
 
     _check_file(args.csv, ".csv", "--csv")
@@ -188,6 +196,7 @@ def run_predict(args: argparse.Namespace) -> int:
 
 
 def run_explain(args: argparse.Namespace) -> int:
+    """Draw where a model looks."""
     from ferlib import detection, explain, pictures, recognizer
 
     _check_file(args.out, ".png", "--out")
@@ -210,10 +219,9 @@ def run_explain(args: argparse.Namespace) -> int:
         # the first of each emotion, then the second of each, and so on
         order = pd.Series(test.labels).groupby(test.labels).cumcount().sort_values(kind="stable").index[: args.faces]
         images, labels = test.images[order], test.labels[order]
-    found = evaluation.predict(model, images, labels, EvalTransform(spec))
-    told = [
-        f"{EMOTIONS[best]} {sure:.0%}" for best, sure in zip(found.predicted, found.probabilities.max(1), strict=True)
-    ]
+    answers = evaluation.predict(model, images, labels, EvalTransform(spec))
+    sure = answers.probabilities.max(1)
+    told = [f"{EMOTIONS[best]} {share:.0%}" for best, share in zip(answers.predicted, sure, strict=True)]
     if not args.paths:
         told = [f"{text}, labelled {EMOTIONS[label]}" for text, label in zip(told, labels, strict=True)]
     batch = EvalTransform(spec)(torch.from_numpy(images)[:, None])
@@ -225,6 +233,7 @@ def run_explain(args: argparse.Namespace) -> int:
 
 
 def run_export(args: argparse.Namespace) -> int:
+    """Write an ONNX file and report how close it is."""
     from ferlib import export
 
     model, faces = models.load_model(args.model), data.load(args.data)
@@ -238,6 +247,7 @@ def run_export(args: argparse.Namespace) -> int:
 
 
 def run_demo(args: argparse.Namespace) -> int:
+    """Serve the page until Ctrl-C."""
     from ferlib import demo
 
     print(f"the page is at http://127.0.0.1:{args.port}, for this computer alone; Ctrl-C ends it", flush=True)
