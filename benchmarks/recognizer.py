@@ -1,6 +1,6 @@
 """Faces found in drawn scenes, and the speed and memory of a video: what `ferlib.recognizer` is held to.
 
-python benchmarks/recognizer.py --scenes 200 --frames 500 5000     (about four minutes on two idle cores)
+python benchmarks/recognizer.py --scenes 200 --frames 500 5000     (on two idle cores)
 
 A face counts as found when a box overlaps its own by half (IoU 0.5); frontal means within 15 degrees of yaw, with
 nothing in front of it. Each video of 640x480 px at 30 frames a second shows one moving face and is predicted in a fresh
