@@ -232,7 +232,7 @@ def draw(found: pd.DataFrame) -> Any:
         ax.plot(gains.mean(), place, "|", color="black", markersize=18)
     ax.axvline(0, color="#666666", linewidth=1)
     ax.set_yticks(range(len(order)), [shown(name) for name in order])
-    ax.set_xlabel("PublicTest accuracy less that of the unchanged recipe with the same seed (points, 18 views)")
+    ax.set_xlabel("PublicTest accuracy, 18 views, less that of the unchanged recipe\nwith the same seed (points)")
     ax.set_title("What each piece is worth on FER2013: a dot a seed, a bar their mean", fontsize=11)
     ax.grid(axis="x", alpha=0.3)
     return figure
