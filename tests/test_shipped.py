@@ -15,7 +15,7 @@ from ferlib.transforms import EvalTransform
 
 EVIDENCE = Path(__file__).parent.parent / "benchmarks" / "fer2013"
 SIZES = {"fer2013": 6_000_000, "fer2013-small": 1_000_000}  # bytes, at most
-SHIPPED = sorted(path.stem for path in models.SHIPPED.glob("*.safetensors"))
+SHIPPED = sorted(SIZES)  # on photographs; `drawn` has a test of its own
 
 
 def card(name: str) -> str:
@@ -87,3 +87,14 @@ def test_the_evidence_is_whole_and_counted_as_official():
             assert figures.loc[(name, int(seed)), views] == pytest.approx(100 * found.correct.mean(), abs=1e-3)
         single = 100 * evidence(run.name, "single_view").correct.mean()
         assert 100 * history["val_accuracy"].iloc[-1] == pytest.approx(single, abs=0.3), "bf16 against fp32"
+
+
+def test_the_model_of_drawn_faces_does_what_its_card_says():
+    assert sorted(path.stem for path in models.SHIPPED.glob("*.safetensors")) == ["drawn", *SHIPPED]
+    model = models.load_model("drawn")
+    test = data.load("sample").subset("PublicTest")
+    found = evaluation.predict(model, test.images, test.labels, EvalTransform(models.input_spec(model)))
+    told = re.search(r"\| all \| 2,000 \| ([\d,]+) \|", card("drawn"))
+    assert abs(int(told[1].replace(",", "")) - found.correct.sum()) <= 3
+    assert models.model_hash(model) in card("drawn")
+    assert (models.SHIPPED / "drawn.safetensors").stat().st_size <= 1_000_000

@@ -10,6 +10,8 @@ import argparse
 import hashlib
 import importlib.util
 import json
+import os
+import re
 import sys
 import tempfile
 import time
@@ -26,6 +28,9 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
+PREPARE = Path(__file__).with_name("prepare.py")
+FOLDED_TAGS = {"solution", "prepare"}
+FOLDED = {"jupyter": {"source_hidden": True}, "cellView": "form"}  # as JupyterLab and as Colab have it
 
 
 class CourseError(Exception):
@@ -48,24 +53,47 @@ def find_lessons(root: Path, only: Sequence[str] = ()) -> list[Path]:
     return [path for path in sources if not wanted or path.name[:2] in wanted]
 
 
+def repository(root: Path) -> str:
+    """Address of the repository, from the only place where it stands: `pyproject.toml`."""
+    found = re.search(r'^Repository = "(.+?)"', (root / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    if found is None:
+        raise CourseError("pyproject.toml has no Repository under [project.urls]")
+    return found[1]
+
+
 def notebook_of(source: Path) -> Path:
     """Path of the notebook that belongs to a lesson's source."""
     return source.parent.parent / f"{source.stem}.ipynb"
 
 
 def read_lesson(source: Path) -> Any:
-    """Notebook (nbformat 4.5, no outputs) of a lesson's source; the same source always gives the same notebook."""
+    """Notebook (nbformat 4.5, no outputs) of a lesson's source; the same source always gives the same notebook.
+
+    `{colab}` in the lesson's head becomes the link to Colab, and a first cell that prepares the kernel comes after it.
+    Cells tagged "solution" are folded.
+    """
     import jupytext
     import nbformat
 
     cells = jupytext.reads(source.read_text(encoding="utf-8"), fmt="py:percent").cells
+    if cells and "{colab}" in cells[0].source:
+        address = repository(source.parent.parent.parent)
+        page = (
+            f"{address.replace('https://github.com', 'https://colab.research.google.com/github')}/blob/main/notebooks"
+        )
+        link = f"[Open in Colab]({page}/{source.stem}.ipynb)"
+        cells[0].source = cells[0].source.replace("{colab}", link)
+        setup = PREPARE.read_text(encoding="utf-8").replace("{repository}", address).strip()
+        cells.insert(1, nbformat.v4.new_code_cell(setup, metadata={"tags": ["prepare"]}))
     seen: Counter[str] = Counter()
     for cell in cells:
         # An id comes from the cell's content, so that a new cell leaves the ids, and so the diff, of the others alone.
         text = f"{cell.cell_type}\n{cell.source}"
         seen[text] += 1
         cell.id = hashlib.sha256(f"{seen[text]}\n{text}".encode()).hexdigest()[:8]
-        cell.metadata = {key: value for key, value in cell.metadata.items() if key == "tags"}
+        kept = {key: value for key, value in cell.metadata.items() if key in ("tags", "alt")}
+        folded = FOLDED if FOLDED_TAGS & set(kept.get("tags", [])) else {}
+        cell.metadata = nbformat.from_dict(kept | folded)
     return nbformat.from_dict({"cells": cells, "metadata": METADATA, "nbformat": 4, "nbformat_minor": 5})
 
 
@@ -115,7 +143,10 @@ def _code(text: str) -> Any:
 
 
 def build(root: Path, out: Path, only: Sequence[str] = (), timeout: float = 1200, with_pages: bool = True) -> int:
-    """Run the lessons in order and write them to `out`, with progress on stdout; 1 if a cell failed, else 0."""
+    """Run the lessons in order and write them to `out`, with progress and the claims on stdout.
+
+    Returns 1 if a cell or a claim failed, else 0.
+    """
     import nbformat
 
     sources = find_lessons(root, only)
@@ -126,6 +157,8 @@ def build(root: Path, out: Path, only: Sequence[str] = (), timeout: float = 1200
         tempfile.TemporaryFile(dir=out).close()
     except OSError as error:
         raise CourseError(f"cannot write to {out} ({error.strerror}); name another folder with --out") from error
+    claims = (out / "claims.csv").resolve()
+    claims.unlink(missing_ok=True)
     for number, source in enumerate(sources, 1):
         notebook, begun = read_lesson(source), time.monotonic()
         line = f"[{number}/{len(sources)}] {source.stem} ... "
@@ -136,7 +169,9 @@ def build(root: Path, out: Path, only: Sequence[str] = (), timeout: float = 1200
         def tell(cell: int, line: str = line, total: int = total) -> None:
             print(f"\r{line}cell {cell}/{total}", end="", flush=True)
 
-        failure = lesson.execute(notebook, root / "notebooks", timeout, tell if live else None)
+        failure = lesson.execute(
+            notebook, root / "notebooks", timeout, tell if live else None, {"FERLIB_CLAIMS": str(claims)}
+        )
         seconds = time.monotonic() - begun
         took = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
         note = f"stopped at cell {failure.cell} after {took}" if failure else took
@@ -151,9 +186,12 @@ def build(root: Path, out: Path, only: Sequence[str] = (), timeout: float = 1200
             code = "\n".join(failure.source.splitlines()[:15])
             print(f"{source.stem}, cell {failure.cell} failed:\n\n{code}\n\n{failure.message}", file=sys.stderr)
             return 1
+    failed = lesson.show_claims(claims) if claims.exists() else 0
     if with_pages:
         print(f"open {out / 'index.html'}")
-    return 0
+    if failed:
+        print(f"{failed} claim(s) failed: a lesson says what this run does not show", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:

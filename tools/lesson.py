@@ -31,11 +31,18 @@ class Failure:
     message: str
 
 
-def execute(notebook: Any, folder: Path, timeout: float, tell: Callable[[int], None] | None = None) -> Failure | None:
+def execute(
+    notebook: Any,
+    folder: Path,
+    timeout: float,
+    tell: Callable[[int], None] | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Failure | None:
     """Run a notebook's cells in `folder`, outputs going into `notebook`; None if all is well, else where it stopped.
 
-    `timeout` is in seconds per cell; `tell` is called with the number of each code cell that starts.
-    """
+    `timeout` is in seconds per cell; `tell` is called with the number of each code cell that starts; `env` is added to
+    the environment.
+    """  # fmt: skip
     import nbformat
     from ipykernel.kernelspec import get_kernel_dict
     from jupyter_client.kernelspec import KernelSpec
@@ -67,7 +74,7 @@ def execute(notebook: Any, folder: Path, timeout: float, tell: Callable[[int], N
     try:
         # A backend that the caller has set, as tests and servers do, would leave the pages without figures.
         inline = "module://matplotlib_inline.backend_inline"
-        client.execute(env={**os.environ, "TQDM_DISABLE": "1", "MPLBACKEND": inline})
+        client.execute(env={**os.environ, "TQDM_DISABLE": "1", "MPLBACKEND": inline, **(env or {})})
         return None
     except CellExecutionError:
         output = next(output for output in started[-1].outputs if output.output_type == "error")
@@ -87,6 +94,20 @@ def execute(notebook: Any, folder: Path, timeout: float, tell: Callable[[int], N
         for cell in started:
             cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
     return Failure(len(started), started[-1].source, "\n".join(message.strip().splitlines()[-8:]))
+
+
+def show_claims(path: Path) -> int:
+    """Print the table of claims that the lessons wrote; the number of those that failed."""
+    import pandas as pd
+
+    table = pd.read_csv(path, dtype={"lesson": str})
+    table["interval"] = [f"{r.low:.3g} to {r.high:.3g}" if r.low == r.low else "" for r in table.itertuples()]
+    table["held"] = table["held"].map({True: "yes", False: "NO"}).fillna("reported")
+    table["measured"] = [f"{r.measured:.3g} {r.unit}" for r in table.itertuples()]
+    table["seconds"] = table["seconds"].round().astype(int)
+    columns = ["lesson", "claim", "measured", "interval", "threshold", "n", "seeds", "seconds", "held"]
+    print("\n" + table[columns].to_string(index=False) + "\n")
+    return int((table["held"] == "NO").sum())
 
 
 def describe(notebook: Any) -> tuple[str, str]:
@@ -109,6 +130,7 @@ def lesson_page(notebook: Any, folder: Path) -> str:
             cell.metadata.setdefault("alt", f"Figure drawn by cell {cell.execution_count}, above it")
     exporter = HTMLExporter(template_name="basic", embed_images=True)
     body, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"path": str(folder)}})
+    body = _fold(body)
     body = re.sub(r'href="(\d\d_\w+)\.ipynb', r'href="\1.html', body)
     formulas = any(re.search(r"\$[^$]+\$", cell.source) for cell in notebook.cells if cell.cell_type == "markdown")
     head = MATHJAX % exporter.mathjax_url if formulas else ""
@@ -131,6 +153,21 @@ def index_page(lessons: Mapping[str, Any], out: Path) -> str:
             note = note if note.startswith("stopped") else f"ran in {note}"
         items.append(f"<li><strong>{title}</strong>\n<p>{about}</p>\n<p class='note'>{note}</p></li>")
     return _page("The course", "<h1>The course</h1>\n<ol class='lessons'>\n" + "\n".join(items) + "\n</ol>")
+
+
+def _fold(body: str) -> str:
+    """A lesson's HTML with its solutions folded and without the cell that prepares the kernel."""
+    from bs4 import BeautifulSoup
+
+    page = BeautifulSoup(body, "html.parser")
+    for cell in page.select(".celltag_prepare"):
+        cell.decompose()
+    for cell in page.select(".celltag_solution"):
+        details = cell.wrap(page.new_tag("details"))
+        summary = page.new_tag("summary")
+        summary.string = "Solution"
+        details.insert(0, summary)
+    return str(page)
 
 
 def _plain(piece: str) -> str:

@@ -1,0 +1,156 @@
+"""What every lesson needs: where its faces come from, a guess held against the answer, exercises, and claims."""
+
+from __future__ import annotations
+
+import csv
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ferlib import data, models
+
+CLAIM_COLUMNS = ["lesson", "claim", "measured", "low", "high", "threshold", "unit", "n", "seeds", "seconds", "held"]
+
+
+class Lesson:
+    """One run of a lesson: its faces, its folder, its clock.
+
+    `source` is what `data.load` takes: "sample", or what FERLIB_DATA names. `drawn` says whether it is the sample,
+    whose truth is known and for which alone claims are checked; `fast` (FERLIB_FAST=1) asks for a run that only shows
+    that everything works. `folder` is where the lesson keeps what others may load.
+    """
+
+    def __init__(self, number: str, source: str | None = None) -> None:
+        self.number, self.begun = number, time.monotonic()
+        self.source = source or os.environ.get("FERLIB_DATA") or "sample"
+        self.drawn = self.source == "sample"
+        self.fast = bool(os.environ.get("FERLIB_FAST"))
+        self.folder = Path(os.environ.get("FERLIB_RUNS", "runs")) / number
+
+    def load(self, most: int | None = None) -> data.FaceDataset:
+        """The lesson's faces; of `Training` every k-th, so that at most `most` are left, which is then printed."""
+        faces = data.load(self.source)
+        training = (faces.table["split"] == "Training").to_numpy()
+        rows = np.flatnonzero(training)
+        if most is not None and len(rows) > most:
+            kept = rows[np.linspace(0, len(rows) - 1, most).astype(int)]
+            faces = faces.subset(np.sort(np.concatenate([kept, np.flatnonzero(~training)])))
+            print(f"of {len(rows):,} training faces {most:,} are used, so that a laptop is done in minutes")
+        return faces
+
+    def model(self, lesson: str) -> Any:
+        """The model that an earlier lesson kept, else the one that ships; which of the two is printed.
+
+        Of the drawn faces the model `drawn` ships, of photographs `fer2013`.
+        """
+        kept = self.folder.parent / lesson / "model.safetensors"
+        name: str | Path = kept if kept.exists() else "drawn" if self.drawn else "fer2013"
+        print(f"the model that lesson {lesson} kept, {kept}" if kept.exists() else f"the model that ships, {name!r}")
+        return models.load_model(name)
+
+    def guess(self, guessed: float, value: float, unit: str = "%") -> None:
+        """Print how far a guess was off; both in `unit`. `...` counts as no guess."""
+        if guessed is ...:
+            print(f"It is {value:.3g} {unit}. You made no guess: put a number in, and run this again.")
+        else:
+            print(f"It is {value:.3g} {unit}; you guessed {guessed:g}, {abs(value - guessed):.3g} off.")
+
+    def claim(
+        self,
+        text: str,
+        measured: float,
+        threshold: float,
+        *,
+        interval: Sequence[float] | None = None,
+        at_most: bool = False,
+        unit: str = "points",
+        n: int,
+        seeds: int = 1,
+    ) -> bool:
+        """Print whether `measured` is at least (or `at_most`) `threshold`, and write it to FERLIB_CLAIMS, if set.
+
+        `interval` is its 95% interval, `n` the number of faces it is measured on. Returns whether the claim held. On
+        other faces than the drawn ones, or in a fast run, it is reported and no more.
+        """  # fmt: skip
+        held = bool(measured <= threshold if at_most else measured >= threshold)
+        low, high = interval if interval is not None else (np.nan, np.nan)
+        between = "" if interval is None else f" [{low:.3g}, {high:.3g}]"
+        counts = not self.fast and self.drawn
+        verdict = ("held" if held else "FAILED") if counts else "reported only"
+        bound = f"{'at most' if at_most else 'at least'} {threshold:g}"
+        print(f"Claim: {text}: {measured:.3g}{between} {unit}, {bound} expected: {verdict}")
+        if os.environ.get("FERLIB_CLAIMS"):
+            row = [self.number, text, measured, low, high, bound, unit, n, seeds, time.monotonic() - self.begun]
+            path = Path(os.environ["FERLIB_CLAIMS"])
+            new = not path.exists()
+            with path.open("a", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerows([CLAIM_COLUMNS] * new + [[*row, held if counts else ""]])
+        return held
+
+    def check(
+        self,
+        answer: Any,
+        solution: Any,
+        wrong: Sequence[tuple[Any, str]] = (),
+        *,
+        on: Sequence[tuple] = (),
+        tolerance: float = 1e-6,
+    ) -> None:
+        """Print whether an exercise's answer equals its solution, and for a known wrong one what went wrong.
+
+        Answer, solution and wrong answers are values or, with `on`, functions that are called with each tuple of
+        arguments in it. An answer that is still `...`, or returns it, is told so. With FERLIB_ANSWERS=solution, as in
+        the tests, the solution and every wrong answer are judged in the answer's place.
+        """  # fmt: skip
+        right = _results(solution, on)
+        cases = [(_results(other, on), why) for other, why in wrong]
+        if os.environ.get("FERLIB_ANSWERS") == "solution":
+            for given, why in cases:
+                if _verdict(given, right, cases, tolerance) != f"Not yet: {why}":
+                    raise AssertionError(f"a wrong answer is not told apart: {why}")
+            answer = solution
+        try:
+            given = _results(answer, on)
+        except Exception as error:
+            print(f"Not yet: your function stopped with {type(error).__name__}: {error}")
+            return
+        print(_verdict(given, right, cases, tolerance))
+
+
+def _results(answer: Any, on: Sequence[tuple]) -> list[Any]:
+    if isinstance(answer, Callable) and on:  # type: ignore[arg-type]
+        return [answer(*arguments) for arguments in on]
+    return [answer]
+
+
+def _verdict(given: list[Any], right: list[Any], wrong: list[tuple[list[Any], str]], tolerance: float) -> str:
+    if any(value is ... or value is None for value in given):
+        return "No answer yet. Write yours, run this cell again; the solution is folded above."
+    if _equal(given, right, tolerance):
+        return "Right."
+    hints = [why for other, why in wrong if _equal(given, other, tolerance)]
+    return f"Not yet: {hints[0]}" if hints else f"Not yet: {_short(given[0])} is not what is asked for."
+
+
+def _equal(given: list[Any], other: list[Any], tolerance: float) -> bool:
+    def same(a: Any, b: Any) -> bool:
+        try:
+            a, b = np.asarray(a), np.asarray(b)
+            if a.shape != b.shape:
+                return False
+            return bool(np.allclose(a, b, rtol=0, atol=tolerance, equal_nan=True))
+        except TypeError:
+            return bool(np.all(a == b))
+        except ValueError:
+            return False
+
+    return len(given) == len(other) and all(map(same, given, other))
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,110 @@
+"""What lessons are made with: guesses, checks of exercises, claims and their table."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+import lesson as tool
+from ferlib.lesson import Lesson
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lesson:
+    for name in ("FERLIB_DATA", "FERLIB_FAST", "FERLIB_ANSWERS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("FERLIB_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("FERLIB_CLAIMS", str(tmp_path / "claims.csv"))
+    return Lesson("03")
+
+
+def test_a_guess_is_held_against_the_value(here: Lesson, capsys: pytest.CaptureFixture[str]):
+    here.guess(30, 25.1)
+    here.guess(..., 25.1, "faces")
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "It is 25.1 %; you guessed 30, 4.9 off."
+    assert said[1].startswith("It is 25.1 faces. You made no guess")
+
+
+def double(x: int) -> int:
+    return 2 * x
+
+
+def square(x: int) -> int:
+    return x * x
+
+
+WRONG = [(square, "that squares it")]
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (double, "Right."),
+        (square, "Not yet: that squares it"),
+        (lambda x: x, "Not yet: 2 is not what is asked for."),
+        (lambda x: ..., "No answer yet"),
+        (lambda x: x / 0, "Not yet: your function stopped with ZeroDivisionError"),
+        (..., "No answer yet"),
+        (7, "Not yet: 7 is not"),
+    ],
+)
+def test_check_explains(here: Lesson, capsys: pytest.CaptureFixture[str], answer, said):
+    here.check(answer, double, WRONG, on=[(2,), (3,)])
+    assert capsys.readouterr().out.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"), [(0.5, "Right."), ([0.5], "Not yet: [0.5]"), (0.25, "Not yet: half"), ("x", "Not yet: 'x'")]
+)
+def test_check_of_values(here: Lesson, capsys: pytest.CaptureFixture[str], answer, said):
+    here.check(answer, 0.5, [(0.25, "half")])
+    assert capsys.readouterr().out.startswith(said)
+
+
+def test_solutions_stand_in_for_answers_when_tests_ask(here: Lesson, capsys, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("FERLIB_ANSWERS", "solution")
+    here.check(..., double, WRONG, on=[(2,), (3,)])
+    assert capsys.readouterr().out == "Right.\n"
+    with pytest.raises(AssertionError, match="not told apart: that squares it"):
+        here.check(..., double, WRONG, on=[(2,)])  # 2 * 2 is 2 ** 2: this question cannot tell
+
+
+def test_claims_go_into_the_table_and_failures_are_counted(here: Lesson, tmp_path: Path, capsys):
+    assert here.claim("a gap", 7.25, 5, interval=(6, 8.5), n=2000, seeds=3)
+    assert not here.claim("a cost", 4, 3, at_most=True, n=100)
+    assert tool.show_claims(tmp_path / "claims.csv") == 1
+    said = capsys.readouterr().out
+    assert "Claim: a gap: 7.25 [6, 8.5] points, at least 5 expected: held" in said
+    assert "a cost: 4 points, at most 3 expected: FAILED" in said
+    assert "7.25 points" in said and "6 to 8.5" in said
+    with (tmp_path / "claims.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["lesson"], row["n"], row["seeds"], row["held"]) for row in rows] == [
+        ("03", "2000", "3", "True"), ("03", "100", "1", "False"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["FERLIB_FAST", "FERLIB_DATA"])
+def test_fast_runs_and_photographs_only_report(here: Lesson, tmp_path: Path, monkeypatch, capsys, name):
+    monkeypatch.setenv(name, "1")
+    assert not Lesson("04").claim("a gap", 1, 5, n=10)
+    assert "reported only" in capsys.readouterr().out
+    assert tool.show_claims(tmp_path / "claims.csv") == 0
+
+
+def test_training_faces_are_thinned_and_it_is_said(here: Lesson, capsys: pytest.CaptureFixture[str]):
+    faces = here.load(most=100)
+    assert faces.counts().sum(axis=1).to_dict() == {"Training": 100, "PublicTest": 2000}
+    assert "of 2,800 training faces 100 are used" in capsys.readouterr().out
+
+
+def test_the_model_is_the_one_kept_earlier_or_the_one_that_ships(here: Lesson, capsys, monkeypatch):
+    from ferlib import models
+
+    shipped = here.model("03")
+    assert "the model that ships, 'drawn'" in capsys.readouterr().out
+    models.save_model(models.build_model("fernet", widths=(8, 8, 8, 8)), here.folder)
+    kept = here.model("03")
+    assert "the model that lesson 03 kept" in capsys.readouterr().out
+    assert models.model_hash(kept) != models.model_hash(shipped)
