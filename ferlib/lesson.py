@@ -52,7 +52,7 @@ class Lesson:
         print(f"the model that lesson {lesson} kept, {kept}" if kept.exists() else f"the model that ships, {name!r}")
         return models.load_model(name)
 
-    def guess(self, guessed: float, value: float, unit: str = "%") -> None:
+    def guess(self, guessed: Any, value: float, unit: str = "%") -> None:
         """Print how far a guess was off; both in `unit`. `...` counts as no guess."""
         if guessed is ...:
             print(f"It is {value:.3g} {unit}. You made no guess: put a number in, and run this again.")

@@ -10,7 +10,6 @@ import argparse
 import hashlib
 import importlib.util
 import json
-import os
 import re
 import sys
 import tempfile

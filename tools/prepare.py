@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-if sys.version_info < (3, 10):
+if sys.version_info < (3, 10):  # noqa: UP036 (a kernel of any age may run this)
     raise SystemExit(
         f"ferlib needs Python 3.10 or newer; this kernel is {sys.version.split()[0]}. Choose another kernel."
     )
