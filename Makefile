@@ -5,14 +5,15 @@ ARGS ?=
 PY := .venv/bin/python
 DONE := .venv/.installed
 UNDER_WAY := .venv/.installing
-LONG := benchmarks/sample_gates.py benchmarks/recipes.py benchmarks/fer2013.py benchmarks/model_card.py benchmarks/speed.py benchmarks/explain.py benchmarks/recognizer.py benchmarks/export.py
+LONG := $(addprefix benchmarks/,sample_gates.py recipes.py fer2013.py model_card.py drawn_model.py speed.py explain.py \
+        recognizer.py export.py)
 CODE := ferlib tools tests benchmarks notebooks/src
 
 .DEFAULT_GOAL := help
-.PHONY: help course lab test lint notebooks bench clean
+.PHONY: help course lab test lint notebooks colab-check bench clean
 
 help: ## list the goals
-	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
 
 course: $(DONE) ## run every lesson and write the pages to build/course (ARGS="--only 01" for one)
 	$(PY) tools/course.py $(ARGS)
@@ -20,8 +21,8 @@ course: $(DONE) ## run every lesson and write the pages to build/course (ARGS="-
 lab: $(DONE) ## open the notebooks in JupyterLab
 	$(PY) -m jupyter lab --notebook-dir=notebooks $(ARGS)
 
-test: $(DONE) ## run the tests
-	$(PY) -m pytest $(ARGS)
+test: $(DONE) ## run the tests, in two processes (ARGS="-n 0" for one, ARGS="-k lessons" for some)
+	$(PY) -m pytest -n 2 --dist worksteal $(ARGS)
 
 lint: $(DONE) ## check style, types, and that the notebooks match their sources
 	$(PY) -m ruff check $(CODE)
@@ -31,6 +32,9 @@ lint: $(DONE) ## check style, types, and that the notebooks match their sources
 
 notebooks: $(DONE) ## write the notebooks from their sources in notebooks/src
 	$(PY) tools/course.py --sync
+
+colab-check: $(DONE) ## run the lessons with the versions that Google Colab has (some minutes, up to 7 GB, removed afterwards)
+	$(PY) tools/colab.py check $(ARGS)
 
 bench: $(DONE) ## run the benchmarks, one after the other (a few minutes; nothing else should run)
 	@set -e; for file in $(filter-out $(LONG),$(wildcard benchmarks/*.py)); do echo "$$file"; $(PY) "$$file" $(ARGS); done

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ferlib import data, models
+from ferlib import data, evaluation, models
 
 CLAIM_COLUMNS = ["lesson", "claim", "measured", "low", "high", "threshold", "unit", "n", "seeds", "seconds", "held"]
 
@@ -21,7 +21,8 @@ class Lesson:
 
     `source` is what `data.load` takes: "sample", or what FERLIB_DATA names. `drawn` says whether it is the sample,
     whose truth is known and for which alone claims are checked; `fast` (FERLIB_FAST=1) asks for a run that only shows
-    that everything works. `folder` is where the lesson keeps what others may load.
+    that everything works. `folder` is where the lesson keeps what others may load. `seeds` are those of what it trains:
+    three, one in a fast run, or as many as FERLIB_SEEDS says, as when a claim's threshold is measured.
     """
 
     def __init__(self, number: str, source: str | None = None) -> None:
@@ -29,6 +30,7 @@ class Lesson:
         self.source = source or os.environ.get("FERLIB_DATA") or "sample"
         self.drawn = self.source == "sample"
         self.fast = bool(os.environ.get("FERLIB_FAST"))
+        self.seeds = range(1 if self.fast else int(os.environ.get("FERLIB_SEEDS", "3")))
         self.folder = Path(os.environ.get("FERLIB_RUNS", "runs")) / number
 
     def load(self, most: int | None = None) -> data.FaceDataset:
@@ -51,6 +53,31 @@ class Lesson:
         name: str | Path = kept if kept.exists() else "drawn" if self.drawn else "fer2013"
         print(f"the model that lesson {lesson} kept, {kept}" if kept.exists() else f"the model that ships, {name!r}")
         return models.load_model(name)
+
+    def evidence(self, run: str = "long-2") -> Path | None:
+        """The folder with the history and PublicTest logits of a real FER2013 run; None, and said, where it is missing.
+
+        They lie in the repository's `benchmarks/fer2013`, beside the notebooks and not within the installed package.
+        """
+        here = Path.cwd().resolve()
+        for root in (*Path(__file__).resolve().parents[1:2], here, *here.parents):
+            folder = root / "benchmarks" / "fer2013" / run
+            if folder.is_dir():
+                return folder
+        print(f"the numbers of the FER2013 run {run} are not here: get the whole repository, they lie in benchmarks/")
+        return None
+
+    def photographs(self, run: str = "long-2", views: str = "shift_flip_averaged") -> evaluation.Predictions | None:
+        """What a real FER2013 run answered on the 3,589 PublicTest photographs, averaged over `views`; see `evidence`.
+
+        `long-2` is the run whose weights ship as `fer2013`.
+        """
+        folder = self.evidence(run)
+        if folder is None:
+            return None
+        labels = np.loadtxt(folder.parent / "publictest.csv", int, delimiter=",", skiprows=1, usecols=0)
+        with np.load(folder / "logits.npz") as kept:
+            return evaluation.Predictions(kept[views].astype(np.float32), labels)
 
     def guess(self, guessed: Any, value: float, unit: str = "%") -> None:
         """Print how far a guess was off; both in `unit`. `...` counts as no guess."""

@@ -11,6 +11,8 @@ import pytest
 def pytest_configure() -> None:
     # Before any test module, and with it matplotlib or albumentations, is imported.
     os.environ |= {"MPLBACKEND": "Agg", "NO_ALBUMENTATIONS_UPDATE": "1"}
+    if "PYTEST_XDIST_WORKER" in os.environ:  # a core for each of pytest's processes
+        os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 def is_local(sock: socket.socket, address: object) -> bool:

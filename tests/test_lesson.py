@@ -11,7 +11,7 @@ from ferlib.lesson import Lesson
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lesson:
-    for name in ("FERLIB_DATA", "FERLIB_FAST", "FERLIB_ANSWERS"):
+    for name in ("FERLIB_DATA", "FERLIB_FAST", "FERLIB_ANSWERS", "FERLIB_SEEDS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("FERLIB_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("FERLIB_CLAIMS", str(tmp_path / "claims.csv"))
@@ -108,3 +108,21 @@ def test_the_model_is_the_one_kept_earlier_or_the_one_that_ships(here: Lesson, c
     kept = here.model("03")
     assert "the model that lesson 03 kept" in capsys.readouterr().out
     assert models.model_hash(kept) != models.model_hash(shipped)
+
+
+def test_seeds_are_three_one_in_a_fast_run_or_as_told(here: Lesson, monkeypatch: pytest.MonkeyPatch):
+    assert here.seeds == range(3)
+    monkeypatch.setenv("FERLIB_SEEDS", "10")
+    assert Lesson("03").seeds == range(10)
+    monkeypatch.setenv("FERLIB_FAST", "1")
+    assert Lesson("03").seeds == range(1)
+
+
+def test_the_photographs_answers_are_those_of_the_shipped_run(here: Lesson, tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = here.photographs()
+    assert found is not None and (found.correct.sum(), len(found.labels)) == (2526, 3589)
+    assert here.photographs(views="single_view").correct.sum() == 2453
+    assert here.evidence("long-0").name == "long-0"
+    assert here.photographs("no such run") is None
+    assert "get the whole repository" in capsys.readouterr().out

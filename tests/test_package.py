@@ -41,7 +41,7 @@ ALLOWED = {
     "pictures": set(),
     "recognizer": {"detection", "emotions", "models", "pictures", "transforms"},
     "export": {"emotions", "evaluation", "files", "models", "transforms"},
-    "lesson": {"data", "models"},
+    "lesson": {"data", "evaluation", "models"},
     "demo": {"detection", "emotions", "explain", "models", "plots", "recognizer", "transforms"},
     "cli": {"doctor", "verbs"},
 }

@@ -28,8 +28,9 @@ METADATA = {
     "language_info": {"name": "python"},
 }
 PREPARE = Path(__file__).with_name("prepare.py")
-FOLDED_TAGS = {"solution", "prepare"}
-FOLDED = {"jupyter": {"source_hidden": True}, "cellView": "form"}  # as JupyterLab and as Colab have it
+FOLDED_TAGS = {"solution", "folded"}
+FORM = {"cellView": "form"}  # on Colab: in place of the code, fields for what it lets one choose
+FOLDED = {"jupyter": {"source_hidden": True}} | FORM  # in JupyterLab, and on Colab
 
 
 class CourseError(Exception):
@@ -68,8 +69,8 @@ def notebook_of(source: Path) -> Path:
 def read_lesson(source: Path) -> Any:
     """Notebook (nbformat 4.5, no outputs) of a lesson's source; the same source always gives the same notebook.
 
-    `{colab}` in the lesson's head becomes the link to Colab, and a first cell that prepares the kernel comes after it.
-    Cells tagged "solution" are folded.
+    `{colab}` in the lesson's head becomes the link to Colab, and the cells that prepare the kernel come after it. Cells
+    tagged "solution" or "folded" are folded.
     """
     import jupytext
     import nbformat
@@ -82,8 +83,8 @@ def read_lesson(source: Path) -> Any:
         )
         link = f"[Open in Colab]({page}/{source.stem}.ipynb)"
         cells[0].source = cells[0].source.replace("{colab}", link)
-        setup = PREPARE.read_text(encoding="utf-8").replace("{repository}", address).strip()
-        cells.insert(1, nbformat.v4.new_code_cell(setup, metadata={"tags": ["prepare"]}))
+        setup = PREPARE.read_text(encoding="utf-8").replace("{repository}", address)
+        cells[1:1] = jupytext.reads(setup, fmt="py:percent").cells
     seen: Counter[str] = Counter()
     for cell in cells:
         # An id comes from the cell's content, so that a new cell leaves the ids, and so the diff, of the others alone.
@@ -91,7 +92,8 @@ def read_lesson(source: Path) -> Any:
         seen[text] += 1
         cell.id = hashlib.sha256(f"{seen[text]}\n{text}".encode()).hexdigest()[:8]
         kept = {key: value for key, value in cell.metadata.items() if key in ("tags", "alt")}
-        folded = FOLDED if FOLDED_TAGS & set(kept.get("tags", [])) else {}
+        tags = set(kept.get("tags", []))
+        folded = FOLDED if tags & FOLDED_TAGS else FORM if "prepare" in tags else {}
         cell.metadata = nbformat.from_dict(kept | folded)
     return nbformat.from_dict({"cells": cells, "metadata": METADATA, "nbformat": 4, "nbformat_minor": 5})
 

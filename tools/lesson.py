@@ -9,6 +9,7 @@ import html
 import logging
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,11 +38,12 @@ def execute(
     timeout: float,
     tell: Callable[[int], None] | None = None,
     env: Mapping[str, str] | None = None,
+    python: str = sys.executable,
 ) -> Failure | None:
     """Run a notebook's cells in `folder`, outputs going into `notebook`; None if all is well, else where it stopped.
 
     `timeout` is in seconds per cell; `tell` is called with the number of each code cell that starts; `env` is added to
-    the environment.
+    the environment; `python` is that of the kernel.
     """  # fmt: skip
     import nbformat
     from ipykernel.kernelspec import get_kernel_dict
@@ -51,11 +53,12 @@ def execute(
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
     class ThisPython(AsyncKernelManager):
-        """Starts the Python that runs this tool, whatever the user's Jupyter has registered as `python3`."""
+        """Starts that Python, whatever the user's Jupyter has registered as `python3`."""
 
         @property
         def kernel_spec(self) -> KernelSpec:
-            return KernelSpec(**get_kernel_dict())
+            kernel = get_kernel_dict()
+            return KernelSpec(**{**kernel, "argv": [python, *kernel["argv"][1:]]})
 
     started: list[Any] = []
 
