@@ -128,15 +128,18 @@ def run_evaluate(args: argparse.Namespace) -> int:
         for part, numbers in figures[name].items():
             shown = ", ".join(f"{metric} {_shown(numbers[metric])}" for metric in evaluation.METRICS)
             print(f"  {name.replace('_', ' '):<{max(map(len, names))}} {part:<8} n={numbers['n']:,}  {shown}")
-    flipped, numbers = found["flip_averaged"], figures["flip_averaged"]["all"]
+    most, numbers, shown = found[names[-1]], figures[names[-1]]["all"], names[-1].replace("_", " ")
     print(
-        f"calibration, flip averaged, all faces: ECE {numbers['ece']:.1%} as it is, {numbers['calibrated_ece']:.1%} "
+        f"calibration, {shown}, all faces: ECE {numbers['ece']:.1%} as it is, {numbers['calibrated_ece']:.1%} "
         f"with a temperature fitted on other folds ({numbers['temperature']:.2f} on all)"
     )
-    print("per emotion, flip averaged, all faces:")
-    print(evaluation.report(flipped).to_string(float_format=lambda value: f"{value:.3f}"))
+    print(f"per emotion, {shown}, all faces, in percent:")
+    table = evaluation.report(most)
+    print(
+        table.assign(**100 * table[["precision", "recall", "f1"]]).to_string(float_format=lambda value: f"{value:.1f}")
+    )
     if args.json is not None:
-        _write_results(args.json, figures, flipped.confusion(), f"{args.split} of {faces.name}, flip averaged")
+        _write_results(args.json, figures, most.confusion(), f"{args.split} of {faces.name}, {shown}")
     return 0
 
 

@@ -442,7 +442,7 @@ def test_a_file_is_only_for_the_seven_emotions(tmp_path: Path):
     ],
 )
 def test_a_model_comes_back_from_its_file_bit_for_bit(tmp_path: Path, name: str, options: dict[str, Any]):
-    model = fresh(name, **options)
+    model = fresh(name, **options).to(memory_format=torch.channels_last)  # as `load_model` lays them, for speed
     path = save_model(model, tmp_path / "new" / "folder", epoch=3, note="für ü")
     assert path == tmp_path / "new" / "folder" / "model.safetensors"
     for given in (path, path.parent, str(path)):
@@ -493,7 +493,7 @@ def test_another_input_spec_survives_the_file(tmp_path: Path):
 
 
 def test_a_file_neither_keeps_nor_obeys_where_first_weights_came_from(tmp_path: Path):
-    model = fresh("test_resnet", pretrained=False, checkpoint_path="")
+    model = fresh("test_resnet", pretrained=False, checkpoint_path="").to(memory_format=torch.channels_last)
     assert not {"pretrained", "checkpoint_path"} & set(model.built_with)
     poisoned = {"pretrained": True, "weights": "imagenet", "checkpoint_path": str(tmp_path / "evil.pth")}
     path = save_model(model, tmp_path, built_with=model.built_with | poisoned)
