@@ -28,8 +28,8 @@ plurality of nine others on 72% of such faces (FER+). 280 of the 3,589 `PublicTe
 
 Recipe `{recipe}` ({seen:,} faces seen; the last epoch is kept).{how} Every choice was made on `PublicTest`, whose
 figures are therefore a little too high; [all that was tried](../../benchmarks/fer2013/README.md) is on one page.
-`PrivateTest` was not opened. Trained with the final recipe, 18 views: {by_seed}. What ships is seed {seed}, the median
-(of an even number, the lower of the middle two), in 16-bit floats; the figures below are of that file.
+`PrivateTest` was not opened. Trained with the final recipe, 18 views: {by_seed}. What ships is seed {seed}, {which}, in
+16-bit floats; the figures below are of that file.
 
     python benchmarks/fer2013.py train {command} --seeds {seed_list} --data data/fer2013.csv{teacher}
 
@@ -107,6 +107,7 @@ what two larger models (`long`, seeds 0 and 1) see in it and in its mirror image
     return TEXT.format(
         name=name, command=repr(told) if ',' in told else told, recipe=told, network=network,
         parameters=models.count_parameters(model)[0], seen=seen, how=how,
+        which="the median" if len(runs) > 1 else "the only one trained",
         by_seed=", ".join(seeds), seed_list=" ".join(map(str, runs["seed"])), seed=about["seed"],
         teacher=" \\\n        --teacher runs/fer2013/long-0 runs/fer2013/long-1" if taught else "",
         accuracy="\n".join(_accuracy(found, clean)),

@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     explain = verb("explain", "draw where a model looks, on faces of a dataset or in photos",
                    "ferlib explain photo.jpg --out explained.png")
     export = verb("export", "write a model as ONNX, and say how closely that file answers like the model",
-                  "ferlib export --model fer2013-small --out small.onnx --int8")
+                  "ferlib export --model fer2013-small --data fer2013 --out small.onnx --int8")
     demo = verb("demo", "a page on this computer alone, to try a model with pictures or the camera",
                 "ferlib demo --model fer2013")
 
@@ -118,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     for name in "ab":
         compare.add_argument(name, type=Path, metavar=name.upper(), help="folder of a run, a file, or a shipped name")
     compare.add_argument("--split", default="PublicTest", help="Training or PublicTest (default: PublicTest)")
+    compare.add_argument("--tta", action="store_true", help="average 18 views of a face in place of two")
     compare.add_argument("--json", type=Path, metavar="FILE", help="write all figures here")
 
     option = predict.add_argument
@@ -125,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
     option("--csv", type=Path, metavar="FILE", help="write the table, a row a face, here")
     option("--annotate", type=Path, metavar="FOLDER", help="write the pictures with boxes and bars here")
     option("--threshold", type=float, default=0.5, metavar="SHARE", help="unsure below this confidence (default: 0.5)")
+    option("--smallest", type=float, metavar="PX", help="lowest face sought (default: 24, in videos a sixth of a side)")
     option("--no-face", choices=("nan", "drop", "raise"), default="nan", help="a picture without a face: default nan")
     option("--every", type=int, default=1, metavar="K", help="of a video, every K-th frame (default: 1)")
 

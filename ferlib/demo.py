@@ -17,7 +17,7 @@ from ferlib.transforms import EvalTransform
 
 OFFLINE = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "GRADIO_RUN_HISTORY": "False"}
 NO_FACE = "No face was found. A larger, upright one, seen from the front in even light, is found more easily."
-HEAT = "Which pixels speak for this answer: yellow most, violet not at all. Only what the network was fed is shown."
+HEAT = "How far this answer's probability falls where a small gray square hides the face: yellow most, violet least."
 LIMITS = """### What this cannot tell
 - **What somebody feels.** It names a look. The same look means different things in different people and places, and
   feelings often do not show (L. F. Barrett et al., *Emotional expressions reconsidered*, 2019).
@@ -46,16 +46,13 @@ def find(recognizer: EmotionRecognizer, picture: np.ndarray | None) -> tuple[np.
     return annotate(picture, rows), faces, said
 
 
-def explain_face(recognizer: EmotionRecognizer, face: dict) -> tuple[Figure, np.ndarray | None, str]:
-    """A face's probabilities as bars; Grad-CAM for the likeliest emotion over it, RGB; and what to say of that."""
+def explain_face(recognizer: EmotionRecognizer, face: dict) -> tuple[Figure, np.ndarray, str]:
+    """A face's probabilities as bars; the likeliest emotion's occlusion map over it, RGB; and what to say of that."""
     figure = Figure(figsize=(5, 3.4), layout="constrained")
     plots.plot_probabilities(face["chances"], ax=figure.subplots()).set_title(face["name"])
     batch = EvalTransform(models.input_spec(recognizer.model))(torch.tensor(face["crop"])[None, None])
-    try:
-        cam = explain.grad_cam(recognizer.model, batch, int(np.argmax(face["chances"])))
-    except ValueError as error:  # the network has no map that is fine enough
-        return figure, None, f"No heat map: {error}"
-    heat, times = explain.overlay(face["crop"][None], cam)[0], max(1, 336 // len(face["crop"]))
+    falls = explain.occlusion(recognizer.model, batch, int(np.argmax(face["chances"])))
+    heat, times = explain.overlay(face["crop"][None], falls)[0], max(1, 336 // len(face["crop"]))
     return figure, heat.repeat(times, 0).repeat(times, 1), HEAT
 
 
@@ -82,7 +79,7 @@ def page(recognizer: EmotionRecognizer, first: np.ndarray | None = None) -> Any:
         with gr.Row():
             bars = gr.Plot(shown[4], label="Probabilities")
             with gr.Column():
-                heat = gr.Image(shown[5], label="Heat map (Grad-CAM)", interactive=False, **looks)
+                heat = gr.Image(shown[5], label="Heat map (occlusion)", interactive=False, **looks)
                 note = gr.Markdown(shown[6])
         gr.Markdown(LIMITS)
         closer, in_turn = [bars, heat, note], {"concurrency_id": "model", "concurrency_limit": 1}
@@ -96,8 +93,10 @@ def launch(model: str | Path = "fer2013", *, port: int = 7860, open_browser: boo
     """Serve the page at http://127.0.0.1:`port`, to this computer alone, until Ctrl-C; returns its `gradio.Blocks`.
 
     `model` and `detector` are those of `EmotionRecognizer.load`. With `wait=False` it returns at once, and `.close()`
-    ends the page. Raises `ValueError` without gradio and for a port that is taken.
+    ends the page. Raises `ValueError` without gradio and for a port that is taken or does not exist.
     """
+    if not 1 <= port <= 65535:
+        raise ValueError(f"port is {port}; allowed are 1 to 65535, and 7860 is usual")
     blocks = page(EmotionRecognizer.load(model, detector=detector), first)
     try:
         blocks.launch(server_name="127.0.0.1", server_port=port, share=False, inbrowser=open_browser, quiet=True,

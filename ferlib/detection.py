@@ -45,9 +45,9 @@ class WholeImage:
 class Haar:
     """Frontal faces by boosted Haar features (Viola and Jones 2001); the score is the last stage's sum of votes.
 
-    Its boxes reach from brow to chin. The margin was measured on drawn faces, framed as FER2013's are: the median box
-    is 0.78 of the frame's side.
-    Not to be used by two threads at once.
+    Images are searched at 1,600 px at most, where it knows no face below 20 px: in one of 4,000 px, those of 50 px and
+    more are found. Its boxes reach from brow to chin. The margin was measured on drawn faces, framed as FER2013's are:
+    the median box is 0.78 of the frame's side. Not to be used by two threads at once.
     """
 
     margin: float = 0.14

@@ -94,15 +94,18 @@ def grad_cam(
 
 
 def occlusion(
-    model: nn.Module, batch: torch.Tensor, targets: Targets = None, window: int = 9, stride: int = 3
+    model: nn.Module, batch: torch.Tensor, targets: Targets = None, window: int | None = None, stride: int | None = None
 ) -> np.ndarray:
     """How far the target's probability falls when a gray window covers a pixel: float (n, h, w), -1 to 1.
 
-    A square of `window` px slides by `stride` px; a pixel gets the mean over the windows that cover it (M. Zeiler and
-    R. Fergus, 2014, arXiv 1311.2901; computed by captum). Below 0, the target gains when the pixel is hidden. Gray is
-    the batch's 0: the mean of the faces that the model is normalised by. `targets` as for `grad_cam`.
+    A square of `window` px (default: an eighth of the side, 6 px of 48) slides by `stride` px (half of that); a pixel
+    gets the mean over the windows that cover it (M. Zeiler and R. Fergus, 2014, arXiv 1311.2901; computed by captum).
+    Below 0, the target gains when the pixel is hidden. Gray is the batch's 0: the mean of the faces that the model is
+    normalised by. `targets` as for `grad_cam`.
     """
     channels, side = batch.shape[1], min(batch.shape[2:])
+    window = max(1, side // 8) if window is None else window
+    stride = max(1, side // 16) if stride is None else stride
     if not 1 <= stride <= window <= side:
         raise ValueError(f"window {window}, stride {stride} given; allowed is 1 <= stride <= window <= {side} px")
     with _evaluating(model, batch) as fed, torch.no_grad():

@@ -2,8 +2,9 @@
 
 Such a file takes "faces", uint8 (batch, 1, size, size) of any batch, normalises them itself, and gives "logits" and
 "probabilities", float32 (batch, 7), so that a program in any language is a few lines. Its metadata, in JSON, are
-"classes" (names in the outputs' order), "input_spec" (the faces' size, and what they are normalised by) and
-"model_hash" (`models.model_hash` of the model that it was made of). Needs the packages of the extra `onnx`.
+"classes" (names in the outputs' order), "input_spec" (the faces' size, and what they are normalised by), "temperature"
+(calibrated probabilities are the softmax of the logits divided by it; "probabilities" are not) and "model_hash"
+(`models.model_hash` of the model that it was made of). Needs the packages of the extra `onnx`.
 """
 
 import copy
@@ -31,6 +32,7 @@ from ferlib.transforms import EvalTransform, InputSpec
 
 OPSET = 17  # the operators' version: every PyTorch and onnxruntime that we allow knows it
 CALIBRATION_BATCH = 64  # faces
+FACTS = {"classes", "input_spec", "temperature", "model_hash"}  # in a file's metadata
 # What becomes int8, but for the last layer: nearly all the work. The rest stays float: little to gain, more to lose.
 QUANTISED = ["Conv", "Gemm", "MatMul"]
 
@@ -58,7 +60,9 @@ def to_onnx(model: nn.Module, path: str | Path) -> Path:
     spec, facts = input_spec(model), built_with(model)
     if facts["num_classes"] != len(EMOTIONS):
         raise ValueError(f"the model has {facts['num_classes']} classes; a file is for the {len(EMOTIONS)} emotions")
-    about = {"classes": EMOTIONS, "input_spec": dataclasses.asdict(spec), "model_hash": model_hash(model)}
+    temperature = float(vars(model).get("about", {}).get("temperature", 1.0))
+    about = {"classes": EMOTIONS, "input_spec": dataclasses.asdict(spec), "model_hash": model_hash(model),
+             "temperature": temperature}  # fmt: skip
     whole, example = _Whole(copy.deepcopy(model)).cpu().eval(), torch.zeros(2, 1, spec.size, spec.size).byte()
 
     def write(scratch: Path) -> None:
@@ -120,9 +124,9 @@ def load_onnx(path: str | Path) -> tuple[Any, dict[str, Any]]:
     except Exception as error:  # onnxruntime's errors have no other base
         raise ValueError(f"{path} is no whole ONNX file ({str(error)[:100]}); export it again") from error
     texts = session.get_modelmeta().custom_metadata_map
-    if not {"classes", "input_spec", "model_hash"} <= texts.keys():
+    if not texts.keys() >= FACTS:
         raise ValueError(f"{path} was not written by ferlib.export.to_onnx: it does not say what its classes are")
-    about = {name: json.loads(texts[name]) for name in ("classes", "input_spec", "model_hash")}
+    about = {name: json.loads(text) for name, text in texts.items() if name in FACTS}
     if tuple(about["classes"]) != EMOTIONS:
         raise ValueError(f"{path} is for the classes {', '.join(about['classes'])}; ferlib's are {', '.join(EMOTIONS)}")
     return session, about

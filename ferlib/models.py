@@ -289,11 +289,15 @@ def load_model(path: str | Path) -> nn.Module:
     `model.about` holds the file's facts. No code in the file is run (safetensors and JSON). Raises `FileNotFoundError`,
     or `ValueError` for a file that is cut short, altered, not ours, or made for other classes; nothing is half-loaded.
     """
-    shipped = SHIPPED / f"{path}.safetensors"
-    path = Path(path).expanduser()
-    file = shipped if shipped.exists() else path / WEIGHTS_FILE if path.is_dir() else path
+    path, shipped = Path(path).expanduser(), {file.stem: file for file in SHIPPED.glob("*.safetensors")}
+    file = path / WEIGHTS_FILE if path.is_dir() else path
+    if str(path) in shipped and file.is_file():
+        raise ValueError(
+            f"{path} is both a shipped name and a model of yours; give yours by its path, {path.resolve()}"
+        )
+    file = shipped.get(str(path), file)
     if not file.exists():
-        names = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.safetensors"))) or "none in this version"
+        names = ", ".join(sorted(shipped)) or "none in this version"
         raise FileNotFoundError(
             f"{path} is neither a run's folder, nor a model's file, nor a shipped name ({names}); to train a model: "
             "ferlib train --recipe cpu --out runs/cpu"

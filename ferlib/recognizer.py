@@ -34,8 +34,8 @@ NO_FACE = ("nan", "raise", "drop")
 class EmotionRecognizer:
     """A model with all that it needs to go from pictures to emotions; the model is put into evaluation mode.
 
-    Its probabilities are calibrated by the temperature that its file holds (1 if none). Below `threshold` it abstains:
-    under one half it is more often wrong than right.
+    Its probabilities are calibrated by the temperature that its file holds (1 if none), fitted for one view of a face.
+    Below `threshold` it abstains: under one half it is more often wrong than right.
     """
 
     model: nn.Module
@@ -194,8 +194,13 @@ def _place(outer: Sequence[float], size: tuple[float, float], room: tuple[int, i
     return min(panels, key=hidden)
 
 
-def writable_folder(folder: str | Path) -> Path:
-    """The folder, made if need be; raises `ValueError` if nothing can be written into it."""
+def writable_folder(folder: str | Path, source: Source = ()) -> Path:
+    """The folder, made if need be; raises `ValueError` if it cannot be written, or holds files of `source`."""
+    given = [source] if isinstance(source, np.ndarray | str | Path) else source
+    for path in (Path(item).resolve() for item in given if not isinstance(item, np.ndarray)):
+        if Path(folder).resolve() in (path, path.parent):
+            raise ValueError(f"{folder} holds what was given, which new pictures of the same names would replace; "
+                             "give another folder")  # fmt: skip
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
@@ -210,7 +215,7 @@ def save_annotated(rows: pd.DataFrame, source: Source, folder: str | Path) -> li
     They are called as the source's files are, a video's with the frame's number. Raises `ValueError` before any work
     if the folder cannot be written.
     """
-    target, paths = writable_folder(folder), []
+    target, paths = writable_folder(folder, source), []
     known = dict(iter(rows[rows["error"] == ""].groupby(["file", "frame"], sort=False)))
     for shot in read_shots(source):
         faces = known.get((shot.file, shot.frame))

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import json
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -151,11 +152,12 @@ def run_compare(args: argparse.Namespace) -> int:
         raise ValueError(f"PrivateTest is for one model, chosen by then; compare on PublicTest, and then: {command}")
     loaded = {name: models.load_model(getattr(args, name)) for name in "ab"}
     faces, parts = data.load(args.data).subset(args.split), _parts(args)
-    figures: dict[str, Any] = {"data": faces.name, "split": args.split, "views": "flip_averaged"}
+    views = "shift_flip_averaged" if args.tta else "flip_averaged"
+    figures: dict[str, Any] = {"data": faces.name, "split": args.split, "views": views}
     for name, model in loaded.items():
         figures[name] = {"model": str(getattr(args, name)), "model_sha256": models.model_hash(model)}
-    pair = [_predicted(model, faces, "flip_averaged") for model in loaded.values()]
-    print(f"A: {args.a}, B: {args.b}; {args.split} of {faces.name}, flip averaged; 95% bootstrap intervals, in percent")
+    pair, shown = [_predicted(model, faces, views) for model in loaded.values()], views.replace("_", " ")
+    print(f"A: {args.a}, B: {args.b}; {args.split} of {faces.name}, {shown}; 95% bootstrap intervals, in percent")
     for part, mask in parts.items():
         a, b = (predictions.subset(mask) for predictions in pair)
         found, alone = evaluation.compare(a, b), [evaluation.summarise(one).to_dict("index") for one in (a, b)]
@@ -179,22 +181,23 @@ def run_predict(args: argparse.Namespace) -> int:
 
     _check_file(args.csv, ".csv", "--csv")
     if args.annotate is not None:
-        recognizer.writable_folder(args.annotate)
-    reader = recognizer.EmotionRecognizer.load(args.model, detector=args.detector, threshold=args.threshold)
+        recognizer.writable_folder(args.annotate, args.paths)
+    options = {"threshold": args.threshold, "smallest": args.smallest}
+    reader = recognizer.EmotionRecognizer.load(args.model, detector=args.detector, **options)
     rows = reader.predict(args.paths, no_face=args.no_face, every=args.every, progress=sys.stderr.isatty())
     failed, faces = _note_errors(rows), rows["score"].notna()
-    if args.csv is None:
+    if args.csv is None and faces.any():
         columns = ["file", "frame", *recognizer.BOX, "emotion", "confidence", "abstained"]
-        print(
-            rows.loc[faces, columns].round({"confidence": 2} | dict.fromkeys(recognizer.BOX, 0)).to_string(index=False)
-        )
-    else:
+        digits = {"confidence": 2} | dict.fromkeys(recognizer.BOX, 0)
+        print(rows.loc[faces, columns].round(digits).to_string(index=False))
+    if args.csv is not None:
         print(f"wrote {write_whole(args.csv, lambda scratch: rows.to_csv(scratch, index=False))}")
     if args.annotate is not None:
         print(f"wrote {len(recognizer.save_annotated(rows, args.paths, args.annotate))} pictures to {args.annotate}")
     pictures = len(rows[["file", "frame"]].drop_duplicates()) - failed
     unsure = int(rows.loc[faces, "abstained"].sum())
-    print(f"{faces.sum():,} faces in {pictures:,} pictures, {unsure:,} of them unsure; {failed:,} could not be read")
+    told = "pictures that show one" if args.no_face == "drop" else "pictures"
+    print(f"{faces.sum():,} faces in {pictures:,} {told}, {unsure:,} of them unsure; {failed:,} could not be read")
     return 1 if failed else 0
 
 
@@ -203,35 +206,41 @@ def run_explain(args: argparse.Namespace) -> int:
     from ferlib import detection, explain, pictures, recognizer
 
     _check_file(args.out, ".png", "--out")
+    if args.faces < 1:
+        raise ValueError(f"--faces is {args.faces}; 1 is the least")
+    if films := [path for path in args.paths if path.suffix.lower() in pictures.VIDEOS]:
+        raise ValueError(f"{films[0]} is a video; explain takes pictures, such as one of its frames saved as .png")
     model = models.load_model(args.model)
     spec = models.input_spec(model)
+    finder = detection.find_detector(args.detector if args.paths else "whole")
     if args.paths:
-        reader = recognizer.EmotionRecognizer(model, detector=detection.find_detector(args.detector))
-        found = reader.predict(args.paths, no_face="drop")
-        _note_errors(found)
-        rows = found[found["score"].notna() & found["time"].isna()].head(args.faces)  # a video is not one picture
-        if rows.empty:
+        crops: list[np.ndarray] = []
+        for shot in pictures.read_shots(args.paths):
+            if shot.error:
+                print(f"ferlib: note: {shot.error}", file=sys.stderr)
+            if shot.image is not None:
+                boxes = finder.detect(shot.image)
+                crops += [detection.crop_face(shot.image, box, margin=finder.margin, size=spec.size) for box in boxes]
+            if len(crops) >= args.faces:
+                break
+        if not crops:
             raise ValueError("no face was found in these pictures; --detector whole takes each picture for a face")
-        margin, images = reader.detector.margin, np.empty((len(rows), spec.size, spec.size), np.uint8)
-        for place, (_, row) in enumerate(rows.iterrows()):
-            box, image = row[[*recognizer.BOX]].to_numpy(float), pictures.read_image(row["file"])
-            images[place] = detection.crop_face(image, box, margin=margin, size=spec.size)
-        labels = np.zeros(len(images), int)
+        images, labels = np.stack(crops[: args.faces]), None
     else:
         test = data.load(args.data).subset("PublicTest")
         # the first of each emotion, then the second of each, and so on
         order = pd.Series(test.labels).groupby(test.labels).cumcount().sort_values(kind="stable").index[: args.faces]
         images, labels = test.images[order], test.labels[order]
-    answers = evaluation.predict(model, images, labels, EvalTransform(spec))
-    sure = answers.probabilities.max(1)
-    told = [f"{EMOTIONS[best]} {share:.0%}" for best, share in zip(answers.predicted, sure, strict=True)]
-    if not args.paths:
+    chances = recognizer.EmotionRecognizer(model, detector=finder).probabilities(images)
+    told = [f"{EMOTIONS[row.argmax()]} {row.max():.0%}" for row in chances]
+    if labels is not None:
         told = [f"{text}, labelled {EMOTIONS[label]}" for text, label in zip(told, labels, strict=True)]
     batch = EvalTransform(spec)(torch.from_numpy(images)[:, None])
     maps = {"Grad-CAM": explain.grad_cam(model, batch), "occlusion": explain.occlusion(model, batch)}
     overlays = {name: explain.overlay(images, heights) for name, heights in maps.items()}
     figure = plots.explanation_grid(images, overlays, told)
     print(f"wrote {write_whole(args.out, lambda scratch: figure.savefig(scratch, dpi=150, format='png'))}")
+    print("Grad-CAM is what everybody draws; on faces whose truth is known occlusion is far nearer to it (lesson 09)")
     return 0
 
 
@@ -239,11 +248,16 @@ def run_export(args: argparse.Namespace) -> int:
     """Write an ONNX file and report how close it is."""
     from ferlib import export
 
+    _check_file(args.out, ".onnx", "--out")
     model, faces = models.load_model(args.model), data.load(args.data)
     test = faces.subset("PublicTest")
-    path = export.to_onnx(model, args.out)
     if args.int8:
-        path = export.quantise(path, protocol.take(faces.subset("Training"), 512).images, args.out)
+        trained = faces.subset("Training")
+        chosen = protocol.take(trained, min(512, len(trained) - len(EMOTIONS))).images
+        with tempfile.TemporaryDirectory() as folder:
+            path = export.quantise(export.to_onnx(model, Path(folder) / "whole.onnx"), chosen, args.out)
+    else:
+        path = export.to_onnx(model, args.out)
     print(f"wrote {path}; on the {len(test):,} PublicTest faces of {faces.name}, the model's own -> this file's:")
     print(export.report(export.parity(model, path, test.images, test.labels)))
     return 0
@@ -253,8 +267,10 @@ def run_demo(args: argparse.Namespace) -> int:
     """Serve the page until Ctrl-C."""
     from ferlib import demo
 
+    browser = not args.no_browser
+    blocks = demo.launch(args.model, port=args.port, open_browser=browser, detector=args.detector, wait=False)
     print(f"the page is at http://127.0.0.1:{args.port}, for this computer alone; Ctrl-C ends it", flush=True)
-    demo.launch(args.model, port=args.port, open_browser=not args.no_browser, detector=args.detector)
+    blocks.block_thread()
     return 0
 
 
@@ -268,10 +284,17 @@ def _note_errors(rows: pd.DataFrame) -> int:
 
 def _check_file(path: Path | None, suffix: str, option: str) -> None:
     """Say before any work that a file could not be written."""
-    if path is not None and path.suffix != suffix:
-        raise ValueError(f"{option} is {path}; its name must end in {suffix}")
-    if path is not None and not path.resolve().parent.is_dir():
+    if path is None:
+        return
+    if path.suffix != suffix or path.is_dir():
+        raise ValueError(f"{option} is {path}; its name must end in {suffix}, and it is a file's")
+    folder = path.resolve().parent
+    if not folder.is_dir():
         raise FileNotFoundError(f"the folder of {path} does not exist; make it first")
+    try:
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ValueError(f"cannot write into {folder} ({error.strerror}); give another folder for {option}") from error
 
 
 def _parts(args: argparse.Namespace) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from torch import nn
 
 from ferlib import explain, plots, sample
 from ferlib.faces import ACTION_UNITS, BOX_COLUMNS
-from ferlib.models import build_model
+from ferlib.models import build_model, input_spec, load_model
 from ferlib.networks import PlainCNN
+from ferlib.transforms import EvalTransform
 
 FACES, TABLE = sample.draw(3, seed=4)
 
@@ -400,3 +401,21 @@ def test_explanations_stand_beside_their_faces_with_the_boxes_in_place():
 def test_figures_refuse_what_does_not_fit(call, message: str):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_windows_are_in_proportion_to_the_face(plain):
+    batch = fed()
+    np.testing.assert_array_equal(explain.occlusion(plain, batch, 0), explain.occlusion(plain, batch, 0, 6, 3))
+
+
+def test_occlusion_of_the_model_of_drawn_faces_falls_on_their_moving_parts_more_than_edges_do():
+    images, truth = sample.draw(40, seed=99, occlusion="none")
+    model, labels = load_model("drawn"), torch.from_numpy(truth["label"].to_numpy(copy=True))
+    batch = EvalTransform(input_spec(model))(torch.from_numpy(images)[:, None])
+    with torch.no_grad():
+        right = (model(batch).argmax(1) == labels).numpy()
+    masks = explain.region_masks(truth[right], 48)
+    ours = explain.score_each(explain.occlusion(model, batch[right], labels[right]), masks)
+    edges = explain.score_each(explain.edge_map(images[right]), masks)
+    gain = explain.mean_intervals(ours - edges)
+    assert gain.loc["energy", "low"] > 0.02 and gain.loc["pointing", "low"] > 0.1

@@ -111,6 +111,7 @@ def test_another_program_finds_all_it_needs_in_the_file(model: nn.Module, file: 
         "classes": list(EMOTIONS),
         "input_spec": {"size": 48, "channels": 1, "mean": [0.5077], "std": [0.255]},
         "model_hash": model_hash(model),
+        "temperature": 1.0,
     }
     assert load_onnx(file)[1] == about
     assert str(Path(export.__file__).parent).encode() not in file.read_bytes(), "no path of the machine it was made on"

@@ -758,3 +758,17 @@ def test_an_ensemble_averages_probabilities(tmp_path: Path):
     for member in both.members:  # so sure that a probability underflows
         member.head.weight.data *= 1e4
     assert logits(both).isfinite().all()
+
+
+def test_a_model_of_ones_own_is_never_taken_for_a_shipped_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "fer2013").mkdir()  # a folder of pictures, say
+    assert model_hash(load_model("fer2013")) == model_hash(load_model(Path("fer2013")))
+    mine = fresh("fernet", widths=(4, 8, 8), depths=(0, 0))
+    path = save_model(mine, tmp_path / "fer2013")
+    for given in ("fer2013", Path("./fer2013")):
+        with pytest.raises(ValueError, match="both a shipped name and a model of yours"):
+            load_model(given)
+    assert model_hash(load_model(path.parent)) == model_hash(mine)
+    (tmp_path / "fer2013.safetensors").write_bytes(b"another file beside the folder")
+    assert model_hash(load_model(tmp_path / "fer2013")) == model_hash(mine)

@@ -113,9 +113,10 @@ def test_of_an_animation_the_first_frame_is_read(tmp_path: Path):
 
 
 def test_heic_is_refused_by_name_with_advice(tmp_path: Path):
-    (tmp_path / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
-    with pytest.raises(ValueError, match="phone.heic is HEIC.*save it as JPEG"):
-        read_image(tmp_path / "phone.heic")
+    for name, brand in (("phone.heic", b"heic"), ("phone.jpg", b"hevx"), ("other.heif", b"none")):
+        (tmp_path / name).write_bytes(b"\0\0\0\x18ftyp" + brand + b"\0\0\0\0mif1heic")
+        with pytest.raises(ValueError, match=f"{name} is HEIC.*save it as JPEG"):
+            read_image(tmp_path / name)
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n\0\0", None])
@@ -325,9 +326,10 @@ def test_a_video_is_streamed_and_a_video_cut_short_is_told(model, tmp_path: Path
     rows = recognizer.predict(tmp_path / "long.mp4")
     assert rows["frame"].tolist() == list(range(200)) and (rows["error"] == "").all()
     assert FakeCapture.most <= 3 and sizes == [16] * 12 + [8]
-    monkeypatch.setattr(FakeCapture, "stated", 400)
-    rows = recognizer.predict(tmp_path / "long.mp4")
-    assert len(rows) == 201 and "breaks off after 200 of 400 frames" in rows["error"].iloc[-1]
+    for stated in (204, 400):
+        monkeypatch.setattr(FakeCapture, "stated", stated)
+        rows = recognizer.predict(tmp_path / "long.mp4")
+        assert len(rows) == 201 and f"breaks off after 200 of {stated} frames" in rows["error"].iloc[-1]
 
 
 # ---- drawing
@@ -403,7 +405,11 @@ def test_a_folder_that_cannot_be_written_is_refused_before_any_work(tmp_path: Pa
     rows = told([(0, 0, 9, 9)])
     with pytest.raises(ValueError, match="cannot write into .*out.*give another folder"):
         save_annotated(rows, tmp_path / "this is not even there.png", tmp_path / "file" / "out")
-    assert writable_folder(tmp_path / "new" / "one").is_dir()
+    (tmp_path / "photo.jpg").write_text("mine")
+    for given in (tmp_path, tmp_path / "photo.jpg", [np.zeros((9, 9), np.uint8), tmp_path / "photo.jpg"]):
+        with pytest.raises(ValueError, match="would replace; give another folder"):
+            writable_folder(tmp_path, given)
+    assert writable_folder(tmp_path / "new" / "one", tmp_path / "photo.jpg").is_dir()
     assert not any((tmp_path / "new" / "one").iterdir())
 
 

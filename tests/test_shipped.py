@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import accuracy_score, f1_score
+from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_support
 
 from ferlib import data, evaluation, models
-from ferlib.emotions import FER2013_COUNTS
+from ferlib.emotions import EMOTIONS, FER2013_COUNTS
 from ferlib.transforms import EvalTransform
 
 EVIDENCE = Path(__file__).parent.parent / "benchmarks" / "fer2013"
@@ -55,8 +55,26 @@ def test_the_cards_figures_are_those_of_the_committed_logits(name: str):
     assert about["publictest_percent_by_seed"][about["seeds_tried"].index(about["seed"])] == pytest.approx(
         percent, abs=0.006
     )
-    assert f"{percent:.2f}" in card(name)
-    assert f"{100 * f1_score(found.labels, found.predicted, average='macro'):.2f}" in card(name)
+    table = pd.read_csv(EVIDENCE / "publictest.csv")
+    parts = {"all": np.ones(len(table), bool), "clean": table["clean"].to_numpy(bool)}
+    rows = [line for line in card(name).splitlines() if line.startswith(("| one |", "| a face", "| 18"))]
+    expected = [(evidence(about["run"], views).subset(mask), part) for views in evaluation.VIEWS
+                for part, mask in parts.items()]  # fmt: skip
+    assert len(rows) == len(expected) + 3
+    for row, (some, part) in zip(rows, expected, strict=False):
+        cells = [cell.strip() for cell in row.split("|")[2:-1]]
+        assert cells[:3] == [part, f"{len(some.labels):,}", f"{some.correct.sum():,}"]
+        assert cells[3].startswith(f"{100 * accuracy_score(some.labels, some.predicted):.2f} [")
+        assert cells[5].startswith(f"{100 * f1_score(some.labels, some.predicted, average='macro'):.2f} [")
+    for row, views in zip(rows[-3:], evaluation.VIEWS, strict=True):
+        some = evidence(about["run"], views)
+        figures = evaluation.ece(some), evaluation.ece(evaluation.cross_calibrate(some))
+        assert [f"{100 * figure:.1f}%" for figure in figures] == [cell.strip() for cell in row.split("|")[2:4]]
+        assert f"{evaluation.fit_temperature(some):.2f}" == row.split("|")[4].strip()
+    each = zip(*precision_recall_fscore_support(found.labels, found.predicted), strict=True)
+    for emotion, (precision, recall, f1, support) in zip(EMOTIONS, each, strict=True):
+        told = " | ".join(f"{100 * share:.1f}" for share in (precision, recall, f1))
+        assert f"| {emotion} | {told} | {support} |" in card(name)
 
 
 @pytest.mark.parametrize("name", SHIPPED)

@@ -1,6 +1,7 @@
 """`ferlib predict`, `explain`, `export` and `demo` as a user meets them; `test_cli` has the other verbs."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 from test_cli import ferlib, refuses
 
-from ferlib import demo, models, recognizer, sample
+from ferlib import demo, models, recognizer, sample, scenes, verbs
 from ferlib.emotions import EMOTIONS
 
 
@@ -58,7 +59,16 @@ def test_predict_says_before_any_work_what_it_could_not_write(capsys, monkeypatc
     given = ("predict", album, "--model", model)
     assert "its name must end in .csv" in refuses(capsys, *given, "--csv", album.parent / "faces.txt")
     assert "does not exist; make it first" in refuses(capsys, *given, "--csv", album.parent / "no" / "faces.csv")
-    assert "cannot write into" in refuses(capsys, *given, "--annotate", album / "broken.jpg")
+    assert "cannot write into" in refuses(capsys, *given, "--annotate", album / "broken.jpg" / "seen")
+    assert "would replace" in refuses(capsys, *given, "--annotate", album)
+    assert "would replace" in refuses(capsys, "predict", album / "0.png", "--annotate", album)
+    (album.parent / "folder.csv").mkdir(exist_ok=True)
+    assert "must end in .csv" in refuses(capsys, *given, "--csv", album.parent / "folder.csv")
+    monkeypatch.setattr(
+        verbs.tempfile, "TemporaryFile", lambda **_: (_ for _ in ()).throw(PermissionError(13, "denied"))
+    )
+    assert "cannot write into" in refuses(capsys, *given, "--csv", album.parent / "faces.csv")
+    assert "cannot write into" in refuses(capsys, "export", "--model", model, "--out", album.parent / "a.onnx")
 
 
 def test_predict_refuses_paths_and_detectors_that_are_not_there(capsys, model: Path, tmp_path: Path):
@@ -80,6 +90,8 @@ def test_explain_draws_a_row_a_face_of_a_dataset_or_of_photos(capsys, model: Pat
     blank = album.parent / "blank.png"
     cv2.imwrite(str(blank), np.full((120, 120), 90, np.uint8))
     assert "no face was found" in refuses(capsys, "explain", blank, "--model", model, "--out", photos)
+    assert "--faces is 0" in refuses(capsys, "explain", blank, "--model", model, "--out", photos, "--faces", 0)
+    assert "is a video" in refuses(capsys, "explain", album / "a.mp4", "--model", model, "--out", photos)
     assert "its name must end in .png" in refuses(capsys, "explain", "--model", model, "--out", "a.jpg")
 
 
@@ -90,12 +102,33 @@ def test_export_reports_how_close_it_is_and_quantises_when_asked(capsys, model: 
     assert code == 0 and "on the 2,000 PublicTest faces of sample" in out and "100.00% of 2,000 faces" in out
     assert ferlib(capsys, "export", "--model", model, "--out", small, "--int8")[0] == 0
     assert b"QuantizeLinear" in small.read_bytes() and b"QuantizeLinear" not in plain.read_bytes()
-    assert "ends in .onnx" in refuses(capsys, "export", "--model", model, "--out", tmp_path / "plain.pt")
+    assert "end in .onnx" in refuses(capsys, "export", "--model", model, "--out", tmp_path / "plain.pt")
 
 
 def test_demo_hands_its_options_on(capsys, monkeypatch, model: Path):
-    asked = {}
-    monkeypatch.setattr(demo, "launch", lambda name, **options: asked.update(options, model=name))
+    asked, blocks = {}, SimpleNamespace(block_thread=lambda: None)
+    monkeypatch.setattr(demo, "launch", lambda name, **options: asked.update(options, model=name) or blocks)
     code, out, _ = ferlib(capsys, "demo", "--model", model, "--port", 7999, "--no-browser")
     assert code == 0 and "http://127.0.0.1:7999" in out
-    assert asked == {"model": str(model), "port": 7999, "open_browser": False, "detector": "haar"}
+    assert asked == {"model": str(model), "port": 7999, "open_browser": False, "detector": "haar", "wait": False}
+
+
+def test_a_folder_of_scenes_becomes_a_table_and_pictures_with_nearly_all_frontal_faces_found(capsys, tmp_path: Path):
+    images, truth = scenes.draw(8, seed=0)
+    folder, seen = tmp_path / "scenes", tmp_path / "seen"
+    folder.mkdir()
+    for number, image in enumerate(images):
+        cv2.imwrite(str(folder / f"{number}.png"), image)
+    csv = tmp_path / "faces.csv"
+    code, out, _ = ferlib(capsys, "predict", folder, "--model", "drawn", "--csv", csv, "--annotate", seen)
+    assert code == 0 and "0 could not be read" in out and len(list(seen.iterdir())) == 8
+    rows = pd.read_csv(csv)
+    hits = []
+    for face in truth[(truth["yaw"].abs() <= 15) & (truth["occlusion"] == "none")].to_dict("records"):
+        boxes = rows.loc[rows["file"].str.endswith(f"{face['scene']}.png"), list(recognizer.BOX)].to_numpy()
+        corner = [face[edge] for edge in recognizer.BOX]
+        low, high = np.maximum(boxes[:, :2], corner[:2]), np.minimum(boxes[:, 2:], corner[2:])
+        shared = (high - low).clip(0).prod(1)
+        both = (boxes[:, 2:] - boxes[:, :2]).prod(1) + (corner[2] - corner[0]) * (corner[3] - corner[1]) - shared
+        hits.append((shared / both >= 0.5).any())
+    assert len(hits) >= 10 and np.mean(hits) >= 0.9
