@@ -82,9 +82,9 @@ class Lesson:
     def guess(self, guessed: Any, value: float, unit: str = "%") -> None:
         """Print how far a guess was off; both in `unit`. `...` counts as no guess."""
         if guessed is ...:
-            print(f"It is {value:.3g} {unit}. You made no guess: put a number in, and run this again.")
+            print(f"It is {_figure(value)} {unit}. You made no guess: put a number in, and run this again.")
         else:
-            print(f"It is {value:.3g} {unit}; you guessed {guessed:g}, {abs(value - guessed):.3g} off.")
+            print(f"It is {_figure(value)} {unit}; you guessed {guessed:g}, {_figure(abs(value - guessed))} off.")
 
     def claim(
         self,
@@ -176,6 +176,10 @@ def _equal(given: list[Any], other: list[Any], tolerance: float) -> bool:
             return False
 
     return len(given) == len(other) and all(map(same, given, other))
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _short(value: Any) -> str:

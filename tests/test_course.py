@@ -1,10 +1,16 @@
 """The course builder, tried on tiny lessons, and the real notebooks against their sources."""
 
+import ast
 import json
+import re
+import runpy
+import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import warm
 
 import course
 import lesson
@@ -95,7 +101,7 @@ def test_build_writes_pages_with_outputs_and_an_index(root: Path, monkeypatch, c
     assert "<title>Look at the data</title>" in page
     assert 'href="02_train.html"' in page
     assert "<script" not in page + index
-    assert '<a href="02_train.html">02. Train</a>' in index
+    assert '<h2><a href="02_train.html">Train</a></h2>' in index
     assert "What the faces show &amp; hide." in index
     assert "A first model." in index
     executed = json.loads((out / "02_train.ipynb").read_text())
@@ -137,6 +143,122 @@ def test_widgets_leave_no_trace_and_pages_with_formulas_ask_for_mathjax(root: Pa
     assert "abar" not in page
     assert "<pre>done" in page
     assert '<script async src="' in page
+
+
+CLAIMED = """# %% [markdown]
+# # Claim
+#
+# {colab}
+#
+# **You will be able to** claim.
+
+# %%
+from ferlib.lesson import Lesson
+
+_ = Lesson("02").claim("a gap & more", 7.25, 5, interval=(6, 8.5), n=2000, seeds=3)
+
+# %% tags=["exercise"]
+my_guess = ...
+
+# %% tags=["solution"]
+solution_1 = 1
+
+# %% [markdown]
+# **1.** Why? ![a dot](dot.png)
+#
+# <details><summary>Answer</summary>
+#
+# *Because*.
+#
+# </details>
+"""
+DOT = bytes.fromhex("89504e470d0a1a0a")  # enough to be told by its name
+
+
+@pytest.fixture
+def claimed(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The tree with a claim in its second lesson, and a page of text."""
+    for name in ("FERLIB_DATA", "FERLIB_FAST"):
+        monkeypatch.delenv(name, raising=False)
+    (root / "notebooks/src/02_train.py").write_text(CLAIMED)
+    (root / "notebooks/dot.png").write_bytes(DOT)
+    (root / "notebooks/words.md").write_text("# Words\n\n[Look](01_look.ipynb), [again](words.md#a).\n")
+    (root / "pyproject.toml").write_text('Repository = "https://github.com/a/b"\n')
+    with warm.kernels():
+        yield root
+
+
+def test_claims_are_printed_and_stand_in_the_index(claimed: Path, capsys: pytest.CaptureFixture[str]):
+    assert course.main([], claimed) == 0
+    said, index = capsys.readouterr().out, (claimed / "build/course/index.html").read_text()
+    assert re.search(r"02 +yes +a gap & more +7.25 points +6 to 8.5 +at least 5 +2,000 +3", said)
+    assert "; 1 claim held" in index
+    for text in ("<td>a gap &amp; more</td>", "<td>7.25 points</td>", "<td>6 to 8.5</td>", "<td>yes</td>"):
+        assert text in index
+
+
+def test_a_failed_claim_fails_the_build_and_goes_when_its_lesson_runs_anew(claimed: Path, capsys):
+    source = claimed / "notebooks/src/02_train.py"
+    source.write_text(CLAIMED.replace("7.25, 5", "4, 5"))
+    assert course.main([], claimed) == 1
+    assert "1 claim(s) failed" in capsys.readouterr().err
+    assert "1 of 1 claim FAILED" in (claimed / "build/course/index.html").read_text()
+    assert course.main(["--only", "1"], claimed) == 0  # what another lesson claimed is kept, and not judged again
+    assert "1 of 1 claim FAILED" in (claimed / "build/course/index.html").read_text()
+    source.write_text(CLAIMED)
+    assert course.main(["--only", "2"], claimed) == 0
+    assert "; 1 claim held" in (claimed / "build/course/index.html").read_text()
+
+
+def test_a_fast_run_only_reports(claimed: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    (claimed / "notebooks/src/02_train.py").write_text(CLAIMED.replace("7.25, 5", "4, 5"))
+    monkeypatch.setenv("FERLIB_FAST", "1")
+    assert course.main(["--only", "2"], claimed) == 0
+    assert "judges no claim" in capsys.readouterr().out
+    assert "1 claim reported, not judged" in (claimed / "build/course/index.html").read_text()
+
+
+def test_a_page_folds_answers_leads_on_and_needs_no_other_file(claimed: Path):
+    assert course.main(["--only", "2"], claimed) == 0
+    page = (claimed / "build/course/02_train.html").read_text()
+    assert re.search(r"<details><summary>Answer</summary>\s*<p><em>Because</em>.</p>\s*</details>", page)
+    assert re.search(r"<details><summary>Solution</summary>.*?solution_1.*?</details>", page, re.DOTALL)
+    assert page.count('<a href="01_look.html">Back: 01 Look at the data</a>') == 2
+    assert "Next:" not in page
+    assert '<p class="head"><strong>You will be able to</strong>' in page
+    assert "SOURCE" not in page and "google.colab" not in page  # what prepares the kernel stays out of the page
+    assert not re.search(r'src="(?!data:)', page)
+    text = (claimed / "build/course/words.html").read_text()
+    assert 'href="01_look.html"' in text and 'href="words.html#a"' in text
+    assert '<a href="words.html">Words</a>' in (claimed / "build/course/index.html").read_text()
+
+
+def test_the_cells_that_prepare_come_after_the_head(claimed: Path):
+    head, choose, prepare, *_ = course.read_lesson(claimed / "notebooks/src/02_train.py").cells
+    link = "[Open in Colab](https://colab.research.google.com/github/a/b/blob/main/notebooks/02_train.ipynb)"
+    assert link in head.source
+    assert 'SOURCE = "sample"  # @param ["sample", "fer2013"]' in choose.source and "source_hidden" not in str(choose)
+    assert '"https://github.com/a/b"' in prepare.source and prepare.metadata.jupyter.source_hidden
+    assert all(cell.metadata.cellView == "form" for cell in (choose, prepare))
+
+
+def test_the_repository_has_one_address():
+    tracked = subprocess.run(
+        ["git", "grep", "-lI", "github.com/OWNER"], cwd=course.ROOT, capture_output=True, text=True
+    )
+    made = [line for line in tracked.stdout.splitlines() if not re.match(r"notebooks/\d\d_\w+\.ipynb|tests/", line)]
+    assert made in ([], ["pyproject.toml"])  # none: this is no git checkout
+
+
+def test_an_old_python_is_told_in_one_sentence(monkeypatch: pytest.MonkeyPatch):
+    tool = course.ROOT / "tools/course.py"
+    ast.parse(tool.read_text(encoding="utf-8"), feature_version=(3, 7))  # which can read it as far as that sentence
+    monkeypatch.setattr(sys, "version_info", (3, 9, 18))
+    monkeypatch.setattr(sys, "version", "3.9.18 (main)")
+    with pytest.raises(
+        SystemExit, match="Python 3.10 or newer is needed, and this is 3.9.18; name another: python3.12"
+    ):
+        runpy.run_path(str(tool))
 
 
 def test_without_pages(root: Path):

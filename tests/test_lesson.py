@@ -24,6 +24,8 @@ def test_a_guess_is_held_against_the_value(here: Lesson, capsys: pytest.CaptureF
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "It is 25.1 %; you guessed 30, 4.9 off."
     assert said[1].startswith("It is 25.1 faces. You made no guess")
+    here.guess(1500, 2000, "faces")
+    assert capsys.readouterr().out == "It is 2,000 faces; you guessed 1500, 500 off.\n"
 
 
 def double(x: int) -> int:

@@ -4,14 +4,17 @@ A lesson is the text source `notebooks/src/NN_name.py` (jupytext's percent forma
 from it and holds no outputs. Lessons run in `notebooks/`, as for a student, with the very Python that runs this tool.
 """
 
-from __future__ import annotations
+import sys
+
+if sys.version_info < (3, 10):  # noqa: UP036 (so that an older one says so, before it meets what it cannot read)
+    old = sys.version.split()[0]
+    sys.exit(f"course: Python 3.10 or newer is needed, and this is {old}; name another: python3.12 tools/course.py")
 
 import argparse
 import hashlib
 import importlib.util
 import json
 import re
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -150,7 +153,7 @@ def build(root: Path, out: Path, only: Sequence[str] = (), timeout: float = 1200
     """
     import nbformat
 
-    sources = find_lessons(root, only)
+    sources, begun = find_lessons(root, only), time.monotonic()
     if out.resolve().is_relative_to((root / "notebooks").resolve()):
         raise CourseError(f"--out {out} lies in notebooks/, whose files it would overwrite; name another folder")
     try:
@@ -159,40 +162,64 @@ def build(root: Path, out: Path, only: Sequence[str] = (), timeout: float = 1200
     except OSError as error:
         raise CourseError(f"cannot write to {out} ({error.strerror}); name another folder with --out") from error
     claims = (out / "claims.csv").resolve()
-    claims.unlink(missing_ok=True)
     for number, source in enumerate(sources, 1):
-        notebook, begun = read_lesson(source), time.monotonic()
-        line = f"[{number}/{len(sources)}] {source.stem} ... "
-        total = sum(cell.cell_type == "code" and bool(cell.source.strip()) for cell in notebook.cells)
-        live = sys.stdout.isatty()
-        print(line, end="", flush=True)
-
-        def tell(cell: int, line: str = line, total: int = total) -> None:
-            print(f"\r{line}cell {cell}/{total}", end="", flush=True)
-
-        failure = lesson.execute(
-            notebook, root / "notebooks", timeout, tell if live else None, {"FERLIB_CLAIMS": str(claims)}
-        )
-        seconds = time.monotonic() - begun
-        took = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
-        note = f"stopped at cell {failure.cell} after {took}" if failure else took
-        print(f"\r{line}{note}".ljust(len(line) + 20) if live else note, flush=True)
+        notebook, line = read_lesson(source), f"[{number}/{len(sources)}] {source.stem} ... "
+        lesson.forget_claims(claims, source.stem[:2])
+        failure, note = _run(notebook, root / "notebooks", timeout, line, {"FERLIB_CLAIMS": str(claims)})
         notebook.metadata.course = note
         (out / f"{source.stem}.ipynb").write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
         if with_pages:
-            (out / f"{source.stem}.html").write_text(lesson.lesson_page(notebook, root / "notebooks"), encoding="utf-8")
-            every = {path.stem: read_lesson(path) for path in find_lessons(root)}
-            (out / "index.html").write_text(lesson.index_page(every, out), encoding="utf-8")
+            _write_pages(root, out, source, notebook)
         if failure:
             code = "\n".join(failure.source.splitlines()[:15])
             print(f"{source.stem}, cell {failure.cell} failed:\n\n{code}\n\n{failure.message}", file=sys.stderr)
             return 1
-    failed = lesson.show_claims(claims) if claims.exists() else 0
+    print(f"{len(sources)} lesson(s) in {_duration(time.monotonic() - begun)}")
+    failed = lesson.show_claims(claims, [source.stem[:2] for source in sources]) if claims.exists() else 0
     if with_pages:
         print(f"open {out / 'index.html'}")
     if failed:
         print(f"{failed} claim(s) failed: a lesson says what this run does not show", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _run(notebook: Any, folder: Path, timeout: float, line: str, env: dict[str, str]) -> tuple[Any, str]:
+    """Run a lesson behind its progress line; the failure, if any, and how it went in words."""
+    begun, live = time.monotonic(), sys.stdout.isatty()
+    total = sum(cell.cell_type == "code" and bool(cell.source.strip()) for cell in notebook.cells)
+    print(line, end="", flush=True)
+
+    def tell(cell: int) -> None:
+        print(f"\r{line}cell {cell}/{total}", end="", flush=True)
+
+    failure = lesson.execute(notebook, folder, timeout, tell if live else None, env)
+    took = _duration(time.monotonic() - begun)
+    note = f"stopped at cell {failure.cell} after {took}" if failure else took
+    print(f"\r{line}{note}".ljust(len(line) + 20) if live else note, flush=True)
+    return failure, note
+
+
+def _write_pages(root: Path, out: Path, source: Path, notebook: Any) -> None:
+    """Write a lesson's page, the index, and the pages of text that lie beside the notebooks."""
+    every = {path.stem: read_lesson(path) for path in find_lessons(root)}
+    names = list(every)
+    place, links = names.index(source.stem), [("index.html", "All lessons")]
+    for way, other in (("Back", place - 1), ("Next", place + 1)):
+        if 0 <= other < len(names):
+            name = names[other]
+            links.append((f"{name}.html", f"{way}: {name[:2]} {lesson.describe(every[name])[0]}"))
+    page = lesson.lesson_page(notebook, root / "notebooks", links)
+    (out / f"{source.stem}.html").write_text(page, encoding="utf-8")
+    texts = {}
+    for path in sorted((root / "notebooks").glob("*.md")):
+        text = path.read_text(encoding="utf-8")
+        (out / f"{path.stem}.html").write_text(lesson.text_page(text), encoding="utf-8")
+        texts[f"{path.stem}.html"] = text.split("\n", 1)[0].lstrip("# ")
+    (out / "index.html").write_text(lesson.index_page(every, out, texts), encoding="utf-8")
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.1f} min"
 
 
 def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:

@@ -5,12 +5,14 @@ A page needs no other file and no network: style and figures lie inside it.
 
 from __future__ import annotations
 
+import base64
 import html
 import logging
+import mimetypes
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -20,6 +22,8 @@ from typing import Any
 MATHJAX = """<script type="text/x-mathjax-config">MathJax.Hub.Config({tex2jax: {inlineMath: [["$", "$"]]}})</script>
 <script async src="%s"></script>
 """
+CLAIMS = """What each lesson says of the drawn faces, as this run measured it. A threshold was set at about half of what
+ten seeds had shown. Fast runs and other faces are reported, and not judged."""
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -69,7 +73,7 @@ def execute(
 
     client = NotebookClient(
         notebook, timeout=timeout, resources={"metadata": {"path": str(folder)}}, kernel_manager_class=ThisPython,
-        on_cell_execute=start, store_widget_state=False, shutdown_kernel="immediate",
+        on_cell_execute=start, shutdown_kernel="immediate",
         extra_arguments=["--log-level=ERROR"],
     )  # fmt: skip
     client.log = logging.getLogger("course.nbclient")
@@ -93,24 +97,43 @@ def execute(
             raise
         raise KeyboardInterrupt from None  # on Ctrl-C nbclient ends the kernel, then misses it
     finally:
-        # A page cannot move a progress bar: TQDM_DISABLE stops those made of text, this drops those made of widgets.
+        # A page cannot move a slider or a progress bar: TQDM_DISABLE stops bars made of text, this drops widgets.
+        notebook.metadata.pop("widgets", None)
         for cell in started:
             cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
     return Failure(len(started), started[-1].source, "\n".join(message.strip().splitlines()[-8:]))
 
 
-def show_claims(path: Path) -> int:
-    """Print the table of claims that the lessons wrote; the number of those that failed."""
+def forget_claims(path: Path, number: str) -> None:
+    """Take a lesson's rows out of the file of claims, so that a new run writes them anew."""
     import pandas as pd
 
-    table = pd.read_csv(path, dtype={"lesson": str})
-    table["interval"] = [f"{r.low:.3g} to {r.high:.3g}" if r.low == r.low else "" for r in table.itertuples()]
-    table["held"] = table["held"].map({True: "yes", False: "NO"}).fillna("reported")
-    table["measured"] = [f"{r.measured:.3g} {r.unit}" for r in table.itertuples()]
-    table["seconds"] = table["seconds"].round().astype(int)
-    columns = ["lesson", "claim", "measured", "interval", "threshold", "n", "seeds", "seconds", "held"]
-    print("\n" + table[columns].to_string(index=False) + "\n")
-    return int((table["held"] == "NO").sum())
+    if path.exists():
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table[table["lesson"] != number].to_csv(path, index=False)
+
+
+def claims_table(path: Path, numbers: Collection[str] = ()) -> Any:
+    """The claims that the lessons wrote, as a DataFrame of text: all, or those of the lessons `numbers`.
+
+    `held` is "yes", "NO", or "reported" where a run was fast or on other faces than the drawn ones.
+    """
+    import pandas as pd
+
+    table = pd.read_csv(path, dtype=dict.fromkeys(("lesson", "unit", "held"), str)).fillna({"unit": "", "held": ""})
+    table = table[table["lesson"].isin(numbers)] if numbers else table
+    table = table.sort_values("lesson", kind="stable").reset_index(drop=True)
+    made = table[["lesson"]].assign(
+        held=table["held"].map({"True": "yes", "False": "NO"}).fillna("reported"),
+        claim=table["claim"],
+        measured=[f"{row.measured:.3g} {row.unit}".strip() for row in table.itertuples()],
+        interval=[f"{row.low:.3g} to {row.high:.3g}" if row.low == row.low else "" for row in table.itertuples()],
+        threshold=table["threshold"],
+        n=table["n"].map("{:,}".format),
+        seeds=table["seeds"].astype(str),
+        seconds=table["seconds"].round().astype(int).astype(str),
+    )
+    return made.rename(columns={"interval": "95% interval"})
 
 
 def describe(notebook: Any) -> tuple[str, str]:
@@ -123,53 +146,126 @@ def describe(notebook: Any) -> tuple[str, str]:
     return _plain(heading[1]) if heading else "", next(filter(None, map(_plain, paragraphs)), "")
 
 
-def lesson_page(notebook: Any, folder: Path) -> str:
-    """One lesson as a page that needs no other file: images and style are inside it, scripts are not needed."""
+def lesson_page(notebook: Any, folder: Path, links: Sequence[tuple[str, str]] = ()) -> str:
+    """One lesson as a page that needs no other file: images and style are inside it, scripts are not needed.
+
+    `links` are (address, text) of the pages that stand above and below it, such as the next lesson's.
+    """
     from nbconvert import HTMLExporter
     from pygments.formatters import HtmlFormatter
 
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.metadata.setdefault("alt", f"Figure drawn by cell {cell.execution_count}, above it")
-    exporter = HTMLExporter(template_name="basic", embed_images=True)
-    body, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"path": str(folder)}})
-    body = _fold(body)
-    body = re.sub(r'href="(\d\d_\w+)\.ipynb', r'href="\1.html', body)
+    exporter = HTMLExporter(template_name="basic")  # its embed_images would close an answer's <details> at once
+    body, _ = exporter.from_notebook_node(notebook)
+    body = _local(_fold(body, folder))
     formulas = any(re.search(r"\$[^$]+\$", cell.source) for cell in notebook.cells if cell.cell_type == "markdown")
     head = MATHJAX % exporter.mathjax_url if formulas else ""
     style = HtmlFormatter().get_style_defs(".highlight")
-    return _page(describe(notebook)[0], f'<p><a href="index.html">All lessons</a></p>\n{body}', head, style)
+    ways = "".join(f'<a href="{address}">{html.escape(text)}</a>\n' for address, text in links)
+    top, end = (f"<nav aria-label='Lessons, {where}'>\n{ways}</nav>\n" for where in ("above", "below"))
+    return _page(describe(notebook)[0], top + body + end if links else body, head, style)
 
 
-def index_page(lessons: Mapping[str, Any], out: Path) -> str:
-    """List of the lessons (name: notebook) with what each is about and took, linked where `out` holds its page."""
+def text_page(text: str) -> str:
+    """A page of text in Markdown, such as the glossary, with the way back to the lessons."""
+    from nbconvert.filters import markdown2html
+
+    body = _local(markdown2html(text))
+
+    def plain(found: re.Match) -> str:  # headings get the addresses that GitHub and JupyterLab give them
+        return found[1] + re.sub(r"[^\w-]", "", html.unescape(found[2])).lower() + '"'
+
+    body = re.sub(r'(id="|href="#)([^"]+)"', plain, body)
+    title = re.search(r"^# (.+)$", text, re.MULTILINE)
+    return _page(title[1] if title else "", f'<nav><a href="index.html">All lessons</a></nav>\n{body}')
+
+
+def index_page(lessons: Mapping[str, Any], out: Path, texts: Mapping[str, str] | None = None) -> str:
+    """The lessons (name: notebook) with what each is about and took, linked where `out` holds its page, and the claims.
+
+    `texts` (address: title) are further pages.
+    """
     import nbformat
 
+    claims = claims_table(out / "claims.csv") if (out / "claims.csv").exists() else None
     items = []
     for name, notebook in lessons.items():
         title, about = map(html.escape, describe(notebook))
-        title, page = f"{name[:2]}. {title}", out / f"{name}.html"
-        note = "not built yet"
+        page, note = out / f"{name}.html", "not built yet"
         if page.exists():
             title = f'<a href="{page.name}">{title}</a>'
             note = nbformat.read(page.with_suffix(".ipynb"), as_version=4).metadata.get("course", "")
             note = note if note.startswith("stopped") else f"ran in {note}"
-        items.append(f"<li><strong>{title}</strong>\n<p>{about}</p>\n<p class='note'>{note}</p></li>")
-    return _page("The course", "<h1>The course</h1>\n<ol class='lessons'>\n" + "\n".join(items) + "\n</ol>")
+            note += _count(claims, name[:2])
+        number = f"<span class='number'>{name[:2]}</span>"
+        items.append(f"<li>{number}<div><h2>{title}</h2>\n<p>{about}</p>\n<p class='note'>{note}</p></div></li>")
+    body = "<h1>The course</h1>\n<ol class='lessons'>\n" + "\n".join(items) + "\n</ol>\n"
+    if texts:
+        others = (f'<li><a href="{address}">{html.escape(title)}</a></li>' for address, title in texts.items())
+        body += "<h2>Beside the lessons</h2>\n<ul>\n" + "\n".join(others) + "\n</ul>\n"
+    if claims is not None and len(claims):
+        body += f"<h2>What the lessons claim</h2>\n<p>{CLAIMS}</p>\n<div class='wide'>\n"
+        body += claims.drop(columns="seconds").to_html(index=False, border=0, classes="claims") + "\n</div>\n"
+    return _page("The course", body)
 
 
-def _fold(body: str) -> str:
-    """A lesson's HTML with its solutions folded and without the cell that prepares the kernel."""
+def show_claims(path: Path, numbers: Collection[str] = ()) -> int:
+    """Print the claims of the lessons `numbers`, or all; the number of those that failed."""
+    table = claims_table(path, numbers)
+    print(f"\n{table.to_string(index=False)}\n" if len(table) else "no lesson claimed anything")
+    if (table["held"] == "reported").any():
+        print("reported: a fast run, or one on other faces than the drawn ones, judges no claim")
+    return int((table["held"] == "NO").sum())
+
+
+def _count(claims: Any, number: str) -> str:
+    """How many claims of a lesson held, in words."""
+    held = [] if claims is None else list(claims.loc[claims["lesson"] == number, "held"])
+    if not held:
+        return ""
+    claims = f"{len(held)} claim" + "s" * (len(held) > 1)
+    if "reported" in held:
+        return f"; {claims} reported, not judged"
+    failed = held.count("NO")
+    return f"; <strong>{failed} of {claims} FAILED</strong>" if failed else f"; {claims} held"
+
+
+def _local(body: str) -> str:
+    """Links to notebooks and to pages of text lead to the pages that are made of them."""
+    return re.sub(r'href="(\w+)\.(?:ipynb|md)(#[^"]*)?"', r'href="\1.html\2"', body)
+
+
+def _fold(body: str, folder: Path) -> str:
+    """A lesson's HTML: solutions folded, its head and guesses marked, without the cells that prepare the kernel.
+
+    Pictures that lie in `folder` are put inside the page.
+    """
     from bs4 import BeautifulSoup
 
     page = BeautifulSoup(body, "html.parser")
     for cell in page.select(".celltag_prepare"):
         cell.decompose()
+    for paragraph in page.select(".text_cell")[0].select("p") if page.select(".text_cell") else []:
+        if str(paragraph).startswith("<p><strong>"):
+            paragraph["class"] = "head"
+    for cell in page.select(".code_cell"):
+        code = cell.select_one(".input_area")
+        if code is not None and code.get_text().lstrip().startswith("my_guess"):
+            cell["class"] = [*cell["class"], "guess"]
     for cell in page.select(".celltag_solution"):
         details = cell.wrap(page.new_tag("details"))
         summary = page.new_tag("summary")
         summary.string = "Solution"
         details.insert(0, summary)
+    for image in page.select("img[src]"):
+        path = folder / str(image["src"])
+        if not re.match(r"\w+:", str(image["src"])) and path.is_file():
+            kind = mimetypes.guess_type(path.name)[0]
+            image["src"] = f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+    for table in page.select("table"):
+        table.wrap(page.new_tag("div", attrs={"class": "wide"}))
     return str(page)
 
 

@@ -1,0 +1,177 @@
+"""How a lesson reads: its head, exercises, questions and references, the size of its cells, and what it imports."""
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+from packaging.requirements import Requirement
+
+import course
+
+LESSONS = course.find_lessons(course.ROOT)
+WORDS, LINES = 120, 15  # at most: of a markdown cell, of a function
+EMOJI = re.compile("[\u2600-\u27bf\u2b50\u2b55\ufe0f\U0001f000-\U0001faff]")
+EXTRAS = ("notebooks", "onnx")  # of ferlib, that a lesson may use
+
+
+@pytest.fixture(params=LESSONS, ids=lambda source: source.stem)
+def source(request: pytest.FixtureRequest) -> Path:
+    return request.param
+
+
+@pytest.fixture
+def cells(source: Path) -> list[Any]:
+    import jupytext
+
+    return jupytext.reads(source.read_text(encoding="utf-8"), fmt="py:percent").cells
+
+
+def texts(cells: list[Any], kind: str = "markdown") -> list[str]:
+    return [cell.source for cell in cells if cell.cell_type == kind]
+
+
+def tagged(cells: list[Any], tag: str) -> list[int]:
+    return [place for place, cell in enumerate(cells) if tag in cell.metadata.get("tags", [])]
+
+
+def may_import() -> set[str]:
+    """Names of the modules that the requirements bring, from pyproject.toml as ferlib was installed with it."""
+    needs = [Requirement(line) for line in metadata.requires("ferlib") or []]
+    asked = [
+        need for need in needs if not need.marker or any(need.marker.evaluate({"extra": e}) for e in ("", *EXTRAS))
+    ]
+    names = {canonical(name) for name in [*(need.name for need in asked), "ferlib", "ipython"]}
+    brought = metadata.packages_distributions().items()
+    return {module for module, by in brought if names & set(map(canonical, by))} | {"cv2", *sys.stdlib_module_names}
+
+
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def imports(code: str) -> Iterator[str]:
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+
+
+def test_the_head_says_what_one_needs(source: Path, cells: list[Any]):
+    head = cells[0].source
+    assert cells[0].cell_type == "markdown"
+    assert re.match(r"# \w", head), "a lesson begins with its title"
+    assert re.search(r"^\{colab\}$", head, re.MULTILINE), "the link to Colab is missing"
+    for name in ("You will be able to", "You need", "Data:", "Time:"):
+        assert f"**{name}**" in head, f"the head lacks **{name}**"
+    time = head.split("**Time:**")[1]
+    run = r"(\d+(\s+to\s+\d+)?|half\s+a)\s+(minutes?|seconds)"
+    assert re.match(rf"\s+\d+\s+minutes\s+to\s+read;\s+(about\s+)?{run}\s+on\s+a\s+laptop\s+CPU", time), time
+    assert texts(cells, "markdown")[1:] and len(re.findall(r"^# ", "\n".join(texts(cells)), re.MULTILINE)) == 1
+    assert f'Lesson("{source.stem[:2]}"' in "\n".join(texts(cells, "code"))
+
+
+def test_one_guesses_before_one_sees(cells: list[Any]):
+    code = "\n".join(texts(cells, "code"))
+    guesses = [text for text in texts(cells, "code") if re.match(r"my_guess\w* = ", text)]
+    assert len(guesses) >= 2, "at least two cells begin with a guess"
+    assert code.count("here.guess(") >= len(guesses), "each guess is held against what comes out"
+
+
+def test_something_is_claimed(cells: list[Any]):
+    assert any("here.claim(" in text for text in texts(cells, "code"))
+
+
+def test_exercises_have_a_check_and_a_folded_solution(cells: list[Any]):
+    asked, solved = tagged(cells, "exercise"), tagged(cells, "solution")
+    assert len(asked) >= 3
+    assert len(solved) == len(asked)
+    named = re.findall(r"^\*\*Exercise (\d+)\.\*\*", "\n".join(texts(cells)), re.MULTILINE)
+    assert named == [str(number) for number in range(1, len(asked) + 1)]
+    for start, answer, end in zip(asked, solved, [*asked[1:], len(cells)], strict=True):
+        assert start < answer < end, "each exercise is followed by its solution"
+        assert "..." in cells[start].source, "the student's cell holds ..., not the answer"
+        code = "\n".join(cell.source for cell in cells[answer + 1 : end])
+        assert "here.check(" in code, f"the exercise after its solution lacks a check:\n{cells[start].source}"
+        solution = re.findall(r"^(?:def |class )?(solution_\d+)", cells[answer].source, re.MULTILINE)
+        assert solution and solution[0] in code
+
+
+def test_five_questions_have_answers(cells: list[Any]):
+    text = "\n\n".join(texts(cells))
+    parts = re.split(r"^## Questions$", text, flags=re.MULTILINE)
+    assert len(parts) == 2, "one heading: ## Questions"
+    questions = parts[1].split("\n## ")[0]
+    assert re.findall(r"^\*\*(\d+)\.\*\*", questions, re.MULTILINE) == ["1", "2", "3", "4", "5"]
+    for question in re.split(r"^\*\*\d+\.\*\*", questions, flags=re.MULTILINE)[1:]:
+        folded = re.search(r"<details><summary>Answer</summary>\n\n(.+?)\n\n</details>", question, re.DOTALL)
+        assert folded, f"a question without a folded answer:\n{question}"
+        assert len(folded[1].split()) >= 20, f"an answer explains:\n{folded[1]}"
+
+
+def test_further_reading_is_full(cells: list[Any]):
+    parts = re.split(r"^## Further reading$", "\n\n".join(texts(cells)), flags=re.MULTILINE)
+    assert len(parts) == 2, "one heading: ## Further reading"
+    works = re.split(r"^- ", parts[1], flags=re.MULTILINE)[1:]
+    assert len(works) >= 2
+    for work in works:
+        assert re.search(r"\*[^*]+\*|Regulation \(EU\)", work), f"a reference without a title in italics:\n{work}"
+        assert re.search(r"\b(1[89]|20)\d\d\b", work), f"a reference without a year:\n{work}"
+
+
+def test_cells_are_short(cells: list[Any]):
+    for text in texts(cells):
+        words = len(text.split("## Further reading")[0].split())
+        assert words <= WORDS, f"{words} words, {WORDS} allowed:\n{text}"
+
+
+def test_functions_are_short(cells: list[Any]):
+    for code in texts(cells, "code"):
+        for node in ast.walk(ast.parse(code)):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                lines = node.end_lineno - node.lineno + 1
+                assert lines <= LINES, f"{node.name} has {lines} lines, {LINES} allowed"
+
+
+def test_it_imports_what_the_requirements_bring(cells: list[Any]):
+    names = {name.split(".")[0] for code in texts(cells, "code") for name in imports(code)}
+    assert "ferlib" in names
+    extra = names - may_import()
+    assert not extra, f"imported, and not in pyproject.toml: {sorted(extra)}"
+
+
+def test_alternative_text_tells_something(cells: list[Any]):
+    told = [cell.metadata["alt"] for cell in cells if "alt" in cell.metadata]
+    assert told, "a lesson draws"
+    assert len(set(told)) == len(told), "no two pictures are alike"
+    assert all(len(text.split()) >= 5 for text in told), told
+    assert all(cell.cell_type == "code" for cell in cells if "alt" in cell.metadata)
+
+
+def test_its_words_are_plain(source: Path):
+    text = source.read_text(encoding="utf-8")
+    assert not EMOJI.findall(text)
+    plain = text.lower().replace("’", "'")
+    for phrase in ("let's", "dive in", "state-of-the-art", "todo"):
+        assert phrase not in plain, phrase
+    assert not re.findall(r"(?<![\w.])/(?:tmp|work|home|root)\b", text), "a path of one machine"
+    wide = [line for line in text.splitlines() if len(line) > 120 and not line.startswith("# %%")]
+    assert not wide, f"longer than 120 characters: {wide}"
+
+
+def test_links_to_other_lessons_lead_somewhere(source: Path, cells: list[Any]):
+    folder = source.parent.parent
+    for target in re.findall(r"\]\(([^)#\s]+)\)", "\n".join(texts(cells))):
+        if not re.match(r"https?:", target):
+            path = folder / target
+            assert path.exists() or (folder / "src" / f"{path.stem}.py").exists(), target
+
+
+def test_numbers_of_lessons_are_those_of_the_course():
+    numbers = [source.name[:2] for source in LESSONS]
+    assert numbers == [f"{number:02}" for number in range(12)]

@@ -1,0 +1,79 @@
+"""The pages beside the lessons, and the README: their links lead somewhere, and the notes cover every lesson."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import course
+import lesson
+
+NOTEBOOKS = course.ROOT / "notebooks"
+PAGES = {path.stem: path for path in sorted(NOTEBOOKS.glob("*.md"))}
+LESSONS = {source.name[:2]: source for source in course.find_lessons(course.ROOT)}
+WITH_LINKS = [*PAGES.values(), course.ROOT / "README.md", course.ROOT / "data/README.md"]
+
+
+def slug(title: str) -> str:
+    """The address of a heading, as GitHub and JupyterLab make it."""
+    return re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", WITH_LINKS, ids=lambda page: str(page.relative_to(course.ROOT)))
+def test_links_lead_somewhere(page: Path):
+    text = page.read_text(encoding="utf-8")
+    targets = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r"^\[[^\]]+\]: (\S+)$", text, re.MULTILINE)
+    named = set(re.findall(r"\[(\d\d)\](?![(:])", text))
+    assert all(f"\n[{name}]: " in text for name in named), "a reference without its address"
+    for target in targets:
+        if re.match(r"https?:", target):
+            continue
+        file, _, anchor = target.partition("#")
+        path = page.parent / file if file else page
+        source = path.parent / "src" / f"{path.stem}.py"
+        assert path.exists() or (path.suffix == ".ipynb" and source.exists()), target
+        if anchor:
+            titles = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in map(slug, titles), target
+
+
+def test_the_three_pages_are_there():
+    assert {"glossary", "common_errors", "teachers_notes"} <= set(PAGES)
+
+
+def test_words_are_in_order_and_lead_to_a_lesson_that_uses_them():
+    text = PAGES["glossary"].read_text(encoding="utf-8")
+    entries = re.findall(r"^- \*\*(.+?)\*\* \(\[(\d\d)\]\): ((?:.+\n)(?:  .+\n)*)", text, re.MULTILINE)
+    assert len(entries) == text.count("\n- ") >= 60
+    words = [word for word, _, _ in entries]
+    assert words == sorted(words, key=str.lower)
+    assert {number for _, number, _ in entries} == set(LESSONS)
+    for word, number, meaning in entries:
+        known = LESSONS[number].read_text(encoding="utf-8").lower().replace("\n# ", " ")
+        names = [name.lower() for name in word.split(", ")]
+        assert any(name in known for name in names), f"lesson {number} does not speak of {word!r}"
+        assert len(re.findall(r"[.?!](?=\s)", meaning)) <= 4, f"one or two sentences, three at most: {word}"
+
+
+def test_the_notes_cover_every_lesson():
+    parts = re.split(r"^## ", PAGES["teachers_notes"].read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    assert [part[:2] for part in parts] == list(LESSONS)
+    for part in parts:
+        source = LESSONS[part[:2]]
+        title = source.read_text(encoding="utf-8").split("\n")[1].removeprefix("# # ")
+        assert part.splitlines()[0] == f"{part[:2]} {title}"
+        assert f"[Lesson]({source.stem}.ipynb)" in part
+        beliefs = part.split("**Misconceptions.**")[1].split("**Five minutes.**")[0]
+        assert len(re.findall(r'^- "', beliefs, re.MULTILINE)) == 2
+        assert len(re.findall(r"^\d\. ", part.split("**To talk about.**")[1], re.MULTILINE)) == 3
+
+
+@pytest.mark.parametrize("page", PAGES.values(), ids=list(PAGES))
+def test_they_are_made_into_web_pages(page: Path):
+    made = lesson.text_page(page.read_text(encoding="utf-8"))
+    assert not re.search(r'href="[^"]*\.(ipynb|md)', made)
+    assert '<a href="index.html">All lessons</a>' in made
+    assert "<h1" in made and "|---|" not in made
+    ids = set(re.findall(r'<h\d id="([^"]+)"', made))
+    assert ids == {slug(title) for title in re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)}
+    assert set(re.findall(r'href="#([^"]+)"', made)) <= ids
