@@ -363,8 +363,8 @@ flat = np.ptp(test_set.images, axis=(1, 2)) == 0  # blank: alike to nothing
 assert (likeness[exact & ~flat] > 0.9999).all()
 
 # %% [markdown]
-# The assertion says that likeness finds every exact twin, too, blank pictures apart. Where to draw the line for the others? Is there a
-# gap between the planted near twins and all other test faces?
+# The assertion says that likeness finds every exact twin, too, blank pictures apart. Where to draw the line for the
+# others? Is there a gap between the planted near twins and all other test faces?
 
 # %% alt="Histogram of the highest likeness of each test face to a training face, with the line at 0.98"
 CUT = 0.98

@@ -314,8 +314,8 @@ if here.drawn:
 # %% [markdown]
 # ## Cure one: a loss that weighs
 #
-# *Weighted loss*: let each class weigh the same in the loss, however few its faces: n / (7 n_k). Guess how many times as much a
-# disgusted face then weighs as a happy one.
+# *Weighted loss*: let each class weigh the same in the loss, however few its faces: n / (7 n_k). Guess how many times
+# as much a disgusted face then weighs as a happy one.
 
 # %%
 my_guess = 3  # times; put yours here
