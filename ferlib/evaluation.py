@@ -183,6 +183,28 @@ def summarise(predictions: Predictions, *, level: float = 0.95, resamples: int =
     return _with_intervals(metrics_of(confusion), drawn, level)
 
 
+def seed_interval(
+    values: np.ndarray, *, level: float = 0.95, resamples: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """Bootstrap percentile interval of the mean of `values` (seeds, faces), both redrawn with replacement.
+
+    A row is one seed's network, such as its right answers or its gain on each face; all rows are about the same faces.
+    So the interval tells what other faces and other seeds might have said; of three seeds it knows little. Raises
+    `ValueError` for values of another shape.
+    """
+    if values.ndim != 2 or not values.size:
+        raise ValueError(f"values must be (seeds, faces), at least one of each; {values.shape} was given")
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level}; it is the interval's coverage, between 0 and 1")
+    rng, (seeds, faces) = np.random.default_rng(seed), values.shape
+    means = []
+    for _ in range(resamples):
+        picked = values[rng.integers(0, seeds, seeds)]
+        means.append(picked[:, rng.integers(0, faces, faces)].mean())
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
 def _with_intervals(value: dict[str, Any], drawn: dict[str, Any], level: float) -> pd.DataFrame:
     if not 0 < level < 1:
         raise ValueError(f"level is {level}; it is the interval's coverage, between 0 and 1")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +149,7 @@ class Lesson:
 
 
 def _results(answer: Any, on: Sequence[tuple]) -> list[Any]:
-    if isinstance(answer, Callable) and on:  # type: ignore[arg-type]
+    if callable(answer) and on:
         return [answer(*arguments) for arguments in on]
     return [answer]
 

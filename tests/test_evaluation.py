@@ -700,3 +700,21 @@ def test_another_number_of_classes_is_refused(faces: np.ndarray, labels: np.ndar
     model = build_model("fernet", num_classes=8, widths=(2, 2, 2, 2))
     with pytest.raises(ValueError, match=r"logits \(23, 8\) do not fit labels \(23,\) and 7 classes"):
         predict(model, faces, labels, EvalTransform(input_spec(model)))
+
+
+def test_an_interval_over_seeds_redraws_both_seeds_and_faces():
+    assert evaluation.seed_interval(np.full((3, 50), 0.25)) == (0.25, 0.25)
+    alike, apart = np.tile([0.0, 1.0], (3, 50)), np.repeat([[0.0], [0.5], [1.0]], 100, axis=1)
+    low, high = evaluation.seed_interval(alike)  # only the faces differ: as for one network on 100 faces
+    assert low == pytest.approx(0.5 - 1.96 * 0.05, abs=0.015) and high == pytest.approx(0.5 + 1.96 * 0.05, abs=0.015)
+    low, high = evaluation.seed_interval(apart)  # only the seeds differ: all three the least once in 27 redraws
+    assert (low, high) == (0.0, 1.0)
+    assert evaluation.seed_interval(apart, level=0.5) == (pytest.approx(1 / 3), pytest.approx(2 / 3))
+
+
+@pytest.mark.parametrize("values", [np.zeros(5), np.zeros((0, 5)), np.zeros((2, 3, 4))])
+def test_an_interval_over_seeds_wants_seeds_and_faces(values: np.ndarray):
+    with pytest.raises(ValueError, match=r"\(seeds, faces\)"):
+        evaluation.seed_interval(values)
+    with pytest.raises(ValueError, match="level is 95"):
+        evaluation.seed_interval(np.zeros((2, 3)), level=95)

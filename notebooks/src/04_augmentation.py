@@ -328,6 +328,8 @@ pairs = [
     ("700 faces, 8 epochs: none above augmented", short, "none", "augmented", 4),
     ("700 faces, 28 epochs: none above tight crop", hits, "none", "tight crop", 17),
 ]
+gap = hits["augmented"].astype(float) - hits["none"]
+np.testing.assert_allclose(between(gap), 100 * np.array(evaluation.seed_interval(gap)))
 for text, of, above, below, threshold in pairs:
     gap = of[above].astype(float) - of[below]
     more = {"interval": between(gap), "n": gap.shape[1], "seeds": len(SEEDS)}
