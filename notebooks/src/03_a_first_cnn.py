@@ -419,6 +419,11 @@ for below, above, threshold in steps:
 # The intervals in the figure belong to each model alone. Those of the gaps, above, compare two models on the same
 # faces, and are the ones to read when two rungs lie close. Neither shows what another training set, or another seed
 # of the network, would have given; the seeds' spread is printed further up.
+
+# %% [markdown]
+# The ladder is one of drawn faces. On 2,800 of FER2013's photographs the same code found pixels 11.3 points above the
+# majority, HOG 6.2 above pixels, and this small network 0.6 points [-0.9, 2.1] above HOG: no gap is shown. Ten times
+# the faces, a network of 2.0 million weights and 64 epochs are what `long` has, and it gets 68% with one view.
 #
 # ## Twelve faces
 #
