@@ -530,7 +530,7 @@ for name, style in {"as it is": "--", "statistics moved": ":"}.items():
 ax.set(yticks=range(len(order)), yticklabels=order, xlabel="accuracy (%)")
 ax.set(title=f"{EACH} faces a class, {len(test_set):,} test faces", xlim=(0, 75))
 ax.set_ylim(-0.6, len(order) - 0.4)
-ax.set_ylabel("way")
+ax.set_ylabel("start, and what learns")
 _ = ax.legend(title="without a label", fontsize=8, loc="lower right")
 train = [run.history["train_accuracy"].iloc[-1] for run in runs["scratch"]]
 print("training accuracy from scratch:", *[f"{share:.0%}" for share in train])

@@ -160,9 +160,9 @@ if here.drawn:
     inks = {True: ("covers", ".", plots.DARK), False: ("misses", "x", "#AA3377")}
     for hit, (name, marker, ink) in inks.items():
         part = shown[shown["covers"] == hit]
-        ax.hlines(part.index, part["low"], part["high"], ink, linewidth=0.7)
+        ax.hlines(part.index, part["low"], part["high"], ink, linewidth=0.25)
         label = f"{name} ({len(part)})"
-        ax.plot(part["value"], part.index, marker, color=ink, ms=5, label=label)
+        ax.plot(part["value"], part.index, marker, color=ink, ms=3, label=label)
     ax.axvline(100 * truth, color="black", label=f"the truth, {truth:.1%}")
     ax.set(title=f"{TESTS} tests of 500 faces from one world", xlabel="accuracy (%)")
     ax.set_ylabel("tests, sorted by their accuracy")
