@@ -1,0 +1,615 @@
+"""The teacher's kit: release assignments, look at what was handed in, grade it, report it. A thin layer on nbgrader.
+
+    python tools/teach.py release a01 --class ~/fer-class --secret "this term's words"
+    python tools/teach.py autograde a01 --class ~/fer-class
+    python tools/teach.py report a01 --class ~/fer-class --roster students.csv
+
+A class folder is an nbgrader course: `nbgrader` and its formgrader work in it as well. notebooks/assignments/guide.md
+leads through a term.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import logging
+import os
+import re
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import assignments
+import course
+import preflight
+from assignments import Assignment, AssignmentError
+
+CONFIG = '''"""nbgrader's settings for this class; written by tools/teach.py, yours to change."""
+
+c = get_config()
+c.CourseDirectory.course_id = "fer"
+c.Execute.timeout = 20  # seconds a cell; the assignments take less than one
+c.Execute.extra_arguments = ["--log-level=ERROR"]
+c.OverwriteCells.add_missing_cells = True
+c.LimitOutput.max_lines = 200
+'''
+OUTCOMES = ("student", "status", "points", "of", "seconds", "notes")
+MOST_OUTPUT = 20_000  # characters that a graded cell keeps
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one submission: `status` is "graded", "by hand" (some of it is yet to be), or "not graded"."""
+
+    student: str
+    status: str
+    points: float
+    of: float
+    seconds: float
+    notes: str
+
+
+# ---- nbgrader
+def settings(folder: Path) -> Any:
+    """The class's nbgrader settings, as its own commands read them."""
+    from traitlets.config import PyFileConfigLoader
+
+    config = PyFileConfigLoader("nbgrader_config.py", path=str(folder)).load_config()
+    config.CourseDirectory.root = str(folder.resolve())
+    return config
+
+
+def run_nbgrader(converter: str, folder: Path, assignment: str, student: str = "*", **options: Any) -> tuple[str, str]:
+    """Run one of nbgrader's converters; its error, empty if there was none, and its log."""
+    from nbgrader import converters
+    from nbgrader.coursedir import CourseDirectory
+    from nbgrader.utils import capture_log
+    from traitlets.config import LoggingConfigurable
+
+    _find_alembic()
+    config = settings(folder)
+    if options.get("no_database"):
+        config.SaveCells.enabled = False  # as nbgrader's own --no-db
+    place = CourseDirectory(config=config)
+    place.assignment_id, place.student_id = assignment, student
+    app: LoggingConfigurable = getattr(converters, converter)(coursedir=place, config=config)
+    for name, value in options.items():
+        setattr(app, name, value)
+    with _silent(app.log):
+        result = capture_log(app)
+    return result.get("error", ""), result.get("log", "")
+
+
+@contextmanager
+def _silent(log: logging.Logger) -> Iterator[None]:
+    """What nbgrader logs goes to whoever captures it, and not to stderr."""
+    kept, level, passes = log.handlers, log.level, log.propagate
+    log.handlers, log.propagate = [], False
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.handlers, log.propagate = kept, passes
+        log.setLevel(level)
+
+
+def _find_alembic() -> None:
+    """nbgrader runs the command `alembic`, which lies beside this Python, be its environment active or not."""
+    if shutil.which("alembic") is None:
+        os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+
+
+@contextmanager
+def gradebook(folder: Path) -> Iterator[Any]:
+    """The class's gradebook."""
+    from nbgrader.api import Gradebook
+
+    _find_alembic()
+    with Gradebook(f"sqlite:///{folder.resolve() / 'gradebook.db'}") as book:
+        yield book
+
+
+# ---- release
+def prepare(folder: Path) -> None:
+    """Make a class folder, unless it is one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / "nbgrader_config.py").exists():
+        (folder / "nbgrader_config.py").write_text(CONFIG, encoding="utf-8")
+
+
+def release(assignment: Assignment, folder: Path, secret: str = assignments.PUBLIC, database: bool = True) -> Path:
+    """Write an assignment's teacher's version to source/ and its students' version to release/; the latter's path.
+
+    The hidden data is drawn from `secret`. Raises `AssignmentError` where nbgrader refuses, as when cells would come or
+    go after work was handed in.
+    """
+    import nbformat
+
+    prepare(folder)
+    name = assignment.name
+    source = folder / "source" / name / f"{name}.ipynb"
+    source.parent.mkdir(parents=True, exist_ok=True)
+    source.write_text(nbformat.writes(assignment.notebook(secret)) + "\n", encoding="utf-8")
+    error, log = run_nbgrader("GenerateAssignment", folder, name, force=True, no_database=not database)
+    if error:
+        raise AssignmentError(f"nbgrader did not release {name}: {_last_line(error)}\n{log}")
+    return folder / "release" / name / f"{name}.ipynb"
+
+
+def student_notebook(assignment: Assignment) -> bytes:
+    """What students get, as nbgrader makes it; the same bytes whatever the secret."""
+    with tempfile.TemporaryDirectory() as folder:
+        return release(assignment, Path(folder), database=False).read_bytes()
+
+
+def sync(root: Path = assignments.ROOT, write: bool = True) -> list[str]:
+    """Write the students' notebooks from their sources, or only say which differ, one sentence each."""
+    import nbformat
+
+    due = {one.released: student_notebook(one) for one in assignments.find(root=root)}
+    capstone = root / assignments.FOLDER / "src" / "capstone.py"
+    if capstone.exists():
+        text = nbformat.writes(course.read_lesson(capstone)) + "\n"
+        due[root / assignments.FOLDER / "capstone.ipynb"] = text.encode()
+    changed = []
+    for path, data in due.items():
+        if not path.exists() or path.read_bytes() != data:
+            changed.append(f"{path.name} differs from src/{path.stem}.py; edit that source, then run: make notebooks")
+            if write:
+                path.write_bytes(data)
+    known = {path.name for path in due}
+    for path in sorted((root / assignments.FOLDER).glob("*.ipynb")):
+        if path.name not in known:
+            changed.append(f"{path.name} has no source in src/; write one, or delete the notebook")
+    return changed
+
+
+# ---- what was handed in
+def submissions(folder: Path, name: str) -> list[str]:
+    """The students who handed something in for an assignment, in order."""
+    return sorted(path.parent.name for path in (folder / "submitted").glob(f"*/{name}") if path.is_dir())
+
+
+def check_in(folder: Path, name: str, student: str, mend: bool = True) -> list[preflight.Problem]:
+    """Hold a submission against what was released; with `mend`, make it fit for grading.
+
+    What was handed in is then kept beside it, as .original. A notebook under another name is taken if it is the only
+    one. Raises `preflight.UnreadableError` where there is nothing to grade.
+    """
+    import nbformat
+
+    place = folder / "submitted" / student / name
+    path = place / f"{name}.ipynb"
+    problems = []
+    if not path.exists():
+        others = sorted(place.glob("*.ipynb"))
+        if len(others) != 1:
+            listed = ", ".join(other.name for other in others) or "no notebook"
+            raise preflight.UnreadableError(f"there is no {path.name} but {listed}")
+        problems = [preflight.Problem("mended", f"it was called {others[0].name}")]
+        if mend:
+            others[0].rename(path)
+        else:
+            path = others[0]
+    released = preflight.read(folder / "release" / name / f"{name}.ipynb")
+    submitted = preflight.read(path)
+    mended, found = preflight.look(submitted, released)
+    if mend and any(problem.kind == "mended" for problem in found):
+        shutil.copy(path, path.with_suffix(".original"))
+        path.write_text(nbformat.writes(mended) + "\n", encoding="utf-8")
+    return problems + found
+
+
+# ---- grading
+def grade_one(folder: Path, name: str, student: str) -> Outcome:
+    """Look at one submission, mend it, and let nbgrader grade it; whatever happens, it is told."""
+    warnings.filterwarnings("ignore", "Object of type .* not in session")  # nbgrader's own; nothing is lost by it
+    begun = time.monotonic()
+    points = of = 0.0
+    notes: list[str] = []
+    try:
+        notes = [problem.text for problem in check_in(folder, name, student)]
+        error, log = run_nbgrader("Autograde", folder, name, student, force=True)
+        if error:
+            status, notes = "not graded", [_reason(error, log), *notes]
+        else:
+            with gradebook(folder) as book:
+                found = book.find_submission(name, student)
+                points, of, by_hand = found.score, found.max_score, found.needs_manual_grade
+            status = "by hand" if by_hand else "graded"
+            notes += _trim(folder / "autograded" / student / name / f"{name}.ipynb")
+    except preflight.UnreadableError as error:
+        status, notes = "not graded", [str(error)]
+    return Outcome(student, status, points, of, round(time.monotonic() - begun, 1), "; ".join(notes))
+
+
+def _trim(path: Path) -> list[str]:
+    """Cut outputs of a graded notebook that nobody could read; name the cells that ran out of time."""
+    import nbformat
+
+    notebook = nbformat.read(path, as_version=4)
+    late, cut = {}, False
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if len(output.get("text", "")) > MOST_OUTPUT:
+                output["text"] = output["text"][:MOST_OUTPUT] + "\n... cut here\n"
+                cut = True
+            if output.get("ename") == "CellTimeoutError" or "KeyboardInterrupt" in output.get("ename", ""):
+                late[assignments.grade_id(cell) or "an added cell"] = True
+    notes = [f"did not end in time: {', '.join(late)}"] if late else []
+    if cut:
+        path.chmod(0o644)
+        path.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
+        notes.append("long output was cut")
+    return notes
+
+
+def autograde(
+    folder: Path, name: str, students: Sequence[str] = (), *, again: bool = False, jobs: int = 1
+) -> list[Outcome]:
+    """Grade what was handed in and has not been graded yet, or `again` all of it; `students` limits it to some.
+
+    Prints a line a student. Outcomes are kept in outcomes/NAME.csv, for `report`. Points given by hand stay.
+    Raises `AssignmentError` where nothing was released or handed in.
+    """
+    if not (folder / "release" / name / f"{name}.ipynb").exists():
+        raise AssignmentError(f"{name} was not released in {folder}; run: teach.py release {name} --class {folder}")
+    there = submissions(folder, name)
+    unknown = sorted(set(students) - set(there))
+    if unknown or not there:
+        lack = f"{', '.join(unknown)}: nothing was handed in" if unknown else f"nobody handed {name} in"
+        raise AssignmentError(f"{lack}; due is {folder}/submitted/STUDENT/{name}/{name}.ipynb")
+    kept = {outcome.student: outcome for outcome in outcomes(folder, name)}
+    todo = [one for one in there if (not students or one in students) and (again or students or one not in kept)]
+    done: dict[str, Outcome] = dict(kept)
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        waiting = [pool.submit(grade_one, folder, name, student) for student in todo]
+        for number, future in enumerate(as_completed(waiting), 1):
+            outcome = future.result()
+            done[outcome.student] = outcome
+            _keep(folder, name, list(done.values()))
+            told = f"{outcome.points:g} of {outcome.of:g}" if outcome.status != "not graded" else "NOT GRADED"
+            print(
+                f"[{number}/{len(todo)}] {outcome.student}: {told} {outcome.notes and '- ' + outcome.notes}", flush=True
+            )
+    return [done[student] for student in there if student in done]
+
+
+def outcomes(folder: Path, name: str) -> list[Outcome]:
+    """What `autograde` kept of earlier runs."""
+    path = folder / "outcomes" / f"{name}.csv"
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return [
+        Outcome(r["student"], r["status"], float(r["points"]), float(r["of"]), float(r["seconds"]), r["notes"])
+        for r in rows
+    ]
+
+
+def _keep(folder: Path, name: str, done: Sequence[Outcome]) -> None:
+    path = folder / "outcomes" / f"{name}.csv"
+    path.parent.mkdir(exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(OUTCOMES)
+        writer.writerows([getattr(one, column) for column in OUTCOMES] for one in sorted(done, key=lambda o: o.student))
+
+
+# ---- report
+@dataclass(frozen=True)
+class Score:
+    """One student's points: in all, and of each question (points, of); None where some are yet to be given by hand."""
+
+    student: str
+    points: float
+    of: float
+    questions: dict[str, tuple[float | None, float]]
+
+
+def scores(folder: Path, name: str) -> dict[str, Score]:
+    """The points in the gradebook, those given by hand included, of each student who was graded."""
+    graded = {outcome.student for outcome in outcomes(folder, name) if outcome.status != "not graded"}
+    found = {}
+    with gradebook(folder) as book:
+        for one in book.assignment_submissions(name):
+            if one.student_id not in graded:
+                continue
+            questions: dict[str, tuple[float | None, float]] = {}
+            for grade in (grade for notebook in one.notebooks for grade in notebook.grades):
+                question = grade.name.removesuffix("_seen").removesuffix("_hidden")
+                had, of = questions.get(question, (0.0, 0.0))
+                waiting = had is None or grade.needs_manual_grade
+                questions[question] = (None if waiting else had + grade.score, of + grade.max_score)
+            found[one.student_id] = Score(one.student_id, one.score, one.max_score, questions)
+    return found
+
+
+def read_roster(path: Path, column: str) -> list[dict[str, str]]:
+    """The rows of a CSV file with the students, each with its id in `column`.
+
+    Raises `AssignmentError` for a file that cannot be read, or has no such column.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise AssignmentError(f"the roster {path} cannot be read: {error}") from error
+    if not rows or column not in rows[0]:
+        there = ", ".join(rows[0]) if rows else "nothing"
+        raise AssignmentError(f"the roster {path} has no column {column!r} but {there}; name one with --id")
+    return rows
+
+
+def table(
+    folder: Path, name: str, form: str = "plain", roster: Path | None = None, column: str = "id"
+) -> list[list[str]]:
+    """The points as rows of a CSV file, its header first: `form` is "plain", "canvas" or "moodle".
+
+    Who is on the roster and handed nothing in, or could not be graded, stays without points; nobody is left out.
+    """
+    found, told = scores(folder, name), {outcome.student: outcome for outcome in outcomes(folder, name)}
+    rows = read_roster(roster, column) if roster else [{column: student} for student in sorted({*found, *told})]
+    listed = {row[column].strip() for row in rows}
+    extra = sorted({*found, *told} - listed)
+    if extra and form != "canvas":
+        rows += [{column: student} for student in extra]
+
+    def points(student: str) -> str:
+        return f"{found[student].points:g}" if student in found else ""
+
+    def notes(student: str) -> str:
+        outcome = told.get(student)
+        return "nothing was handed in" if outcome is None else outcome.notes
+
+    if form == "canvas":
+        due = ("Student", "ID", "SIS User ID", "SIS Login ID", "Section")
+        lacking = [one for one in due if one not in rows[0]]
+        if roster is None or lacking:
+            raise AssignmentError("for Canvas, --roster is its own export of the gradebook, as it came: five columns, "
+                                  f"{', '.join(due)}, go back with the points")  # fmt: skip
+        titles = [title for title in rows[0] if title.split(" (")[0] == name]
+        kept = [[row[one] or "" for one in due] for row in rows]
+        of = f"{next(iter(found.values())).of:g}" if found else ""
+        given = [of if "Points Possible" in row["Student"] else points(row[column].strip()) for row in rows]
+        if extra:
+            print(f"not on the roster, and not in the file: {', '.join(extra)}", file=sys.stderr)
+        return [[*due, titles[0] if titles else name], *([*row, one] for row, one in zip(kept, given, strict=True))]
+    if form == "moodle":
+        return [
+            [column, "grade", "feedback"],
+            *([row[column], points(row[column]), notes(row[column])] for row in rows),
+        ]
+    questions = list(dict.fromkeys(question for score in found.values() for question in score.questions))
+    made = [["student", "status", "points", "of", *questions, "notes"]]
+    for student in (row[column].strip() for row in rows):
+        score, outcome = found.get(student), told.get(student)
+        each = [score.questions[question][0] if score else None for question in questions]
+        of = f"{score.of:g}" if score else ""
+        status = outcome.status if outcome else "nothing handed in"
+        shown = ["" if one is None else f"{one:g}" for one in each]
+        made.append([student, status, points(student), of, *shown, notes(student)])
+    return made
+
+
+def summary(folder: Path, name: str) -> str:
+    """The distribution, the questions from the most missed one on, and who has no points yet, as text."""
+    found, told = scores(folder, name), outcomes(folder, name)
+    lines = [f"{name}: {len(found)} of {len(told)} submissions graded"]
+    if found:
+        points, of = [score.points for score in found.values()], next(iter(found.values())).of
+        lines.append(f"points of {of:g}: mean {statistics.mean(points):.1f}, median {statistics.median(points):g}, "
+                     f"least {min(points):g}, most {max(points):g}")  # fmt: skip
+        bins = [0] * 10
+        for one in points:
+            bins[min(int(10 * one / of), 9)] += 1
+        lines += [
+            f"  {10 * k:3d} to {10 * k + 10:3d}%  {'#' * round(40 * n / max(bins))} {n}" for k, n in enumerate(bins)
+        ]
+        shares = {}
+        for question in next(iter(found.values())).questions:
+            given = [score.questions[question] for score in found.values()]
+            done = [had / most for had, most in given if had is not None and most]
+            shares[question] = (statistics.mean(done), len(done)) if done else (1.0, 0)
+        lines.append("from the most missed question on, share of its points:")
+        ranked = sorted(shares.items(), key=lambda item: item[1])
+        lines += [
+            f"  {question:<24} {share:.0%} of {n}" if n else f"  {question:<24} by hand"
+            for question, (share, n) in ranked
+        ]
+    for status, title in (("by hand", "waiting for points by hand"), ("not graded", "NOT GRADED")):
+        who = [outcome for outcome in told if outcome.status == status]
+        if who and status == "not graded":
+            lines += [f"{title}: {outcome.student}: {outcome.notes}" for outcome in who]
+        elif who:
+            lines.append(f"{title}: {len(who)}")
+    return "\n".join(lines)
+
+
+def _reason(error: str, log: str) -> str:
+    """Why nbgrader gave up on a submission, in a sentence."""
+    if "DeadKernelError" in log:
+        return "Python ended in the middle of it"
+    if "CellTimeoutError" in log or "UnresponsiveKernelError" in log:
+        return "a cell could not be stopped"
+    raised = re.findall(r"^\s*([\w.]+(?:Error|Exception|Entry)\b.*)$", log, re.MULTILINE)
+    return f"nbgrader stopped with {raised[-1]}" if raised else _last_line(error)
+
+
+def _last_line(text: str) -> str:
+    return text.strip().splitlines()[-1]
+
+
+# ---- proof
+def check(root: Path = assignments.ROOT, names: Sequence[str] = (), jobs: int = 1) -> list[str]:
+    """Prove the assignments through nbgrader itself; what does not hold, one sentence each.
+
+    Each is released twice to the same bytes, as the repository has it; the right answers score full marks, and every
+    wrong one loses points in its own function and in no other. Prints a line an assignment.
+    """
+    problems = []
+    for one in assignments.find(names, root):
+        begun = time.monotonic()
+        with tempfile.TemporaryDirectory() as first, tempfile.TemporaryDirectory() as second:
+            path, again = (release(one, Path(folder), "a secret of its own") for folder in (first, second))
+            if not path.read_bytes() == again.read_bytes() == one.released.read_bytes():
+                problems.append(f"{one.name}: two releases, or the repository's, are not the same bytes")
+            problems += _prove(one, Path(first), jobs)
+        print(f"{one.name}: {len(one.functions)} functions, {len(one.wrong)} wrong answers, "
+              f"{time.monotonic() - begun:.0f} s", flush=True)  # fmt: skip
+    return problems
+
+
+def _prove(one: Assignment, folder: Path, jobs: int) -> list[str]:
+    source = preflight.read(folder / "source" / one.name / f"{one.name}.ipynb")
+    full = assignments.points_of(source.cells)
+    wrong = {name: [other for other in one.wrong if other.function == name] for name in one.functions}
+    rounds = max(map(len, wrong.values()))
+    papers = {"right": []} | {
+        f"wrong{number}": [others[number] for others in wrong.values() if number < len(others)]
+        for number in range(rounds)
+    }
+    for student, answers in papers.items():
+        hand_in(folder, one.name, student, assignments.answered(source.cells, *answers))
+    with _unheard():
+        autograde(folder, one.name, jobs=jobs)
+    found, problems = scores(folder, one.name), []
+    for student, answers in papers.items():
+        if student not in found:
+            problems.append(f"{one.name}: {student} was not graded")
+            continue
+        missed = {answer.function: answer for answer in answers}
+        for name in one.functions:
+            had, of = found[student].questions[name]
+            if name in missed and (had is None or had >= of):
+                problems.append(f"{one.name}: {missed[name].name} passes for {name}")
+            elif name not in missed and had != of:
+                problems.append(f"{one.name}: a right {name} gets {had} of {of}")
+    if sum(full.values()) != next(iter(found.values())).of:
+        problems.append(f"{one.name}: nbgrader counts other points than the source")
+    return problems
+
+
+def hand_in(folder: Path, name: str, student: str, cells: Sequence[Any]) -> Path:
+    """Put a submission together: the released notebook with the answers of `cells`; its path."""
+    import nbformat
+
+    notebook = preflight.read(folder / "release" / name / f"{name}.ipynb")
+    answers = {assignments.grade_id(cell): cell.source for cell in cells}
+    for cell in notebook.cells:
+        if cell.metadata.get("nbgrader", {}).get("solution"):
+            cell.source = answers[assignments.grade_id(cell)]
+    path = folder / "submitted" / student / name / f"{name}.ipynb"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
+    return path
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+        yield
+
+
+# ---- command line
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; returns the exit code (0 well, 1 something does not hold, 2 a mistake in the call)."""
+    parser = argparse.ArgumentParser(prog="tools/teach.py", description="The teacher's kit, a thin layer on nbgrader.")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+
+    def verb(name: str, about: str, *, one: bool = True) -> argparse.ArgumentParser:
+        made = verbs.add_parser(name, help=about, description=about)
+        if one:
+            made.add_argument("assignment", help="such as a01")
+            made.add_argument("--class", dest="folder", type=Path, required=True, metavar="FOLDER", help="the class")
+        return made
+
+    add = verb("release", "write the teacher's and the students' version of an assignment into the class folder")
+    add.add_argument("--secret", default=assignments.PUBLIC, help="words from which the hidden data is drawn")
+    add = verb("preflight", "look at what was handed in, and change nothing")
+    add = verb("autograde", "grade what was handed in and not yet graded")
+    add.add_argument("--again", action="store_true", help="all of it once more; points given by hand stay")
+    add.add_argument("--jobs", type=int, default=1, metavar="N", help="so many submissions at once (1)")
+    add.add_argument("students", nargs="*", metavar="STUDENT", help="these alone, whether graded before or not")
+    add = verb("report", "points as a CSV file, and how the class did")
+    add.add_argument("--roster", type=Path, metavar="CSV", help="the students, so that nobody is left out")
+    add.add_argument("--id", dest="column", default="id", help="the roster's column with the students' ids (id)")
+    add.add_argument("--form", choices=("plain", "canvas", "moodle"), default="plain", help="who shall read the CSV")
+    add.add_argument("--out", type=Path, metavar="CSV", help="where to write it (FOLDER/points_NAME.csv)")
+    add = verb("sync", "write the students' notebooks of this repository from their sources", one=False)
+    add.add_argument("--check", action="store_true", help="only name those that differ")
+    add = verb("check", "prove every right and wrong answer through nbgrader", one=False)
+    add.add_argument("--only", nargs="+", default=(), metavar="NAME", help="these assignments")
+    add.add_argument("--jobs", type=int, default=1, metavar="N", help="so many submissions at once (1)")
+    args = parser.parse_args(argv)
+    try:
+        return _do(args)
+    except AssignmentError as error:
+        print(f"teach: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; what was graded is kept", file=sys.stderr)
+        return 130
+
+
+def _do(args: argparse.Namespace) -> int:
+    if args.verb in ("sync", "check"):
+        problems = sync(write=not args.check) if args.verb == "sync" else check(names=args.only, jobs=args.jobs)
+        if args.verb == "sync" and not args.check:
+            return 0
+        print("\n".join(problems) or "all holds")
+        return 1 if problems else 0
+    found = assignments.find([args.assignment])[0]
+    name = found.name
+    if args.verb == "release":
+        path = release(found, args.folder, args.secret)
+        points = sum(assignments.points_of(preflight.read(path).cells).values())
+        print(f"{name}, {points:g} points; give students {path}")
+        if args.secret == assignments.PUBLIC:
+            print("its hidden data is the public one; --secret draws another, that nobody can look up")
+        return 0
+    if args.verb == "preflight":
+        return _preflight(args.folder, name)
+    if args.verb == "autograde":
+        if args.jobs < 1:
+            raise AssignmentError(f"--jobs is {args.jobs}; one is the least")
+        done = autograde(args.folder, name, args.students, again=args.again, jobs=args.jobs)
+        lost = [outcome.student for outcome in done if outcome.status == "not graded"]
+        print(f"{len(done) - len(lost)} graded" + (f", NOT GRADED: {', '.join(lost)}" if lost else ""))
+        return 1 if lost else 0
+    out = args.out or args.folder / f"points_{name}.csv"
+    rows = table(args.folder, name, args.form, args.roster, args.column)
+    with out.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+    print(summary(args.folder, name))
+    print(f"wrote {out}")
+    return 0
+
+
+def _preflight(folder: Path, name: str) -> int:
+    """Print what is odd about each submission; 1 if one cannot be graded."""
+    students, lost = submissions(folder, name), 0
+    for student in students:
+        try:
+            problems = check_in(folder, name, student, mend=False)
+        except preflight.UnreadableError as error:
+            problems, lost = [preflight.Problem("lost", str(error))], lost + 1
+        for problem in problems:
+            print(f"{student}: {problem.kind.upper() if problem.kind == 'lost' else problem.kind}: {problem.text}")
+    print(f"{len(students)} submissions looked at, {lost} cannot be graded; autograde mends what says mended")
+    return 1 if lost else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
