@@ -10,7 +10,7 @@ LONG := $(addprefix benchmarks/,sample_gates.py recipes.py fer2013.py model_card
 CODE := ferlib tools tests benchmarks notebooks/src
 
 .DEFAULT_GOAL := help
-.PHONY: help course lab test lint notebooks colab-check bench clean
+.PHONY: help course lab test lint notebooks assignments class colab-check bench clean
 
 help: ## list the goals
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -29,9 +29,17 @@ lint: $(DONE) ## check style, types, and that the notebooks match their sources
 	$(PY) -m ruff format --check $(CODE)
 	$(PY) -m mypy
 	$(PY) tools/course.py --check
+	$(PY) tools/teach.py sync --check
 
-notebooks: $(DONE) ## write the notebooks from their sources in notebooks/src
+notebooks: $(DONE) ## write the notebooks from their sources, lessons and assignments
 	$(PY) tools/course.py --sync
+	$(PY) tools/teach.py sync
+
+assignments: $(DONE) ## prove the assignments' right and wrong answers through nbgrader (a few minutes)
+	$(PY) tools/teach.py check $(ARGS)
+
+class: $(DONE) ## grade 200 simulated submissions end to end (some minutes)
+	$(PY) tools/rehearsal.py $(ARGS)
 
 colab-check: $(DONE) ## run the lessons with the versions that Google Colab has (some minutes, up to 7 GB, removed afterwards)
 	$(PY) tools/colab.py check $(ARGS)

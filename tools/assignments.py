@@ -210,18 +210,18 @@ def defines(cells: Sequence[Any], function: str, name: str) -> bool:
 
 
 def run_all(cells: Sequence[Any], until: str = "") -> dict[str, Any]:
-    """The names that the setup and the solutions define, and the cell `until`, its hidden part left out.
+    """The names that setup, imports and solutions define, and the test cell `until`, its hidden part left out.
 
     Nothing may fail.
     """
     names: dict[str, Any] = {}
     for cell in cells:
         here = grade_id(cell)
-        if cell.cell_type != "code" or not (here in ("setup", until) or cell.metadata["nbgrader"].get("solution")):
+        if cell.cell_type != "code" or not here or (cell.metadata["nbgrader"]["grade"] and here != until):
             continue
         with _quiet():
             exec(compile(_visible(cell.source), here, "exec"), names)
-        if here == until:
+        if until and here == until:
             break
     return names
 

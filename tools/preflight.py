@@ -19,7 +19,7 @@ from assignments import grade_id
 # What an answer to our assignments has no use for, and who looks for the hidden tests does.
 PEEKING = re.compile(
     r"\b(gradebook|sqlite3?|inspect|_getframe|f_locals|f_back|subprocess|builtins|__builtins__|get_ipython|In\s*\[|globals\(\)"
-    r"|os\.(?:system|listdir|walk|environ|getcwd)|open\(|Path\(|glob\b|NBGRADER\w*|exec\(|eval\(|gc\.\w+)"
+    r"|os\.(?:system|listdir|walk|environ|getcwd)|open\(|Path\(|glob\b|NBGRADER\w*|(?<!\.)exec\(|(?<!\.)eval\(|gc\.\w+)"
 )
 
 

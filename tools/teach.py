@@ -34,7 +34,7 @@ import course
 import preflight
 from assignments import Assignment, AssignmentError
 
-CONFIG = '''"""nbgrader's settings for this class; written by tools/teach.py, yours to change."""
+CONFIG = r'''"""nbgrader's settings for this class; written by tools/teach.py, yours to change."""
 
 c = get_config()
 c.CourseDirectory.course_id = "fer"
@@ -42,6 +42,12 @@ c.Execute.timeout = 20  # seconds a cell; the assignments take less than one
 c.Execute.extra_arguments = ["--log-level=ERROR"]
 c.OverwriteCells.add_missing_cells = True
 c.LimitOutput.max_lines = 200
+
+# Whose a downloaded file is, and for which assignment (`nbgrader zip_collect`): keep the line of your platform.
+paper = r"(?P<file_id>a\d\d_[a-z_]*[a-z])[^/]*\.ipynb$"  # also "a01_data (1).ipynb"
+c.FileNameCollectorPlugin.named_regexp = r"^.*/(?P<student_id>[^/]+)/" + paper  # one folder a student
+# c.FileNameCollectorPlugin.named_regexp = r"^.*_(?P<student_id>\d+)_assignsubmission_file_?/" + paper  # Moodle
+# c.FileNameCollectorPlugin.named_regexp = r"^.*?_(?:LATE_)?(?P<student_id>\d+)_\d+_" + paper  # Canvas
 '''
 OUTCOMES = ("student", "status", "points", "of", "seconds", "notes")
 MOST_OUTPUT = 20_000  # characters that a graded cell keeps
@@ -218,6 +224,10 @@ def grade_one(folder: Path, name: str, student: str) -> Outcome:
     points = of = 0.0
     notes: list[str] = []
     try:
+        if not re.fullmatch(r"[\w@+-][\w.@+ -]*", student):  # nbgrader takes names for patterns
+            raise preflight.UnreadableError(
+                "a student's folder may have letters, digits, spaces and . _ @ + - in its name"
+            )
         notes = [problem.text for problem in check_in(folder, name, student)]
         error, log = run_nbgrader("Autograde", folder, name, student, force=True)
         if error:
@@ -375,7 +385,7 @@ def table(
 
     if form == "canvas":
         due = ("Student", "ID", "SIS User ID", "SIS Login ID", "Section")
-        lacking = [one for one in due if one not in rows[0]]
+        lacking = [one for one in due if not rows or one not in rows[0]]
         if roster is None or lacking:
             raise AssignmentError("for Canvas, --roster is its own export of the gradebook, as it came: five columns, "
                                   f"{', '.join(due)}, go back with the points")  # fmt: skip
@@ -579,6 +589,8 @@ def _do(args: argparse.Namespace) -> int:
         if args.secret == assignments.PUBLIC:
             print("its hidden data is the public one; --secret draws another, that nobody can look up")
         return 0
+    if not (args.folder / "nbgrader_config.py").exists():
+        raise AssignmentError(f"{args.folder} is no class folder; run: teach.py release {name} --class {args.folder}")
     if args.verb == "preflight":
         return _preflight(args.folder, name)
     if args.verb == "autograde":

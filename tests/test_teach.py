@@ -1,0 +1,342 @@
+"""The teacher's kit on small classes: grading through nbgrader itself, preflight, reports, mistakes in the call."""
+
+import csv
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+import warm
+
+import assignments
+import preflight
+import rehearsal
+import teach
+
+NAMES = [one.name for one in assignments.find()]
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::sqlalchemy.exc.SAWarning", "ignore::DeprecationWarning", "ignore::ResourceWarning"
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forked() -> Iterator[None]:
+    with warm.kernels():
+        yield
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A class folder in which a01 is released, and nothing was handed in; not to be changed."""
+    folder = tmp_path_factory.mktemp("class")
+    teach.release(assignments.find(["a01"])[0], folder, "a secret")
+    return folder
+
+
+@pytest.fixture
+def folder(released: Path, tmp_path: Path) -> Path:
+    """A copy of it, of one's own."""
+    return Path(shutil.copytree(released, tmp_path / "class"))
+
+
+@pytest.fixture
+def paper(folder: Path) -> Callable[[str], rehearsal.Paper]:
+    """A submission for a01 by a student of that name."""
+    import numpy as np
+
+    one = assignments.find(["a01"])[0]
+    cells = preflight.read(folder / "source/a01_data/a01_data.ipynb").cells
+    return lambda student: rehearsal.Paper(one, cells, folder, student, np.random.default_rng(0))
+
+
+def graded(folder: Path, student: str, name: str = "a01_data") -> teach.Outcome:
+    """Grade one submission in this process, and keep the outcome."""
+    outcome = teach.grade_one(folder, name, student)
+    teach._keep(folder, name, [*teach.outcomes(folder, name), outcome])
+    return outcome
+
+
+# ---- through nbgrader
+@pytest.mark.parametrize("name", NAMES)
+def test_a_right_and_a_wrong_paper_through_nbgrader(name: str, tmp_path: Path):
+    one = assignments.find([name])[0]
+    path = teach.release(one, tmp_path, "a secret")
+    assert path.read_bytes() == one.released.read_bytes()
+    cells = preflight.read(tmp_path / "source" / name / f"{name}.ipynb").cells
+    wrong = [next(other for other in one.wrong if other.function == function) for function in one.functions]
+    teach.hand_in(tmp_path, name, "right", cells)
+    teach.hand_in(tmp_path, name, "wrong", assignments.answered(cells, *wrong))
+    outcomes = {student: graded(tmp_path, student, name) for student in ("right", "wrong")}
+    scores = teach.scores(tmp_path, name)
+    full = assignments.points_of(cells)
+    for function in one.functions:
+        of = full[f"{function}_seen"] + full[f"{function}_hidden"]
+        assert scores["right"].questions[function] == (of, of)
+        had = scores["wrong"].questions[function]
+        assert had[1] == of and had[0] < of, f"{function} answered wrong gets {had}"
+    assert outcomes["right"].of == sum(full.values())
+    assert outcomes["right"].notes == ""
+    assert outcomes["wrong"].points == sum(assignments.run(assignments.answered(cells, *wrong)).values())
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        rehearsal.tampered, rehearsal.richer, rehearsal.deleted_tests, rehearsal.through_colab, rehearsal.lost_metadata,
+        rehearsal.copied_cell, rehearsal.moved_cells, rehearsal.own_cells, rehearsal.renamed, rehearsal.other_kernel,
+        rehearsal.untouched, rehearsal.half, rehearsal.typo, rehearsal.warns, rehearsal.peeks, rehearsal.empty_file,
+        rehearsal.cut_short, rehearsal.no_notebook, rehearsal.nothing_inside, rehearsal.huge_output,
+    ],
+)  # fmt: skip
+def test_odd_papers_get_what_they_are_due_and_are_told(kind: Any, paper: Callable[[str], rehearsal.Paper]):
+    submitted = paper("ada")
+    points, word = kind(submitted)
+    outcome = teach.grade_one(submitted.folder, "a01_data", "ada")
+    assert (None if outcome.status == "not graded" else outcome.points) == points
+    assert word in outcome.notes
+
+
+def test_metadata_that_was_lost_is_a_silent_zero_without_the_preflight(paper: Callable[[str], rehearsal.Paper]):
+    submitted = paper("ada")
+    rehearsal.lost_metadata(submitted)
+    config = submitted.folder / "nbgrader_config.py"
+    ours = config.read_text()
+    config.write_text(ours.replace("add_missing_cells = True", "add_missing_cells = False"))  # as nbgrader has it
+    error, _ = teach.run_nbgrader("Autograde", submitted.folder, "a01_data", "ada", force=True)
+    with teach.gradebook(submitted.folder) as book:
+        assert (error, book.find_submission("a01_data", "ada").score) == ("", 0)  # and all of it is right
+    config.write_text(ours)
+    assert teach.grade_one(submitted.folder, "a01_data", "ada").points == 15
+    kept = submitted.folder / "submitted/ada/a01_data/a01_data.original"
+    assert "grade_id" not in kept.read_text(encoding="utf-8")
+
+
+def test_an_endless_loop_costs_its_own_function(folder: Path, paper: Callable[[str], rehearsal.Paper]):
+    config = folder / "nbgrader_config.py"
+    config.write_text(config.read_text().replace("timeout = 20", "timeout = 2"))
+    points, word = rehearsal.endless(paper("ada"))
+    outcome = teach.grade_one(folder, "a01_data", "ada")
+    assert (outcome.status, outcome.points) == ("graded", points)
+    assert word in outcome.notes
+
+
+def test_who_ends_python_is_named_and_the_others_are_graded(folder: Path, paper: Callable[[str], rehearsal.Paper]):
+    rehearsal.leaves(paper("ada"))
+    rehearsal.right(paper("grace"))
+    assert graded(folder, "ada").notes == "Python ended in the middle of it"
+    assert graded(folder, "grace").points == 15
+    assert "NOT GRADED: ada: Python ended" in teach.summary(folder, "a01_data")
+
+
+def test_points_given_by_hand_stay_when_it_is_graded_again(folder: Path, paper: Callable[[str], rehearsal.Paper]):
+    rehearsal.wrong(paper("ada"))
+    before = graded(folder, "ada").points
+    with teach.gradebook(folder) as book:
+        grade = book.find_grade("find_twins_hidden", "a01_data", "a01_data", "ada")
+        grade.manual_score = 3
+        book.db.commit()
+        lost = grade.max_score - grade.auto_score
+    assert lost > 0
+    assert graded(folder, "ada").points == pytest.approx(before + lost)
+
+
+# ---- what is looked at
+def test_a_clean_paper_is_left_alone(folder: Path, paper: Callable[[str], rehearsal.Paper]):
+    path = paper("ada").hand_in()
+    before = path.read_bytes()
+    assert teach.check_in(folder, "a01_data", "ada") == []
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == ["a01_data.ipynb"]
+
+
+def test_preflight_changes_nothing_and_says_what_grading_will_do(
+    folder: Path, paper: Callable[[str], rehearsal.Paper], capsys: pytest.CaptureFixture[str]
+):
+    rehearsal.lost_metadata(paper("ada"))
+    rehearsal.cut_short(paper("bob"))
+    rehearsal.renamed(paper("cleo"))
+    paper("dora").hand_in()
+    before = {path: path.read_bytes() for path in folder.rglob("*.ipynb")}
+    assert teach.main(["preflight", "a01", "--class", str(folder)]) == 1
+    out = capsys.readouterr().out
+    assert "ada: mended: nbgrader's metadata was lost from setup, recover_splits_task" in out
+    assert "bob: LOST: a01_data.ipynb is cut short or no notebook at all" in out
+    assert "cleo: mended: it was called a01_data (1).ipynb" in out
+    assert "dora" not in out
+    assert out.endswith("4 submissions looked at, 1 cannot be graded; autograde mends what says mended\n")
+    assert {path: path.read_bytes() for path in folder.rglob("*.ipynb")} == before
+
+
+def test_mending_twice_changes_nothing_more(paper: Callable[[str], rehearsal.Paper]):
+    submitted = paper("ada")
+    rehearsal.moved_cells(submitted)
+    path = submitted.folder / "submitted/ada/a01_data/a01_data.ipynb"
+    assert [problem.kind for problem in teach.check_in(submitted.folder, "a01_data", "ada")] == ["mended"]
+    first = path.read_bytes()
+    assert teach.check_in(submitted.folder, "a01_data", "ada") == []
+    assert path.read_bytes() == first
+
+
+def test_a_cell_of_ones_own_stays_behind_the_cell_it_followed(paper: Callable[[str], rehearsal.Paper]):
+    submitted = paper("ada")
+    path = submitted.hand_in()
+
+    def change(notebook: Any) -> None:
+        place = [assignments.grade_id(cell) for cell in notebook.cells].index("find_twins")
+        notebook.cells.insert(place + 1, nbformat.v4.new_code_cell("mine = 1"))
+        del notebook.cells[0]
+        notebook.cells.insert(0, notebook.cells.pop())
+
+    submitted.change(path, change)
+    mended, _ = preflight.look(preflight.read(path), preflight.read(submitted.one.released))
+    after = [assignments.grade_id(cell) or cell.source for cell in mended.cells]
+    assert after[after.index("mine = 1") - 1] == "find_twins"
+
+
+# ---- reports
+@pytest.fixture(scope="module")
+def small(released: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A class in which ada is right, bob wrong in one function, and cleo's file is empty."""
+    folder = Path(shutil.copytree(released, tmp_path_factory.mktemp("small") / "class"))
+    one = assignments.find(["a01"])[0]
+    cells = preflight.read(folder / "source/a01_data/a01_data.ipynb").cells
+    wrong = next(other for other in one.wrong if other.name == "by_folder")
+    teach.hand_in(folder, one.name, "ada", cells)
+    teach.hand_in(folder, one.name, "bob", assignments.answered(cells, wrong))
+    teach.hand_in(folder, one.name, "cleo", cells).write_text("")
+    for student in ("ada", "bob", "cleo"):
+        graded(folder, student)
+    return folder
+
+
+def write(path: Path, *rows: str) -> Path:
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    return path
+
+
+def test_the_plain_report_leaves_nobody_out(small: Path, tmp_path: Path):
+    roster = write(tmp_path / "students.csv", "id,name", "ada,Ada", "dora,Dora", "bob,Bob")
+    header, *rows = teach.table(small, "a01_data", roster=roster)
+    assert header == [
+        "student",
+        "status",
+        "points",
+        "of",
+        "recover_splits",
+        "find_twins",
+        "conflicting_groups",
+        "notes",
+    ]
+    assert rows == [
+        ["ada", "graded", "15", "15", "5", "5", "5", ""],
+        ["dora", "nothing handed in", "", "", "", "", "", "nothing was handed in"],
+        ["bob", "graded", "10", "15", "0", "5", "5", ""],
+        ["cleo", "not graded", "", "", "", "", "", "a01_data.ipynb is empty"],
+    ]
+
+
+def test_the_report_for_moodle(small: Path, tmp_path: Path):
+    roster = write(tmp_path / "students.csv", "email,n", "ada,1", "dora,2")
+    rows = teach.table(small, "a01_data", "moodle", roster, "email")
+    assert rows == [
+        ["email", "grade", "feedback"],
+        ["ada", "15", ""],
+        ["dora", "", "nothing was handed in"],
+        ["bob", "10", ""],
+        ["cleo", "", "a01_data.ipynb is empty"],
+    ]
+
+
+def test_the_report_for_canvas_fills_its_own_export(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    roster = write(
+        tmp_path / "export.csv",
+        "Student,ID,SIS User ID,SIS Login ID,Section,a01_data (77),Current Score",
+        "    Points Possible,,,,,15,(read only)",
+        '"Lovelace, Ada",1,ada,al,S1,,90',
+        '"Dee, Dora",2,dora,dd,S1,,80',
+    )
+    rows = teach.table(small, "a01_data", "canvas", roster, "SIS User ID")
+    assert rows == [
+        ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", "a01_data (77)"],
+        ["    Points Possible", "", "", "", "", "15"],
+        ["Lovelace, Ada", "1", "ada", "al", "S1", "15"],
+        ["Dee, Dora", "2", "dora", "dd", "S1", ""],
+    ]
+    assert "not on the roster, and not in the file: bob, cleo" in capsys.readouterr().err
+
+
+def test_the_summary_tells_the_distribution_and_the_most_missed_question(small: Path):
+    lines = teach.summary(small, "a01_data").splitlines()
+    assert lines[:2] == [
+        "a01_data: 2 of 3 submissions graded",
+        "points of 15: mean 12.5, median 12.5, least 10, most 15",
+    ]
+    assert "   60 to  70%  ######################################## 1" in lines
+    place = lines.index("from the most missed question on, share of its points:")
+    assert lines[place + 1].split() == ["recover_splits", "50%", "of", "2"]
+    assert lines[-1] == "NOT GRADED: cleo: a01_data.ipynb is empty"
+
+
+def test_report_writes_what_it_says(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    out = tmp_path / "points.csv"
+    assert teach.main(["report", "a01", "--class", str(small), "--out", str(out)]) == 0
+    assert f"wrote {out}" in capsys.readouterr().out
+    with out.open(newline="") as file:
+        assert [row["points"] for row in csv.DictReader(file)] == ["15", "10", ""]
+
+
+# ---- mistakes in the call
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (["release", "a09", "--class", "X"], "there is no assignment 'a09'; there are a01_data"),
+        (["autograde", "a02", "--class", "X"], "a02_splits_and_images was not released in X; run: teach.py release"),
+        (["autograde", "a01", "--class", "X"], "nobody handed a01_data in; due is X/submitted/STUDENT/a01_data"),
+        (["autograde", "a01", "ada", "--class", "X"], "ada: nothing was handed in"),
+        (["autograde", "a01", "--class", "X", "--jobs", "0"], "--jobs is 0; one is the least"),
+        (["report", "a01", "--class", "X", "--roster", "missing.csv"], "the roster missing.csv cannot be read"),
+        (["report", "a01", "--class", "X", "--form", "canvas"], "for Canvas, --roster is its own export"),
+        (["report", "a01", "--class", "nowhere"], "nowhere is no class folder; run: teach.py release"),
+        (["preflight", "a01", "--class", "nowhere"], "nowhere is no class folder; run: teach.py release"),
+    ],
+)
+def test_mistakes_are_told_in_a_sentence(
+    call: list[str], said: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(folder.parent)
+    folder.rename("X")
+    assert teach.main(call) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"teach: {said}")
+    assert err.count("\n") == 1
+
+
+def test_a_roster_without_the_ids_is_refused(small: Path, tmp_path: Path):
+    roster = write(tmp_path / "students.csv", "name,email", "Ada,a@b")
+    with pytest.raises(assignments.AssignmentError, match="has no column 'id' but name, email; name one with --id"):
+        teach.table(small, "a01_data", roster=roster)
+
+
+def test_a_students_name_that_is_a_pattern_is_refused(folder: Path, paper: Callable[[str], rehearsal.Paper]):
+    paper("a[d]a").hand_in()
+    assert "letters, digits" in teach.grade_one(folder, "a01_data", "a[d]a").notes
+
+
+def test_sync_names_what_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    place = tmp_path / assignments.FOLDER
+    shutil.copytree(assignments.ROOT / assignments.FOLDER, place)
+    for path in [*place.glob("*.ipynb"), *place.glob("src/a0[2-9]*"), *place.glob("src/capstone.py")]:
+        path.unlink()
+    assert teach.sync(tmp_path, write=False) == [
+        "a01_data.ipynb differs from src/a01_data.py; edit that source, then run: make notebooks"
+    ]
+    teach.sync(tmp_path)
+    assert teach.sync(tmp_path, write=False) == []
+    notebook = json.loads((place / "a01_data.ipynb").read_text())
+    notebook["cells"][0]["source"] = ["changed"]
+    (place / "a01_data.ipynb").write_text(json.dumps(notebook))
+    (place / "alone.ipynb").write_text("{}")
+    assert [problem.split()[0] for problem in teach.sync(tmp_path, write=False)] == ["a01_data.ipynb", "alone.ipynb"]
