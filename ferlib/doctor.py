@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -34,15 +35,15 @@ class Check:
     fix: str = ""
 
 
-def check(*, workdir: str | Path = ".", free_disk_gb: float = 2.0) -> list[Check]:
-    """Look at Python, packages, accelerator and folders; `free_disk_gb` (GB = 10^9 bytes) is asked for at `workdir`.
+def check(*, workdir: str | Path = ".", free_disk_gb: float = 2.0, free_memory_gb: float = 1.5) -> list[Check]:
+    """Look at Python, packages, accelerator, memory and folders; `free_disk_gb` (GB = 10^9 bytes) at `workdir`.
 
     Changes nothing and uses no network; importing torch takes a few seconds.
     """
     torch, folder = _torch(), Path(workdir)
     cores = Check("cores", True, f"{os.cpu_count() or 1} CPU cores")
     checks = [_python(), *_packages(), torch, *_cv2(), *([_accelerator()] if torch.ok else []), cores]
-    return [*checks, _widgets(), _disk(folder, free_disk_gb), *_folders(folder)]
+    return [*checks, _widgets(), _memory(free_memory_gb), _disk(folder, free_disk_gb), *_folders(folder)]
 
 
 def report(checks: Sequence[Check]) -> str:
@@ -122,9 +123,23 @@ def _accelerator() -> Check:
 
 def _widgets() -> Check:
     try:
-        return Check("ipywidgets", True, f"ipywidgets {metadata.version('ipywidgets')}")
+        version = metadata.version("ipywidgets")
     except metadata.PackageNotFoundError:  # the lessons run without it
         return Check("ipywidgets", True, "no ipywidgets: progress bars are plain text (pip install ipywidgets)")
+    old = tuple(int(part) for part in re.findall(r"\d+", version)[:2]) < (7, 7)
+    fix = 'pip install "ipywidgets>=7.7"' * old
+    return Check("ipywidgets", not old, f"ipywidgets {version}" + ", too old for progress bars and sliders" * old, fix)
+
+
+def _memory(need: float) -> Check:
+    """Whether enough memory is free; psutil comes with accelerate."""
+    try:
+        free = importlib.import_module("psutil").virtual_memory().available / 1e9
+    except ImportError as error:
+        return Check("memory", False, f"cannot look at the memory: {error}", "pip install psutil")
+    low = free < need
+    fix = "shut down other kernels (in JupyterLab: Running > Shut Down All), then try again" * low
+    return Check("memory", not low, f"{free:.1f} GB of memory free" + f", {need:g} needed" * low, fix)
 
 
 def _disk(folder: Path, need: float) -> Check:

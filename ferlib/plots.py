@@ -189,11 +189,13 @@ def plot_lr_finder(found: pd.DataFrame, suggested: float | None = None, *, ax: A
     table = _table(found, ["lr", "loss", "smoothed"])
     ax = _axes(ax, (6.5, 4.2), xlabel="learning rate (log scale)", ylabel="loss (nats)")
     ax.set_xscale("log")
-    ax.plot(table["lr"], table["loss"], ".", color=LIGHT, markeredgecolor=DARK, label="one batch")
-    ax.plot(table["lr"], table["smoothed"], color=DARK, label="smoothed")
+    top = 1.5 * table["smoothed"].iloc[0]  # beyond it the loss is lost, and its height says nothing
+    shown = table.where(table <= 0.97 * top)
+    ax.plot(table["lr"], shown["loss"], ".", color=LIGHT, markeredgecolor=DARK, label="one batch")
+    ax.plot(table["lr"], shown["smoothed"], color=DARK, label="smoothed")
     if suggested is not None:
         ax.axvline(suggested, linestyle="--", color=DARK, label=f"suggested: {suggested:.2g}")
-    ax.set_ylim(0, 1.5 * table["smoothed"].iloc[0])
+    ax.set_ylim(0, top)
     ax.set_title("Learning-rate finder", fontsize=10)
     ax.legend()
     return ax
@@ -274,6 +276,8 @@ def plot_intervals(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         ax.annotate(text, (value, place), (0, 6), textcoords="offset points", ha="center", va="bottom", fontsize=8)
     ax.set_ylim(len(rows) - 0.5, -0.8)
     ax.margins(x=0.25)
+    least, most = min(0, rows["low"].min()), max(100, rows["high"].max())  # room for the words, but no tick of 110%
+    ax.set_xticks([tick for tick in ax.get_xticks() if least <= tick <= most and ax.get_xlim()[0] <= tick])
     return ax
 
 
@@ -331,12 +335,15 @@ def filters_grid(filters: np.ndarray, *, title: str = "Filters of the first laye
 
 
 def activations_grid(maps: np.ndarray, *, title: str = "Activation maps of one face") -> Figure:
-    """A layer's maps (channels, h, w) of one face in gray, on one scale: the title tells what black and white mean."""
+    """A layer's maps (channels, h, w) of one face in gray, on one scale: the title tells what black and white mean.
+
+    The highest 1% are white, too, so that one bright spot does not darken all the rest.
+    """
     values = _maps(maps, "maps")
-    low, high = values.min(), values.max()
-    shown = np.round(255 * (values - low) / (high - low or 1)).astype(np.uint8)
-    told = f"{title}\nblack {low:.2g}, white {high:.2g}"
-    return face_grid(shown, [f"{k}" for k in range(len(shown))], size=0.6, title=told)
+    low, high = values.min(), np.quantile(values, 0.99)
+    shown = np.round(255 * ((values - low) / (high - low or 1)).clip(0, 1)).astype(np.uint8)
+    told = f"{title}\nblack {low:.2g}, white {high:.2g} and above"
+    return face_grid(shown, [f"{k}" for k in range(len(shown))], size=0.8, title=told)
 
 
 def _maps(maps: np.ndarray, name: str) -> np.ndarray:

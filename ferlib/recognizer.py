@@ -134,7 +134,7 @@ class EmotionRecognizer:
 
 
 def annotate(image: np.ndarray, rows: pd.DataFrame) -> np.ndarray:
-    """The picture, RGB uint8, with each face's box, emotion, confidence and a bar a probability.
+    """The picture, RGB uint8, with each face's box, emotion, confidence and, where there is room, a bar a probability.
 
     A face on which the recognizer abstains is gray and called unsure. Pictures under 400 px are enlarged by a whole
     number, to have room for words. Rows without a box are passed over.
@@ -153,10 +153,12 @@ def annotate(image: np.ndarray, rows: pd.DataFrame) -> np.ndarray:
         color, font = "#8C8C8C" if row["abstained"] else COLORS[row["emotion"]], ImageFont.load_default(letter)
         draw.rectangle((box[0] - 1, box[1] - 1, box[2] + 1, box[3] + 1), outline="white", width=line + 2)
         draw.rectangle(box, outline=color, width=line)
-        panel = _place(outer, (8.5 * letter, 8.55 * letter), picture.size, taken)
-        taken.append(panel)
-        draw.rectangle(panel, fill=(0, 0, 0, 170))
-        for i, name in enumerate(EMOTIONS):
+        panel, hides = _place(outer, (8.5 * letter, 8.55 * letter), picture.size, taken)
+        shown = EMOTIONS if hides < 0.1 or len(faces) == 1 else ()  # in a crowd the words have to do
+        if shown:
+            taken.append(panel)
+            draw.rectangle(panel, fill=(0, 0, 0, 170))
+        for i, name in enumerate(shown):
             x, y = panel[0] + 4.4 * letter, panel[1] + letter * (0.25 + 1.15 * i)
             draw.text((x - 0.3 * letter, y + 0.57 * letter), name, fill="white", font=font, anchor="rm")
             right = x + max(1, 3.8 * letter * row[name])
@@ -176,8 +178,11 @@ def _ink(color: str) -> str:
 
 
 def _place(outer: Sequence[float], size: tuple[float, float], room: tuple[int, int], taken: Sequence[Sequence[float]]
-           ) -> tuple[float, ...]:  # fmt: skip
-    """Where a panel beside a box hides least of what is taken: right, left, below or above, within the picture."""
+           ) -> tuple[tuple[float, ...], float]:  # fmt: skip
+    """Where a panel beside a box (right, left, below or above, within the picture) hides least of what is taken.
+
+    And how much that is: the sum of the shares hidden.
+    """
     (x0, y0, x1, y1), (wide, high) = outer, size
     corners = [(x, y) for y in (y0, y1 - high) for x in (x1 + 4, x0 - wide - 4)]
     corners += [(x, y) for y in (y1 + 4, y0 - high - 4) for x in (x0, x1 - wide)]
@@ -191,7 +196,8 @@ def _place(outer: Sequence[float], size: tuple[float, float], room: tuple[int, i
         shared = (np.minimum(a[2:], b[:, 2:]) - np.maximum(a[:2], b[:, :2])).clip(0).prod(1)
         return float((shared / (b[:, 2:] - b[:, :2]).prod(1)).sum())  # shares, so that small faces count as well
 
-    return min(panels, key=hidden)
+    best = min(panels, key=hidden)
+    return best, hidden(best)
 
 
 def writable_folder(folder: str | Path, source: Source = ()) -> Path:

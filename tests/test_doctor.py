@@ -49,10 +49,10 @@ def replace_versions(monkeypatch: pytest.MonkeyPatch, **versions: str | None) ->
 
 
 def test_healthy_environment_passes_every_check(tmp_path: Path):
-    checks = doctor.check(workdir=tmp_path, free_disk_gb=0.01)
+    checks = doctor.check(workdir=tmp_path, free_disk_gb=0.01, free_memory_gb=0.01)
     assert [one for one in checks if not one.ok or one.fix] == []
-    names = ["python", "packages", "torch", "cv2", "accelerator", "cores", "ipywidgets", "disk", "workdir", "cache"]
-    assert [one.name for one in checks] == names
+    names = ["python", "packages", "torch", "cv2", "accelerator", "cores", "ipywidgets", "memory", "disk"]
+    assert [one.name for one in checks] == [*names, "workdir", "cache"]
 
 
 def test_report_shows_what_is_well_and_how_to_mend_what_is_not():
@@ -186,6 +186,23 @@ def test_ipywidgets_missing_is_not_fatal(monkeypatch: pytest.MonkeyPatch):
     check = doctor._widgets()
     assert check.ok
     assert "pip install ipywidgets" in check.found
+
+
+@pytest.mark.parametrize(("version", "ok"), [("7.6.5", False), ("6.0.1", False), ("7.7.0", True), ("8.1.7", True)])
+def test_ipywidgets_too_old_for_progress_bars(monkeypatch: pytest.MonkeyPatch, version: str, ok: bool):
+    replace_versions(monkeypatch, ipywidgets=version)
+    check = doctor._widgets()
+    assert (check.ok, check.fix) == (ok, "" if ok else 'pip install "ipywidgets>=7.7"')
+    assert check.found.startswith(f"ipywidgets {version}")
+
+
+def test_low_memory(monkeypatch: pytest.MonkeyPatch):
+    memory = SimpleNamespace(virtual_memory=lambda: SimpleNamespace(available=0.9e9))
+    replace_module(monkeypatch, "psutil", memory)
+    check = doctor._memory(1.5)
+    assert (check.ok, check.found) == (False, "0.9 GB of memory free, 1.5 needed")
+    assert check.fix.startswith("shut down other kernels")
+    assert doctor._memory(0.5) == doctor.Check("memory", True, "0.9 GB of memory free")
 
 
 def test_low_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

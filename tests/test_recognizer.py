@@ -386,6 +386,14 @@ def test_bars_do_not_hide_another_face():
         assert (picture[y0 + 4 : y1 - 3, x0 + 4 : x1 - 3] == 90).all()
 
 
+def test_where_bars_would_hide_faces_the_words_have_to_do():
+    boxes = [(x, y, x + 96, y + 80) for y in (20, 120, 220, 320) for x in (2, 102, 202, 302)]
+    picture = annotate(np.full((404, 400), 90, np.uint8), told(boxes))
+    for x0, y0, x1, _ in boxes:
+        free = picture[y0 + 4 : y0 + 60, x0 + 4 : x1 - 3]  # further down stand the words of the next row
+        assert (free == 90).mean() > 0.99
+
+
 def test_annotated_pictures_are_written_under_the_names_of_their_files(whole, faces, tmp_path: Path):
     (tmp_path / "in").mkdir()
     (tmp_path / "more").mkdir()
