@@ -137,9 +137,10 @@ def measure(source: str, names: list[str], votes: Path | None) -> None:
         target = EVIDENCE / folder.name
         target.mkdir(parents=True, exist_ok=True)
         lowered = {name: logits - logits.max(1, keepdims=True) for name, logits in found.items()}
-        np.savez_compressed(
-            target / "logits.npz", **{name: logits.astype(np.float16) for name, logits in lowered.items()}
-        )
+        kept = {name: logits.astype(np.float16) for name, logits in lowered.items()}
+        if folder.name.startswith("third"):  # of the ablation's runs with fewer views, only which class they named
+            kept |= {name: (kept[name] == 0).astype(np.int8) - 1 for name in ("single_view", "flip_averaged")}
+        np.savez_compressed(target / "logits.npz", **kept)
         pd.read_csv(folder / "history.csv").round(5).to_csv(target / "history.csv", index=False)
         facts = about["training"] | {"parameters": models.count_parameters(model)[0]}
         (target / "run.json").write_text(json.dumps(facts | {"model_sha256": models.model_hash(model)}, indent=1))

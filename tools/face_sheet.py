@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from ferlib import plots, sample
 from ferlib.emotions import EMOTIONS
@@ -17,6 +18,7 @@ def main() -> None:
     order = [row[k] for k in range(4) for row in rows]
     figure = plots.face_grid(images[order], [*EMOTIONS, *[""] * 21], columns=7, size=1.15)
     figure.savefig(PICTURE, dpi=90)
+    Image.open(PICTURE).convert("L").save(PICTURE, optimize=True)  # half the size
     print(f"wrote {PICTURE}")
 
 

@@ -81,10 +81,6 @@ credit(tried, CASES, points=3)
 
 
 # %% nbgrader={"grade": false, "grade_id": "train_step", "locked": false, "schema_version": 3, "solution": true, "task": false}
-import torch
-import torch.nn.functional as F
-
-
 def train_step(model, batch, labels, optimizer):
     """One step in training mode on a batch (n, ...) with labels (n,); its loss before the step, a float."""
     ### BEGIN SOLUTION
@@ -207,13 +203,13 @@ credit(tried, CASES, points=3)
 #
 # Early stopping ends a run when its *patience* is over, and keeps the best epoch.
 #
-# Write `early_stop(losses, patience)`. `losses` lists the validation losses of epochs 1, 2, ..., at least one, finite or
-# NaN, as if nothing stopped the run. An epoch is a *new best* if its loss is lower than all numbers before; the first
-# number is one, NaN never. Training stops after the first epoch that ends `patience` (1 or more) epochs in a row
+# Write `early_stop(losses, patience)`. `losses` lists the validation losses of epochs 1, 2, ..., at least one, finite
+# or NaN, as if nothing stopped training. An epoch is a *new best* if its loss is lower than all numbers before it; the
+# first number is one, NaN never. Training stops after the first epoch that ends `patience` (1 or more) epochs in a row
 # without a new best, else after the last.
 #
-# Return `(best, stop)`, counted from 1: the last new best up to `stop`, or `None` without any, and the epoch after
-# which training stops.
+# Return `(best, stop)`, counted from 1: the last new best up to `stop`, `None` without any, and the epoch after which
+# training stops.
 
 
 # %% nbgrader={"grade": false, "grade_id": "early_stop", "locked": false, "schema_version": 3, "solution": true, "task": false}
