@@ -15,10 +15,8 @@ SPLITS = np.array(["Training", "PublicTest", "PrivateTest"])
 
 @pytest.fixture(scope="module")
 def solved() -> dict[str, Any]:
-    """The solutions by name; the last cell, which asks ferlib for data, takes it for a grader's run and rests."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("NBGRADER_EXECUTION", "autograde")
-        return assignments.find(["a02"])[0].solved()
+    """The solutions by name."""
+    return assignments.find(["a02"])[0].solved()
 
 
 @pytest.mark.parametrize("seed", range(5))
