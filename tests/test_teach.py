@@ -14,6 +14,7 @@ import warm
 import assignments
 import preflight
 import rehearsal
+import report
 import teach
 
 NAMES = [one.name for one in assignments.find()]
@@ -55,7 +56,7 @@ def paper(folder: Path) -> Callable[[str], rehearsal.Paper]:
 def graded(folder: Path, student: str, name: str = "a01_data") -> teach.Outcome:
     """Grade one submission in this process, and keep the outcome."""
     outcome = teach.grade_one(folder, name, student)
-    teach._keep(folder, name, [*teach.outcomes(folder, name), outcome])
+    teach.keep(folder, name, [*teach.outcomes(folder, name), outcome])
     return outcome
 
 
@@ -70,7 +71,7 @@ def test_a_right_and_a_wrong_paper_through_nbgrader(name: str, tmp_path: Path):
     teach.hand_in(tmp_path, name, "right", cells)
     teach.hand_in(tmp_path, name, "wrong", assignments.answered(cells, *wrong))
     outcomes = {student: graded(tmp_path, student, name) for student in ("right", "wrong")}
-    scores = teach.scores(tmp_path, name)
+    scores = report.scores(tmp_path, name)
     full = assignments.points_of(cells)
     for function in one.functions:
         of = full[f"{function}_seen"] + full[f"{function}_hidden"]
@@ -128,7 +129,7 @@ def test_who_ends_python_is_named_and_the_others_are_graded(folder: Path, paper:
     rehearsal.right(paper("grace"))
     assert graded(folder, "ada").notes == "Python ended in the middle of it"
     assert graded(folder, "grace").points == 15
-    assert "NOT GRADED: ada: Python ended" in teach.summary(folder, "a01_data")
+    assert "NOT GRADED: ada: Python ended" in report.summary(folder, "a01_data")
 
 
 def test_points_given_by_hand_stay_when_it_is_graded_again(folder: Path, paper: Callable[[str], rehearsal.Paper]):
@@ -219,7 +220,7 @@ def write(path: Path, *rows: str) -> Path:
 
 def test_the_plain_report_leaves_nobody_out(small: Path, tmp_path: Path):
     roster = write(tmp_path / "students.csv", "id,name", "ada,Ada", "dora,Dora", "bob,Bob")
-    header, *rows = teach.table(small, "a01_data", roster=roster)
+    header, *rows = report.table(small, "a01_data", roster=roster)
     assert header == [
         "student",
         "status",
@@ -232,21 +233,33 @@ def test_the_plain_report_leaves_nobody_out(small: Path, tmp_path: Path):
     ]
     assert rows == [
         ["ada", "graded", "15", "15", "5", "5", "5", ""],
-        ["dora", "nothing handed in", "", "", "", "", "", "nothing was handed in"],
+        ["dora", "not handed in", "", "", "", "", "", ""],
         ["bob", "graded", "10", "15", "0", "5", "5", ""],
         ["cleo", "not graded", "", "", "", "", "", "a01_data.ipynb is empty"],
     ]
 
 
-def test_the_report_for_moodle(small: Path, tmp_path: Path):
-    roster = write(tmp_path / "students.csv", "email,n", "ada,1", "dora,2")
-    rows = teach.table(small, "a01_data", "moodle", roster, "email")
+def test_the_report_for_moodle(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    roster = write(tmp_path / "students.csv", "email,n", "ada,1", "dora,2", "cleo,3")
+    rows = report.table(small, "a01_data", "moodle", roster, "email")
     assert rows == [
         ["email", "grade", "feedback"],
         ["ada", "15", ""],
         ["dora", "", "nothing was handed in"],
-        ["bob", "10", ""],
         ["cleo", "", "a01_data.ipynb is empty"],
+    ]
+    assert "not on the roster, and so not in the file: bob" in capsys.readouterr().err
+
+
+def test_moodles_grading_worksheet_is_filled_in(folder: Path, paper: Callable[[str], rehearsal.Paper], tmp_path: Path):
+    rehearsal.peeks(paper("1234"))  # whose note is not for the student
+    graded(folder, "1234")
+    columns = "Identifier,Full name,Grade,Maximum Grade,Feedback comments"
+    roster = write(tmp_path / "w.csv", columns, "Participant 1234,Ada,,15.00,", "Participant 77,Dora,,15.00,")
+    assert report.table(folder, "a01_data", "moodle", roster, "Identifier") == [
+        columns.split(","),
+        ["Participant 1234", "Ada", "10", "15.00", ""],
+        ["Participant 77", "Dora", "", "15.00", "nothing was handed in"],
     ]
 
 
@@ -258,18 +271,18 @@ def test_the_report_for_canvas_fills_its_own_export(small: Path, tmp_path: Path,
         '"Lovelace, Ada",1,ada,al,S1,,90',
         '"Dee, Dora",2,dora,dd,S1,,80',
     )
-    rows = teach.table(small, "a01_data", "canvas", roster, "SIS User ID")
+    rows = report.table(small, "a01_data", "canvas", roster, "SIS User ID")
     assert rows == [
         ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", "a01_data (77)"],
         ["    Points Possible", "", "", "", "", "15"],
         ["Lovelace, Ada", "1", "ada", "al", "S1", "15"],
         ["Dee, Dora", "2", "dora", "dd", "S1", ""],
     ]
-    assert "not on the roster, and not in the file: bob, cleo" in capsys.readouterr().err
+    assert "not on the roster, and so not in the file: bob, cleo" in capsys.readouterr().err
 
 
 def test_the_summary_tells_the_distribution_and_the_most_missed_question(small: Path):
-    lines = teach.summary(small, "a01_data").splitlines()
+    lines = report.summary(small, "a01_data").splitlines()
     assert lines[:2] == [
         "a01_data: 2 of 3 submissions graded",
         "points of 15: mean 12.5, median 12.5, least 10, most 15",
@@ -317,7 +330,116 @@ def test_mistakes_are_told_in_a_sentence(
 def test_a_roster_without_the_ids_is_refused(small: Path, tmp_path: Path):
     roster = write(tmp_path / "students.csv", "name,email", "Ada,a@b")
     with pytest.raises(assignments.AssignmentError, match="has no column 'id' but name, email; name one with --id"):
-        teach.table(small, "a01_data", roster=roster)
+        report.table(small, "a01_data", roster=roster)
+
+
+def test_a_roster_that_names_nobody_who_was_graded_is_refused(small: Path, tmp_path: Path):
+    roster = write(tmp_path / "students.csv", "id", "77", "78")
+    with pytest.raises(assignments.AssignmentError, match="nobody who was graded .ada, bob, ...+ stands in"):
+        report.table(small, "a01_data", roster=roster)
+    roster = write(tmp_path / "students.csv", "id", "ada", "ada")
+    with pytest.raises(assignments.AssignmentError, match="names these more than once: ada"):
+        report.table(small, "a01_data", roster=roster)
+
+
+def test_points_that_wait_for_a_person_are_not_sent_as_grades(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    one = assignments.find(["a05"])[0]
+    teach.release(one, tmp_path, "a secret")
+    teach.hand_in(tmp_path, one.name, "ada", one.read().cells)
+    assert graded(tmp_path, "ada", one.name).status == "by hand"
+    roster = write(tmp_path / "students.csv", "id", "ada")
+    assert report.table(tmp_path, one.name, "moodle", roster)[1] == ["ada", "", ""]
+    assert "waiting for points by hand: ada" in capsys.readouterr().err
+    assert "1 wait for points by hand" in report.summary(tmp_path, one.name)
+    with teach.gradebook(tmp_path) as book:
+        for grade in book.find_submission(one.name, "ada").notebooks[0].grades:
+            if grade.needs_manual_grade:
+                grade.manual_score, grade.needs_manual_grade = 4, False
+        book.db.commit()
+    assert report.table(tmp_path, one.name, "moodle", roster)[1] == ["ada", "37", ""]
+    assert report.table(tmp_path, one.name, roster=roster)[1][:4] == ["ada", "graded", "37", "40"]
+
+
+# ---- the whole of it, as a teacher calls it
+def test_a_class_is_graded_goes_on_and_takes_what_is_handed_in_anew(
+    folder: Path, paper: Callable[[str], rehearsal.Paper], capsys: pytest.CaptureFixture[str]
+):
+    call = ["autograde", "a01", "--class", str(folder)]
+    rehearsal.right(paper("ada"))
+    rehearsal.cut_short(paper("bob"))
+    strange = paper("cleo").hand_in()
+    notebook = json.loads(strange.read_text())
+    notebook["cells"][0]["metadata"]["nbgrader"] = []
+    strange.write_text(json.dumps(notebook))
+    assert teach.main([*call, "--jobs", "2"]) == 1
+    out = capsys.readouterr().out
+    assert "ada: 15 of 15" in out and "cleo: 15 of 15 - nbgrader's metadata of a cell was broken" in out
+    assert out.endswith("2 graded, NOT GRADED: bob\n")
+    rehearsal.right(paper("bob"))  # hands in another file, as asked
+    assert teach.main(call) == 0
+    assert capsys.readouterr().out == "[1/1] bob: 15 of 15 \n3 graded\n"
+    assert teach.main(call) == 0
+    assert capsys.readouterr().out == "3 graded\n"
+    rehearsal.untouched(paper("ada"))  # hands in once more
+    assert teach.main(call) == 0
+    assert capsys.readouterr().out.startswith("[1/1] ada: 0 of 15")
+
+
+def test_a_release_that_nbgrader_refuses_leaves_all_as_it_was(folder: Path, paper: Callable[[str], rehearsal.Paper]):
+    submitted = paper("ada")
+    rehearsal.right(submitted)
+    graded(folder, "ada")
+    before = {path: path.read_bytes() for step in ("source", "release") for path in (folder / step).rglob("*.ipynb")}
+    fewer = assignments.Assignment("a01_data")
+    cells = fewer.read()
+    cells.cells = [cell for cell in cells.cells if not assignments.grade_id(cell).startswith("find_twins")]
+    object.__setattr__(fewer, "notebook", lambda secret: cells)
+    with pytest.raises(assignments.AssignmentError, match="all is as it was: .*submissions"):
+        teach.release(fewer, folder, "a secret")
+    assert {path: path.read_bytes() for path in before} == before
+    assert graded(folder, "ada").points == 15
+
+
+def test_a_split_answer_stays_whole_and_words_are_known_by_their_place():
+    released = preflight.read(assignments.find(["a05"])[0].released)
+    submitted = preflight.read(assignments.find(["a05"])[0].released)
+    for cell in submitted.cells:
+        if assignments.grade_id(cell) == "claim":
+            cell.source = "It is about words for looks."
+        if assignments.grade_id(cell) == "ece":
+            cell.source = "def helper():\n    return 1"
+            other = nbformat.v4.new_code_cell("def ece(sure, right, bins=15):\n    return helper()")
+            other.metadata = nbformat.from_dict({"nbgrader": dict(cell.metadata["nbgrader"])})
+            last = nbformat.v4.new_code_cell("ece(1, 2)", metadata={"nbgrader": dict(cell.metadata["nbgrader"])})
+    place = [assignments.grade_id(cell) for cell in submitted.cells].index("ece")
+    submitted.cells[place + 1 : place + 1] = [other, last]
+    for cell in submitted.cells:
+        if assignments.grade_id(cell) == "claim":
+            cell.metadata, cell.id = nbformat.from_dict({}), "lost"
+    mended, problems = preflight.look(submitted, released)
+    code = [cell.source for cell in mended.cells]
+    assert code.index("def helper():\n    return 1") < code.index(other.source) < code.index("ece(1, 2)")
+    named = {assignments.grade_id(cell): cell.source for cell in mended.cells}
+    assert (named["ece"], named["claim"]) == (other.source, "It is about words for looks.")
+    assert "ece is there 3 times; its last definition counts" in [problem.text for problem in problems]
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("import tensorflow as tf", "not installed here, so that a cell will fail: tensorflow"),
+        ("from google.colab import files", "not installed here, so that a cell will fail: google.colab"),
+        ("def credit(tried, cases, points):\n    return points", "an answer gives another meaning to credit"),
+        ("all = [1]", "an answer gives another meaning to all, which the tests use"),
+        ("import sqlite3", "an answer uses sqlite3"),
+        ("from pathlib import Path\nname = Path('a/b').name  # inspect the name", ""),
+        ("import numpy as np\nmodel.eval()", ""),
+        ("%matplotlib inline", ""),
+    ],
+)
+def test_what_students_code_says_about_itself(code: str, told: str):
+    problems = [problem.text for problem in preflight._read_code([code])]
+    assert [text[: len(told)] for text in problems] == ([told] if told else [])
 
 
 def test_a_students_name_that_is_a_pattern_is_refused(folder: Path, paper: Callable[[str], rehearsal.Paper]):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import copy
 import hashlib
 import hmac
 import importlib.util
@@ -170,7 +171,8 @@ def find(names: Sequence[str] = (), root: Path = ROOT) -> list[Assignment]:
 
 def grade_id(cell: Any) -> str:
     """nbgrader's id of a cell, or an empty text."""
-    return str(cell.metadata.get("nbgrader", {}).get("grade_id", ""))
+    about = cell.metadata.get("nbgrader")
+    return str(about.get("grade_id", "")) if isinstance(about, dict) else ""
 
 
 def points_of(cells: Sequence[Any]) -> dict[str, float]:
@@ -181,8 +183,6 @@ def points_of(cells: Sequence[Any]) -> dict[str, float]:
 
 def insert(cells: Sequence[Any], cases: Mapping[str, Any]) -> list[Any]:
     """Copies of the cells, `CASES` in each hidden test replaced by the cases of its function."""
-    import copy
-
     made = copy.deepcopy(list(cells))
     for cell in made:
         function = grade_id(cell).removesuffix("_hidden")

@@ -6,8 +6,10 @@ without an error and gives no points. So what was handed in is held against what
 
 from __future__ import annotations
 
+import ast
+import builtins
 import copy
-import json
+import importlib.util
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +18,12 @@ from typing import Any
 
 from assignments import grade_id
 
-# What an answer to our assignments has no use for, and who looks for the hidden tests does.
+# What no answer to an assignment needs, and who looks for the hidden tests does.
 PEEKING = re.compile(
-    r"\b(gradebook|sqlite3?|inspect|_getframe|f_locals|f_back|subprocess|builtins|__builtins__|get_ipython|In\s*\[|globals\(\)"
-    r"|os\.(?:system|listdir|walk|environ|getcwd)|open\(|Path\(|glob\b|NBGRADER\w*|(?<!\.)exec\(|(?<!\.)eval\(|gc\.\w+)"
+    r"\b(gradebook|sqlite3?|inspect|_getframe|f_locals|f_back|subprocess|builtins|__builtins__|get_ipython|globals\(\)"
+    r"|In\s*\[|os\.(?:system|listdir|walk|environ)|open\(|read_text|glob\b|NBGRADER\w*|(?<!\.)exec\(|(?<!\.)eval\()"
 )
+OURS = {"same", "credit", "tried"}  # the tests' own tools
 
 
 @dataclass(frozen=True)
@@ -52,9 +55,9 @@ def read(path: Path) -> Any:
         raise UnreadableError(f"{path.name} is empty")
     try:
         notebook = nbformat.reads(text, as_version=4)
+        if any("id" in cell for cell in notebook.cells):  # which some editors write into files of an older format
+            notebook.nbformat_minor = max(notebook.nbformat_minor, 5)
         nbformat.validate(notebook)
-    except json.JSONDecodeError as error:
-        raise UnreadableError(f"{path.name} is cut short or no notebook at all: {error}") from error
     except nbformat.reader.NotJSONError as error:
         raise UnreadableError(f"{path.name} is cut short or no notebook at all") from error
     except Exception as error:
@@ -69,7 +72,12 @@ def look(submitted: Any, released: Any) -> tuple[Any, list[Problem]]:
     cell id, else by what it holds, else put back as it was released. Cells that a student added stay where they were.
     """
     expected = {grade_id(cell): cell for cell in released.cells if grade_id(cell)}
+    broken = [cell for cell in submitted.cells if "nbgrader" in cell.metadata and not grade_id(cell)]
+    for cell in broken:
+        del cell.metadata["nbgrader"]
     found, problems = _recognise(submitted.cells, expected)
+    if broken:
+        problems.append(Problem("mended", "nbgrader's metadata of a cell was broken, and is gone"))
     lost = [name for name in expected if name not in found]
     bare = [name for name, cell in found.items() if grade_id(cell) != name]
     if bare:
@@ -82,7 +90,7 @@ def look(submitted: Any, released: Any) -> tuple[Any, list[Problem]]:
         if tests:
             problems.append(Problem("mended", f"deleted, and put back: {_list(tests)}"))
         if answers:
-            problems.append(Problem("look", f"no answer is left to {_list(answers)}"))
+            problems.append(Problem("mended", f"no answer is left, and the task is put back: {_list(answers)}"))
     order = [name for cell in submitted.cells for name, one in found.items() if one is cell]
     if order != [name for name in expected if name in found]:
         problems.append(Problem("mended", "cells stood in another order; tests now follow their answers again"))
@@ -99,27 +107,62 @@ def look(submitted: Any, released: Any) -> tuple[Any, list[Problem]]:
     ours = {cell.source for cell in released.cells}
     answered = [cell for cell in submitted.cells if cell.cell_type == "code" and cell.source not in ours]
     answered = [cell for cell in answered if not _locked(cell, found, expected)]
-    words = sorted({match[0] for cell in answered for match in PEEKING.finditer(cell.source)})
-    if words:
-        problems.append(
-            Problem("look", f"an answer uses {', '.join(words)}: see that it does not look for hidden tests")
-        )
+    problems += _read_code([cell.source for cell in answered])
     kernel = submitted.metadata.get("kernelspec", {}).get("name", "")
     if kernel and kernel != released.metadata["kernelspec"]["name"]:
         problems.append(Problem("mended", f"it was made with the kernel {kernel!r}; it is graded with python3"))
     return _rebuilt(submitted, found, expected, released), problems
 
 
+def _read_code(sources: Sequence[str]) -> list[Problem]:
+    """What a student's code imports in vain, looks for, or puts in the place of the tests' tools."""
+    lacking, words, bound = set(), set(), set()
+    for source in sources:
+        try:
+            tree = ast.parse(source)
+        except (SyntaxError, ValueError):  # such as %matplotlib: looked at as text
+            words |= {match[0] for match in PEEKING.finditer(source)}
+            continue
+        words |= {match[0] for match in PEEKING.finditer(ast.unparse(tree))}  # without the comments
+        for node in ast.walk(tree):
+            names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+            lacking |= {name for name in names if name and not _is_there(name)}
+        for node in tree.body:
+            targets = node.targets if isinstance(node, ast.Assign) else []
+            bound |= {one.id for one in targets if isinstance(one, ast.Name)}
+            bound |= {node.name} if isinstance(node, ast.FunctionDef | ast.ClassDef) else set()
+    problems = []
+    if lacking:
+        problems.append(Problem("look", f"not installed here, so that a cell will fail: {_list(sorted(lacking))}"))
+    if words:
+        told = ", ".join(sorted(words))
+        problems.append(Problem("look", f"an answer uses {told}: see that it does not look for hidden tests"))
+    if taken := sorted(bound & (OURS | set(dir(builtins)))):
+        problems.append(Problem("look", f"an answer gives another meaning to {_list(taken)}, which the tests use"))
+    return problems
+
+
+def _is_there(module: str) -> bool:
+    try:
+        package = importlib.util.find_spec(module.split(".")[0])
+        shared = package is not None and package.origin is None  # such as `google`, which many fill
+        return package is not None and (not shared or importlib.util.find_spec(module) is not None)
+    except (ImportError, ValueError):
+        return False
+
+
 def _recognise(cells: Sequence[Any], expected: dict[str, Any]) -> tuple[dict[str, Any], list[Problem]]:
     """The submitted cell of each expected id, and duplicates as problems."""
     found: dict[str, Any] = {}
     problems = []
-    for name in expected:
+    for name, due in expected.items():
         same = [cell for cell in cells if grade_id(cell) == name]
         if len(same) > 1:
-            problems.append(Problem("mended", f"{name} is there {len(same)} times; the last one with an answer counts"))
-            changed = [cell for cell in same if cell.source != expected[name].source]
-            same = changed or same
+            problems.append(Problem("mended", f"{name} is there {len(same)} times; its last definition counts"))
+            same.sort(
+                key=lambda cell: (_defines(cell, name), cell.source != due.source)
+            )  # stable: the last of the best
         if same:
             found[name] = same[-1]
     left = [cell for cell in cells if not grade_id(cell)]
@@ -129,6 +172,13 @@ def _recognise(cells: Sequence[Any], expected: dict[str, Any]) -> tuple[dict[str
             if like:
                 found[name] = max(like, key=lambda cell: _alike(cell, due, name))
                 left = [cell for cell in left if cell is not found[name]]
+    names = [*expected]
+    for name, before in zip(names[1:], names, strict=False):  # words are known by their place, after their task
+        if name not in found and before in found and expected[name].cell_type == "markdown":
+            place = next(i for i, cell in enumerate(cells) if cell is found[before])
+            after = cells[place + 1] if place + 1 < len(cells) else None
+            if after is not None and after.cell_type == "markdown" and any(after is cell for cell in left):
+                found[name] = after
     return {name: found[name] for name in expected if name in found}, problems
 
 
@@ -139,8 +189,12 @@ def _alike(cell: Any, due: Any, name: str) -> int:
     if due.id in (cell.get("id"), cell.metadata.get("id")):
         return 3
     if due.metadata["nbgrader"]["solution"] and due.cell_type == "code":
-        return 2 * bool(re.search(rf"^def {name}\(", cell.source, re.MULTILINE))
+        return 2 * _defines(cell, name)
     return int(cell.source.strip()[:60] == due.source.strip()[:60])
+
+
+def _defines(cell: Any, name: str) -> bool:
+    return bool(re.search(rf"^def {name}\(", cell.source, re.MULTILINE))
 
 
 def _rebuilt(submitted: Any, found: dict[str, Any], expected: dict[str, Any], released: Any) -> Any:
@@ -151,7 +205,7 @@ def _rebuilt(submitted: Any, found: dict[str, Any], expected: dict[str, Any], re
         names = [name for name, one in found.items() if one is cell]
         if names:
             place = names[0]
-        elif not grade_id(cell):
+        elif not grade_id(cell) or _is_half(cell, expected):
             own.setdefault(place, []).append(cell)
     made = copy.deepcopy(released)
     made.cells = copy.deepcopy(own[""])
@@ -162,11 +216,20 @@ def _rebuilt(submitted: Any, found: dict[str, Any], expected: dict[str, Any], re
         if not due.metadata["nbgrader"]["solution"]:
             cell.source = due.source
         made.cells += [cell, *copy.deepcopy(own.get(name, []))]
+    for cell in made.cells:
+        if not any(grade_id(cell) == name and cell.id == due.id for name, due in expected.items()):
+            cell.metadata.pop("nbgrader", None)
     ids = {due.id for due in expected.values()}
     for number, cell in enumerate(made.cells):  # an added cell may be a copy, with its original's id
         cell.id = cell.id if grade_id(cell) or cell.get("id") not in (None, *ids) else f"own{number}"
         ids.add(cell.id)
     return made
+
+
+def _is_half(cell: Any, expected: dict[str, Any]) -> bool:
+    """Whether a cell that was not chosen holds work: the other half of a split answer, not a copy of the task."""
+    due = expected.get(grade_id(cell))
+    return due is not None and due.metadata["nbgrader"]["solution"] and cell.source not in ("", due.source)
 
 
 def _locked(cell: Any, found: dict[str, Any], expected: dict[str, Any]) -> bool:

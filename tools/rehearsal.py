@@ -201,8 +201,9 @@ def through_colab(paper: Paper) -> tuple[float | None, str]:
             "kernelspec": {"name": "python3", "display_name": "Python 3"},
             "accelerator": "GPU",
         }
+        notebook.nbformat_minor = 0
         for number, cell in enumerate(notebook.cells):
-            cell.metadata |= {"id": cell.id, "colab": {"base_uri": "https://localhost:8080/"}}
+            cell.metadata |= {"id": cell.pop("id"), "colab": {"base_uri": "https://localhost:8080/"}}
             if cell.cell_type == "code":
                 cell.execution_count = number + 1
                 cell.outputs = [nbformat.v4.new_output("stream", name="stdout", text="ran\n")]
@@ -338,6 +339,28 @@ def peeks(paper: Paper) -> tuple[float | None, str]:
     return paper.without(name), "hidden tests"
 
 
+def imports(paper: Paper) -> tuple[float | None, str]:
+    """One answer needs a package that is not there."""
+    name = paper.function()
+    paper.hand_in(
+        assignments.answered(
+            paper.cells, assignments.Wrong(name, "", "", f"import no_such_package\n\ndef {name}(): ...")
+        )
+    )
+    return paper.without(name), "not installed here"
+
+
+def broken_metadata(paper: Paper) -> tuple[float | None, str]:
+    """nbgrader's metadata of two cells is no metadata."""
+
+    def spoil(notebook: Any) -> None:
+        notebook.cells[0].metadata["nbgrader"] = []
+        notebook.cells[3].metadata["nbgrader"] = None
+
+    paper.change(paper.hand_in(), spoil)
+    return paper.points(paper.cells), "was broken"
+
+
 def asks(paper: Paper) -> tuple[float | None, str]:
     """Waits for somebody to type."""
     name = paper.function()
@@ -355,7 +378,8 @@ def hungry(paper: Paper) -> tuple[float | None, str]:
 KINDS = (
     *[right] * 4, *[wrong] * 6, *[one_wrong] * 6, untouched, half, half, typo, empty_file, cut_short, no_notebook,
     nothing_inside, tampered, richer, deleted_tests, through_colab, through_colab, lost_metadata, copied_cell,
-    moved_cells, own_cells, renamed, other_kernel, endless, huge_output, warns, peeks, asks, hungry, deaf, leaves,
+    moved_cells, own_cells, renamed, other_kernel, endless, huge_output, warns, peeks, asks, hungry, imports,
+    broken_metadata, deaf, leaves,
 )  # fmt: skip
 
 

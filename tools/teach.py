@@ -12,19 +12,17 @@ from __future__ import annotations
 
 import argparse
 import csv
-import logging
 import os
 import re
 import shutil
-import statistics
 import sys
 import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -32,107 +30,14 @@ from typing import Any
 import assignments
 import course
 import preflight
+import report
 from assignments import Assignment, AssignmentError
+from classroom import Outcome, digest, gradebook, keep, outcomes, prepare, reason, run_nbgrader
 
-CONFIG = r'''"""nbgrader's settings for this class; written by tools/teach.py, yours to change."""
-
-c = get_config()
-c.CourseDirectory.course_id = "fer"
-c.Execute.timeout = 20  # seconds a cell; the assignments take less than one
-c.Execute.extra_arguments = ["--log-level=ERROR"]
-c.OverwriteCells.add_missing_cells = True
-c.LimitOutput.max_lines = 200
-
-# Whose a downloaded file is, and for which assignment (`nbgrader zip_collect`): keep the line of your platform.
-paper = r"(?P<file_id>a\d\d_[a-z_]*[a-z])[^/]*\.ipynb$"  # also "a01_data (1).ipynb"
-c.FileNameCollectorPlugin.named_regexp = r"^.*/(?P<student_id>[^/]+)/" + paper  # one folder a student
-# c.FileNameCollectorPlugin.named_regexp = r"^.*_(?P<student_id>\d+)_assignsubmission_file_?/" + paper  # Moodle
-# c.FileNameCollectorPlugin.named_regexp = r"^.*?_(?:LATE_)?(?P<student_id>\d+)_\d+_" + paper  # Canvas
-'''
-OUTCOMES = ("student", "status", "points", "of", "seconds", "notes")
 MOST_OUTPUT = 20_000  # characters that a graded cell keeps
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one submission: `status` is "graded", "by hand" (some of it is yet to be), or "not graded"."""
-
-    student: str
-    status: str
-    points: float
-    of: float
-    seconds: float
-    notes: str
-
-
-# ---- nbgrader
-def settings(folder: Path) -> Any:
-    """The class's nbgrader settings, as its own commands read them."""
-    from traitlets.config import PyFileConfigLoader
-
-    config = PyFileConfigLoader("nbgrader_config.py", path=str(folder)).load_config()
-    config.CourseDirectory.root = str(folder.resolve())
-    return config
-
-
-def run_nbgrader(converter: str, folder: Path, assignment: str, student: str = "*", **options: Any) -> tuple[str, str]:
-    """Run one of nbgrader's converters; its error, empty if there was none, and its log."""
-    from nbgrader import converters
-    from nbgrader.coursedir import CourseDirectory
-    from nbgrader.utils import capture_log
-    from traitlets.config import LoggingConfigurable
-
-    _find_alembic()
-    config = settings(folder)
-    if options.get("no_database"):
-        config.SaveCells.enabled = False  # as nbgrader's own --no-db
-    place = CourseDirectory(config=config)
-    place.assignment_id, place.student_id = assignment, student
-    app: LoggingConfigurable = getattr(converters, converter)(coursedir=place, config=config)
-    for name, value in options.items():
-        setattr(app, name, value)
-    with _silent(app.log):
-        result = capture_log(app)
-    return result.get("error", ""), result.get("log", "")
-
-
-@contextmanager
-def _silent(log: logging.Logger) -> Iterator[None]:
-    """What nbgrader logs goes to whoever captures it, and not to stderr."""
-    kept, level, passes = log.handlers, log.level, log.propagate
-    log.handlers, log.propagate = [], False
-    log.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        log.handlers, log.propagate = kept, passes
-        log.setLevel(level)
-
-
-def _find_alembic() -> None:
-    """nbgrader runs the command `alembic`, which lies beside this Python, be its environment active or not."""
-    if shutil.which("alembic") is None:
-        os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-
-
-@contextmanager
-def gradebook(folder: Path) -> Iterator[Any]:
-    """The class's gradebook."""
-    from nbgrader.api import Gradebook
-
-    _find_alembic()
-    with Gradebook(f"sqlite:///{folder.resolve() / 'gradebook.db'}") as book:
-        yield book
-
-
 # ---- release
-def prepare(folder: Path) -> None:
-    """Make a class folder, unless it is one."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / "nbgrader_config.py").exists():
-        (folder / "nbgrader_config.py").write_text(CONFIG, encoding="utf-8")
-
-
 def release(assignment: Assignment, folder: Path, secret: str = assignments.PUBLIC, database: bool = True) -> Path:
     """Write an assignment's teacher's version to source/ and its students' version to release/; the latter's path.
 
@@ -143,13 +48,18 @@ def release(assignment: Assignment, folder: Path, secret: str = assignments.PUBL
 
     prepare(folder)
     name = assignment.name
-    source = folder / "source" / name / f"{name}.ipynb"
-    source.parent.mkdir(parents=True, exist_ok=True)
-    source.write_text(nbformat.writes(assignment.notebook(secret)) + "\n", encoding="utf-8")
+    text = nbformat.writes(assignment.notebook(secret)) + "\n"
+    paths = [folder / step / name / f"{name}.ipynb" for step in ("source", "release")]
+    kept = {path: path.read_bytes() for path in paths if path.exists()}
+    paths[0].parent.mkdir(parents=True, exist_ok=True)
+    paths[0].write_text(text, encoding="utf-8")
     error, log = run_nbgrader("GenerateAssignment", folder, name, force=True, no_database=not database)
     if error:
-        raise AssignmentError(f"nbgrader did not release {name}: {_last_line(error)}\n{log}")
-    return folder / "release" / name / f"{name}.ipynb"
+        for path, data in kept.items():  # nbgrader has removed what it could not replace
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        raise AssignmentError(f"nbgrader did not release {name}, and all is as it was: {reason(error, log)}")
+    return paths[1]
 
 
 def student_notebook(assignment: Assignment) -> bytes:
@@ -207,6 +117,8 @@ def check_in(folder: Path, name: str, student: str, mend: bool = True) -> list[p
             others[0].rename(path)
         else:
             path = others[0]
+    if others := sorted(other.name for other in place.glob("*.ipynb") if other != path):
+        problems.append(preflight.Problem("look", f"not graded, and beside it: {', '.join(others)}"))
     released = preflight.read(folder / "release" / name / f"{name}.ipynb")
     submitted = preflight.read(path)
     mended, found = preflight.look(submitted, released)
@@ -220,9 +132,7 @@ def check_in(folder: Path, name: str, student: str, mend: bool = True) -> list[p
 def grade_one(folder: Path, name: str, student: str) -> Outcome:
     """Look at one submission, mend it, and let nbgrader grade it; whatever happens, it is told."""
     warnings.filterwarnings("ignore", "Object of type .* not in session")  # nbgrader's own; nothing is lost by it
-    begun = time.monotonic()
-    points = of = 0.0
-    notes: list[str] = []
+    begun, points, of, notes = time.monotonic(), 0.0, 0.0, list[str]()
     try:
         if not re.fullmatch(r"[\w@+-][\w.@+ -]*", student):  # nbgrader takes names for patterns
             raise preflight.UnreadableError(
@@ -231,7 +141,7 @@ def grade_one(folder: Path, name: str, student: str) -> Outcome:
         notes = [problem.text for problem in check_in(folder, name, student)]
         error, log = run_nbgrader("Autograde", folder, name, student, force=True)
         if error:
-            status, notes = "not graded", [_reason(error, log), *notes]
+            status, notes = "not graded", [reason(error, log), *notes]
         else:
             with gradebook(folder) as book:
                 found = book.find_submission(name, student)
@@ -240,7 +150,10 @@ def grade_one(folder: Path, name: str, student: str) -> Outcome:
             notes += _trim(folder / "autograded" / student / name / f"{name}.ipynb")
     except preflight.UnreadableError as error:
         status, notes = "not graded", [str(error)]
-    return Outcome(student, status, points, of, round(time.monotonic() - begun, 1), "; ".join(notes))
+    except Exception as error:  # one odd file must not keep the class from being graded
+        status, notes = "not graded", [f"grading stopped with {type(error).__name__}: {error}", *notes]
+    seconds = round(time.monotonic() - begun, 1)
+    return Outcome(student, status, points, of, seconds, "; ".join(notes), digest(folder, name, student))
 
 
 def _trim(path: Path) -> list[str]:
@@ -267,7 +180,7 @@ def _trim(path: Path) -> list[str]:
 def autograde(
     folder: Path, name: str, students: Sequence[str] = (), *, again: bool = False, jobs: int = 1
 ) -> list[Outcome]:
-    """Grade what was handed in and has not been graded yet, or `again` all of it; `students` limits it to some.
+    """Grade what was handed in, or handed in anew, and is not graded, or `again` all of it; or only some `students`.
 
     Prints a line a student. Outcomes are kept in outcomes/NAME.csv, for `report`. Points given by hand stay.
     Raises `AssignmentError` where nothing was released or handed in.
@@ -279,186 +192,31 @@ def autograde(
     if unknown or not there:
         lack = f"{', '.join(unknown)}: nothing was handed in" if unknown else f"nobody handed {name} in"
         raise AssignmentError(f"{lack}; due is {folder}/submitted/STUDENT/{name}/{name}.ipynb")
-    kept = {outcome.student: outcome for outcome in outcomes(folder, name)}
-    todo = [one for one in there if (not students or one in students) and (again or students or one not in kept)]
-    done: dict[str, Outcome] = dict(kept)
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        waiting = [pool.submit(grade_one, folder, name, student) for student in todo]
-        for number, future in enumerate(as_completed(waiting), 1):
-            outcome = future.result()
-            done[outcome.student] = outcome
-            _keep(folder, name, list(done.values()))
-            told = f"{outcome.points:g} of {outcome.of:g}" if outcome.status != "not graded" else "NOT GRADED"
-            print(
-                f"[{number}/{len(todo)}] {outcome.student}: {told} {outcome.notes and '- ' + outcome.notes}", flush=True
-            )
-    return [done[student] for student in there if student in done]
+    done = {outcome.student: outcome for outcome in outcomes(folder, name)}
 
+    def is_due(student: str) -> bool:
+        if again or students:
+            return not students or student in students
+        kept = done.get(student)
+        return kept is None or kept.status == "not graded" or kept.digest != digest(folder, name, student)
 
-def outcomes(folder: Path, name: str) -> list[Outcome]:
-    """What `autograde` kept of earlier runs."""
-    path = folder / "outcomes" / f"{name}.csv"
-    if not path.exists():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return [
-        Outcome(r["student"], r["status"], float(r["points"]), float(r["of"]), float(r["seconds"]), r["notes"])
-        for r in rows
-    ]
-
-
-def _keep(folder: Path, name: str, done: Sequence[Outcome]) -> None:
-    path = folder / "outcomes" / f"{name}.csv"
-    path.parent.mkdir(exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(OUTCOMES)
-        writer.writerows([getattr(one, column) for column in OUTCOMES] for one in sorted(done, key=lambda o: o.student))
-
-
-# ---- report
-@dataclass(frozen=True)
-class Score:
-    """One student's points: in all, and of each question (points, of); None where some are yet to be given by hand."""
-
-    student: str
-    points: float
-    of: float
-    questions: dict[str, tuple[float | None, float]]
-
-
-def scores(folder: Path, name: str) -> dict[str, Score]:
-    """The points in the gradebook, those given by hand included, of each student who was graded."""
-    graded = {outcome.student for outcome in outcomes(folder, name) if outcome.status != "not graded"}
-    found = {}
-    with gradebook(folder) as book:
-        for one in book.assignment_submissions(name):
-            if one.student_id not in graded:
-                continue
-            questions: dict[str, tuple[float | None, float]] = {}
-            for grade in (grade for notebook in one.notebooks for grade in notebook.grades):
-                question = grade.name.removesuffix("_seen").removesuffix("_hidden")
-                had, of = questions.get(question, (0.0, 0.0))
-                waiting = had is None or grade.needs_manual_grade
-                questions[question] = (None if waiting else had + grade.score, of + grade.max_score)
-            found[one.student_id] = Score(one.student_id, one.score, one.max_score, questions)
-    return found
-
-
-def read_roster(path: Path, column: str) -> list[dict[str, str]]:
-    """The rows of a CSV file with the students, each with its id in `column`.
-
-    Raises `AssignmentError` for a file that cannot be read, or has no such column.
-    """
+    todo = [student for student in there if is_due(student)]
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise AssignmentError(f"the roster {path} cannot be read: {error}") from error
-    if not rows or column not in rows[0]:
-        there = ", ".join(rows[0]) if rows else "nothing"
-        raise AssignmentError(f"the roster {path} has no column {column!r} but {there}; name one with --id")
-    return rows
-
-
-def table(
-    folder: Path, name: str, form: str = "plain", roster: Path | None = None, column: str = "id"
-) -> list[list[str]]:
-    """The points as rows of a CSV file, its header first: `form` is "plain", "canvas" or "moodle".
-
-    Who is on the roster and handed nothing in, or could not be graded, stays without points; nobody is left out.
-    """
-    found, told = scores(folder, name), {outcome.student: outcome for outcome in outcomes(folder, name)}
-    rows = read_roster(roster, column) if roster else [{column: student} for student in sorted({*found, *told})]
-    listed = {row[column].strip() for row in rows}
-    extra = sorted({*found, *told} - listed)
-    if extra and form != "canvas":
-        rows += [{column: student} for student in extra]
-
-    def points(student: str) -> str:
-        return f"{found[student].points:g}" if student in found else ""
-
-    def notes(student: str) -> str:
-        outcome = told.get(student)
-        return "nothing was handed in" if outcome is None else outcome.notes
-
-    if form == "canvas":
-        due = ("Student", "ID", "SIS User ID", "SIS Login ID", "Section")
-        lacking = [one for one in due if not rows or one not in rows[0]]
-        if roster is None or lacking:
-            raise AssignmentError("for Canvas, --roster is its own export of the gradebook, as it came: five columns, "
-                                  f"{', '.join(due)}, go back with the points")  # fmt: skip
-        titles = [title for title in rows[0] if title.split(" (")[0] == name]
-        kept = [[row[one] or "" for one in due] for row in rows]
-        of = f"{next(iter(found.values())).of:g}" if found else ""
-        given = [of if "Points Possible" in row["Student"] else points(row[column].strip()) for row in rows]
-        if extra:
-            print(f"not on the roster, and not in the file: {', '.join(extra)}", file=sys.stderr)
-        return [[*due, titles[0] if titles else name], *([*row, one] for row, one in zip(kept, given, strict=True))]
-    if form == "moodle":
-        return [
-            [column, "grade", "feedback"],
-            *([row[column], points(row[column]), notes(row[column])] for row in rows),
-        ]
-    questions = list(dict.fromkeys(question for score in found.values() for question in score.questions))
-    made = [["student", "status", "points", "of", *questions, "notes"]]
-    for student in (row[column].strip() for row in rows):
-        score, outcome = found.get(student), told.get(student)
-        each = [score.questions[question][0] if score else None for question in questions]
-        of = f"{score.of:g}" if score else ""
-        status = outcome.status if outcome else "nothing handed in"
-        shown = ["" if one is None else f"{one:g}" for one in each]
-        made.append([student, status, points(student), of, *shown, notes(student)])
-    return made
-
-
-def summary(folder: Path, name: str) -> str:
-    """The distribution, the questions from the most missed one on, and who has no points yet, as text."""
-    found, told = scores(folder, name), outcomes(folder, name)
-    lines = [f"{name}: {len(found)} of {len(told)} submissions graded"]
-    if found:
-        points, of = [score.points for score in found.values()], next(iter(found.values())).of
-        lines.append(f"points of {of:g}: mean {statistics.mean(points):.1f}, median {statistics.median(points):g}, "
-                     f"least {min(points):g}, most {max(points):g}")  # fmt: skip
-        bins = [0] * 10
-        for one in points:
-            bins[min(int(10 * one / of), 9)] += 1
-        lines += [
-            f"  {10 * k:3d} to {10 * k + 10:3d}%  {'#' * round(40 * n / max(bins))} {n}" for k, n in enumerate(bins)
-        ]
-        shares = {}
-        for question in next(iter(found.values())).questions:
-            given = [score.questions[question] for score in found.values()]
-            done = [had / most for had, most in given if had is not None and most]
-            shares[question] = (statistics.mean(done), len(done)) if done else (1.0, 0)
-        lines.append("from the most missed question on, share of its points:")
-        ranked = sorted(shares.items(), key=lambda item: item[1])
-        lines += [
-            f"  {question:<24} {share:.0%} of {n}" if n else f"  {question:<24} by hand"
-            for question, (share, n) in ranked
-        ]
-    for status, title in (("by hand", "waiting for points by hand"), ("not graded", "NOT GRADED")):
-        who = [outcome for outcome in told if outcome.status == status]
-        if who and status == "not graded":
-            lines += [f"{title}: {outcome.student}: {outcome.notes}" for outcome in who]
-        elif who:
-            lines.append(f"{title}: {len(who)}")
-    return "\n".join(lines)
-
-
-def _reason(error: str, log: str) -> str:
-    """Why nbgrader gave up on a submission, in a sentence."""
-    if "DeadKernelError" in log:
-        return "Python ended in the middle of it"
-    if "CellTimeoutError" in log or "UnresponsiveKernelError" in log:
-        return "a cell could not be stopped"
-    raised = re.findall(r"^\s*([\w.]+(?:Error|Exception|Entry)\b.*)$", log, re.MULTILINE)
-    return f"nbgrader stopped with {raised[-1]}" if raised else _last_line(error)
-
-
-def _last_line(text: str) -> str:
-    return text.strip().splitlines()[-1]
+        waiting = {pool.submit(grade_one, folder, name, student): student for student in todo}
+        for number, future in enumerate(as_completed(waiting), 1):
+            student = waiting[future]
+            try:
+                outcome = future.result()
+            except BrokenProcessPool:
+                outcome = Outcome(student, "not graded", 0.0, 0.0, 0.0, "the grading process ended; grade it once more")
+            done[student] = outcome
+            keep(folder, name, list(done.values()))
+            told = f"{outcome.points:g} of {outcome.of:g}" if outcome.status != "not graded" else "NOT GRADED"
+            print(f"[{number}/{len(todo)}] {student}: {told} {outcome.notes and '- ' + outcome.notes}", flush=True)
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return [done[student] for student in there if student in done]
 
 
 # ---- proof
@@ -494,7 +252,7 @@ def _prove(one: Assignment, folder: Path, jobs: int) -> list[str]:
         hand_in(folder, one.name, student, assignments.answered(source.cells, *answers))
     with _unheard():
         autograde(folder, one.name, jobs=jobs)
-    found, problems = scores(folder, one.name), []
+    found, problems = report.scores(folder, one.name), []
     for student, answers in papers.items():
         if student not in found:
             problems.append(f"{one.name}: {student} was not graded")
@@ -601,10 +359,10 @@ def _do(args: argparse.Namespace) -> int:
         print(f"{len(done) - len(lost)} graded" + (f", NOT GRADED: {', '.join(lost)}" if lost else ""))
         return 1 if lost else 0
     out = args.out or args.folder / f"points_{name}.csv"
-    rows = table(args.folder, name, args.form, args.roster, args.column)
+    rows = report.table(args.folder, name, args.form, args.roster, args.column)
     with out.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)
-    print(summary(args.folder, name))
+    print(report.summary(args.folder, name))
     print(f"wrote {out}")
     return 0
 
