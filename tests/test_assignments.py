@@ -141,6 +141,9 @@ def test_students_get_neither_solutions_nor_hidden_tests(one: assignments.Assign
     assert text.count("raise NotImplementedError()") == len(one.functions)
     source = one.read()
     for cell in source.cells:
+        about = cell.metadata.get("nbgrader", {})
+        if cell.cell_type == "markdown" and about.get("solution"):  # a model answer in words
+            assert all(line not in text for line in cell.source.splitlines() if line)
         solution = re.search(r"### BEGIN SOLUTION\n(.*?)\n *### END SOLUTION", cell.source, re.DOTALL)
         if solution:
             longest = max(solution[1].splitlines(), key=len).strip()

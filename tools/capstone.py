@@ -362,12 +362,20 @@ def _judge(students: Sequence[str], secret: str, pattern: str) -> int:
             points = [f"{number:g}" for number in (scores.sum(), *scores)]
             missing = [path.name for path in pair if not path.exists()]
             note = f"no {missing[0]}" if missing else str(judge_model(student, secret, *pair))
+            if not missing and len({str(models.built_with(models.load_model(path))) for path in pair}) > 1:
+                note += "; the two networks are not built alike"
         except CapstoneError as error:
-            if len(students) == 1:
+            if len(students) == 1 and points[0] == "":
                 raise
             failed, note = 1, f"NOT JUDGED: {error}"
         lines.writerows([["student", "points", *FAULTS, "note"]] * (number == 0) + [[student, *points, note]])
     return failed
+
+
+def _tell_secret(secret: str) -> None:
+    """Say on stderr which secret is used, without telling it: drawing and judging must say the same."""
+    mark = hmac.new(secret.encode(), b"fingerprint", "sha256").hexdigest()[:6]
+    print(f"secret's fingerprint: {mark}{' (the public secret: practice)' * (secret == PUBLIC)}", file=sys.stderr)
 
 
 def _write_key(found: Key, folder: Path) -> None:
@@ -400,7 +408,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.verb == "judge":
             if len(students) > 1 and "{id}" not in args.handed_in:
                 raise CapstoneError("for several students --handed-in must contain {id}, as in submitted/{id}")
-            return _judge(students, args.secret, args.handed_in)
+            failed = _judge(students, args.secret, args.handed_in)
+            _tell_secret(args.secret)
+            return failed
         for found in keys:
             if args.verb == "draw":
                 print(f"wrote {write(found.student, args.secret, args.out)}", flush=True)
@@ -408,6 +418,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(f"{found.student}\n{found.summary().to_string()}\n")
                 if args.out is not None:
                     _write_key(found, args.out)
+        _tell_secret(args.secret)
         if args.verb == "draw" and args.secret == PUBLIC:
             print("these files are for practice: their secret is the public one, and anybody can make their keys")
         return 0

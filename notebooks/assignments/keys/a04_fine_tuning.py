@@ -242,6 +242,15 @@ def freeze__batchnorm_moves(model, trainable):
         parameter.requires_grad = any(name.startswith(f"{part}.") for part in trainable)
 
 
+def freeze__modes_of_batchnorm_alone(model, trainable):
+    """Everything else stays in evaluation mode, dropout too, where the model came in it."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad = any(name.startswith(f"{part}.") for part in trainable)
+    for name, module in model.named_modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.train(any(f"{name}.".startswith(f"{part}.") for part in trainable))
+
+
 def freeze__all_batchnorm_still(model, trainable):
     """BatchNorm in the parts that learn has to move on."""
     model.train()

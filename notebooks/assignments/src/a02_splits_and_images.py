@@ -4,8 +4,7 @@
 # Four small questions stand between files and a network: which number is sad, what is a pixel divided by, who stands
 # on both sides of a split, where is the face in a mirrored picture? Wrong answers raise no error.
 #
-# **After lesson** 02; the last task goes with lesson 04. **Points:** 20. **Time:** about two and a half hours. Only
-# NumPy is needed.
+# **After lesson** 02. **Points:** 20. **Time:** about two and a half hours. Only NumPy is needed.
 #
 # Write your code where it says `YOUR CODE HERE` and delete the `raise` below it. Cells with tests are locked: they show
 # you what is expected, and when your work is graded the same functions meet other data. Before you hand in, choose
@@ -170,7 +169,7 @@ assert list(tests) == [4], "the two tests must not share persons either"
 # %% nbgrader={"grade": true, "grade_id": "straddling_identities_hidden", "locked": true, "points": 3, "schema_version": 3, "solution": false, "task": false}
 # When your work is graded, your function gets other persons and splits here.
 def tried(identities, splits):
-    found = straddling_identities(np.array(identities), np.array(splits))
+    found = list(straddling_identities(np.array(identities), np.array(splits)))
     return np.asarray(found).tolist()
 
 
