@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 ARGS ?=
+N ?= 10000
 PY := .venv/bin/python
 DONE := .venv/.installed
 UNDER_WAY := .venv/.installing
@@ -10,7 +11,7 @@ LONG := $(addprefix benchmarks/,sample_gates.py recipes.py fer2013.py model_card
 CODE := ferlib tools tests benchmarks notebooks/src
 
 .DEFAULT_GOAL := help
-.PHONY: help course lab test lint notebooks assignments class colab-check bench clean
+.PHONY: help course lab test lint notebooks assignments class colab-check bench mutations torture clean
 
 help: ## list the goals
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -46,6 +47,12 @@ colab-check: $(DONE) ## run the lessons with the versions that Google Colab has 
 
 bench: $(DONE) ## run the benchmarks, one after the other (a few minutes; nothing else should run)
 	@set -e; for file in $(filter-out $(LONG),$(wildcard benchmarks/*.py)); do echo "$$file"; $(PY) "$$file" $(ARGS); done
+
+mutations: $(DONE) ## put 25 mistakes into a copy of ferlib, one at a time: each must make a test fail (some minutes)
+	$(PY) tools/mutations.py $(ARGS)
+
+torture: $(DONE) ## thousands of bad inputs, kills and full disks (N=10000 inputs a reader; hours)
+	FERLIB_TORTURE=$(N) $(PY) -m pytest -n 0 tests/test_hostile.py tests/test_faults.py tests/test_determinism.py $(ARGS)
 
 clean: ## delete what was built, but not .venv
 	rm -rf build .pytest_cache .ruff_cache .mypy_cache

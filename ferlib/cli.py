@@ -1,6 +1,7 @@
 """`ferlib VERB`: what may be typed. `verbs` does it; what cannot be done is said in one line."""
 
 import argparse
+import contextlib
 import os
 import sys
 import warnings
@@ -18,8 +19,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit code: 0, 1 where a check found something to mend, 2 for a user's mistake."""
     args = _parser().parse_args(argv)
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("default", module="ferlib")
+        first = os.environ.get("RANK", "0") == "0"  # of the processes of `accelerate launch`, the first one speaks
+        with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stdout if first else None):
+            warnings.filterwarnings("default" if first else "ignore", module="ferlib")
             warnings.showwarning = lambda message, *_, **__: print(f"ferlib: note: {message}", file=sys.stderr)
             if args.run == "doctor":  # it must run where torch does not
                 from ferlib import doctor

@@ -6,6 +6,7 @@ their own that `load` never reads; `ferlib.protocol.open_sealed` does.
 """
 
 import contextlib
+import errno
 import hashlib
 import inspect
 import json
@@ -13,8 +14,9 @@ import os
 import re
 import shutil
 import tempfile
+import time
 import warnings
-import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -31,7 +33,7 @@ from ferlib import __version__, faces, layouts, sample
 from ferlib.emotions import EMOTIONS, FER2013_COUNTS, SPLITS
 
 Kept = TypeVar("Kept")
-FORMAT = 3  # of the cache's files; another number makes them anew
+FORMAT = 4  # of the cache's files; another number makes them anew
 FER2013_NAMES = (  # under which FER2013 is looked for, in this order
     *(f"fer2013{end}" for end in (".csv", ".csv.gz", ".csv.xz", "", *layouts.ARCHIVES, "-folders.zip")),
     "icml_face_data.csv",
@@ -223,13 +225,13 @@ def cache_folder() -> Path:
 def find(source: str | Path) -> Path:
     """The file or folder behind a source's name; raises `FileNotFoundError` saying where it was looked for."""
     if str(source) != "fer2013":
-        path = Path(source).expanduser()
-        if not path.exists():
+        path = Path(os.path.expanduser(source))
+        if not os.path.exists(path):  # and for a name that cannot be
             allowed = "'sample', 'fer2013', or the path of a CSV, folder or archive"
             raise FileNotFoundError(f"{path} does not exist; give {allowed}")
         return path
     named = os.environ.get("FERLIB_DATA")
-    folders = [Path(named).expanduser()] if named else [Path("data"), Path(__file__).parent.parent / "data"]
+    folders = [Path(os.path.expanduser(named))] if named else [Path("data"), Path(__file__).parent.parent / "data"]
     if named and not folders[0].exists():
         raise FileNotFoundError(f"FERLIB_DATA is set to {named}, which does not exist: mend or unset it")
     for folder in folders:
@@ -264,7 +266,7 @@ def _from_cache(source: str | Path, size: int, take: Callable[[Path, str], Kept]
         return take(kept, name)
     except (FileNotFoundError, NotADirectoryError):
         damaged = kept.exists()
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except Exception as error:  # what was altered fails in many ways, and is made anew
         damaged = True
         warnings.warn(f"the cache {kept} is damaged ({error}); reading {name} again", stacklevel=4)
     try:
@@ -273,13 +275,23 @@ def _from_cache(source: str | Path, size: int, take: Callable[[Path, str], Kept]
     except OSError as error:
         warnings.warn(f"the cache {kept.parent} is not writable ({error}); reading without it", stacklevel=4)
         scratch = tempfile.TemporaryDirectory(prefix="ferlib-", ignore_cleanup_errors=True)
+    for left in kept.parent.glob("making-*"):
+        with contextlib.suppress(OSError):  # it may be removed by another process meanwhile
+            if left.stat().st_mtime < time.time() - 86_400:  # of a process that was killed: none takes a day
+                shutil.rmtree(left)
     with scratch as folder:
         made = Path(folder) / "made"
         made.mkdir()
         with tempfile.TemporaryDirectory(dir=folder) as unpacked:
             notes: list[str] = []
             chunks = iter([sample.dataset()]) if drawn else layouts.read(path, size, Path(unpacked), notes)
-            _write_kept(made, name, chunks, notes)
+            try:
+                _write_kept(made, name, chunks, notes)
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                    raise
+                full = f"no room for the cache in {Path(folder).parent} ({error.strerror})"
+                raise OSError(f"{full}: make some, or set FERLIB_CACHE to a folder on another disk") from error
         taken = take(made, name)
         if made.parent.parent == kept.parent:
             if damaged:
@@ -291,7 +303,7 @@ def _from_cache(source: str | Path, size: int, take: Callable[[Path, str], Kept]
 
 def _fingerprint(path: Path) -> str:
     """A text that changes when the file, any file of the folder, or what is read beside it, does."""
-    digest = hashlib.sha256(f"{path.resolve()}{layouts.outer(path)}".encode())
+    digest = hashlib.sha256(f"{path.resolve()}{layouts.outer(path)}".encode(errors="surrogateescape"))
     files = layouts.walk(path) if path.is_dir() else [(path.name, path)]
     for name, file in (*files, *((file.name, file) for file in layouts.beside(path))):
         stat = file.stat()
@@ -301,12 +313,14 @@ def _fingerprint(path: Path) -> str:
 
 def _write_kept(folder: Path, name: str, chunks: Iterator[layouts.Chunk], notes: list[str]) -> None:
     """Write what a reader yields: `open.u8` and `sealed.u8` hold the images, `table.npz` and `meta.json` the rest."""
-    tables, shape = [], (0, 0)
+    tables, shape, checks = [], (0, 0), {"open.u8": 0, "sealed.u8": 0}
     with open(folder / "open.u8", "wb") as opened, open(folder / "sealed.u8", "wb") as closed:
         for images, table in chunks:
             sealed = (table["split"] == "PrivateTest").to_numpy()
-            opened.write(images[~sealed].tobytes())
-            closed.write(images[sealed].tobytes())
+            for file, part in ((opened, images[~sealed].tobytes()), (closed, images[sealed].tobytes())):
+                file.write(part)
+                kept = os.path.basename(file.name)
+                checks[kept] = zlib.crc32(part, checks[kept])
             tables.append(table)
             shape = images.shape[1:]
     if not tables:
@@ -316,13 +330,17 @@ def _write_kept(folder: Path, name: str, chunks: Iterator[layouts.Chunk], notes:
     columns: dict[str, Any] = {str(name): column.to_numpy() for name, column in whole.items()}
     columns = {name: values.astype(str) if values.dtype == object else values for name, values in columns.items()}
     np.savez(folder / "table.npz", **columns)  # exact, typed and without pickle, which a CSV and a DataFrame are not
-    meta = {"shape": shape, "rows": len(whole), "notes": notes + _notes(name, whole)}
-    (folder / "meta.json").write_text(json.dumps(meta))
+    meta = {"shape": shape, "rows": len(whole), "notes": notes + _notes(name, whole), "checks": checks}
+    text = json.dumps(meta)
+    (folder / "meta.json").write_text(f"{text}\n{zlib.crc32(text.encode())}")
 
 
 def _read_table(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The table of all splits and meta.json of a cache folder; raises `ValueError` where they disagree."""
-    meta = json.loads((folder / "meta.json").read_text())
+    text, _, check = (folder / "meta.json").read_text().rpartition("\n")
+    if check != str(zlib.crc32(text.encode())):
+        raise ValueError("meta.json was altered")
+    meta = json.loads(text)
     with np.load(folder / "table.npz", allow_pickle=False) as columns:
         table = pd.DataFrame(dict(columns))
     if meta["rows"] != len(table):
@@ -342,6 +360,8 @@ def _read_kept(folder: Path, name: str, sealed: bool) -> FaceDataset:
         with open(folder / file, "rb") as kept:
             if kept.readinto(space.data) != space.nbytes or kept.read(1):
                 raise ValueError(f"{file} is of another length than its {len(part)} images")
+        if zlib.crc32(space.data) != meta["checks"][file]:
+            raise ValueError(f"{file} was altered")
         start += len(part)
     return FaceDataset(images, table, name, tuple(meta["notes"]))
 

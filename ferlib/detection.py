@@ -5,6 +5,8 @@ the image's pixels, best first. Its `margin` is the share of a box's side to add
 around it is a face as FER2013 frames it.
 """
 
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +17,8 @@ import numpy as np
 from ferlib.doctor import CASCADE, MEND_CV2
 
 SMALLEST = 24  # px: the lowest face that is sought unless told otherwise
+PROBE = """import sys, cv2, numpy
+cv2.FaceDetectorYN.create(sys.argv[1], "", (320, 320)).detect(numpy.zeros((320, 320, 3), numpy.uint8))"""
 LONGEST = 1600  # px: images are searched at this length at most, so that time and memory stay bounded
 
 
@@ -85,10 +89,17 @@ class YuNet:
     def __post_init__(self) -> None:
         if not Path(self.path).is_file():
             raise FileNotFoundError(f"{self.path} is not there: give the path of YuNet's .onnx file, or take 'haar'")
+        # First by another Python: OpenCV ends the one that gives it some damaged files.
+        command = [sys.executable, "-c", PROBE, str(self.path)]
         try:
-            network = cv2.FaceDetectorYN.create(str(self.path), "", (320, 320), self.least, 0.3)
-        except cv2.error as error:
-            raise ValueError(f"{self.path} is no YuNet model that OpenCV can read; fetch it again: {error}") from error
+            subprocess.run(command, capture_output=True, timeout=60, check=True)
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+            told = (error.stderr or b"").decode(errors="replace").split("error: ")[-1]
+            told = " ".join(told.split()) or f"it does not come back from it, {type(error).__name__}"
+            raise ValueError(
+                f"{self.path} is no YuNet model that OpenCV can read; fetch it again ({told:.200})"
+            ) from error
+        network = cv2.FaceDetectorYN.create(str(self.path), "", (320, 320), self.least, 0.3)
         object.__setattr__(self, "network", network)
 
     def detect(self, image: np.ndarray, *, smallest: float = SMALLEST) -> np.ndarray:

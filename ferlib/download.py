@@ -6,6 +6,8 @@ Kaggle's copy comes through `kagglehub`, without an account; where the server wa
 
 import errno
 import hashlib
+import os
+import re
 import shutil
 import tempfile
 import warnings
@@ -25,6 +27,7 @@ MIRRORS = (  # the first names a revision; the second a branch, which can change
     "https://huggingface.co/datasets/JimmyUnleashed/FER-2013/resolve/main/fer2013.tar.gz",
 )
 MD5 = "ca95d94fe42f6ce65aaae694d18c628a"  # of the archive, as R torchvision's `fer_dataset` has it
+LARGEST = 200_000_000  # bytes: twice the archive's; who sends more sends something else
 TIMEOUT = (10, 60)  # seconds: to connect, and between two pieces
 FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))  # of a disk, or of what one may use of it
 BY_HAND = "put fer2013.csv into data/ by hand"
@@ -48,7 +51,7 @@ def fetch(name: str = "fer2013", folder: str | Path = "data", *, source: str = "
         raise ValueError(f"{name!r} cannot be fetched; known is fer2013: ferlib data fetch fer2013")
     if source not in ways:
         raise ValueError(f"source is {source!r}; allowed are {', '.join(ways)}")
-    folder = Path(folder).expanduser()
+    folder = Path(os.path.expanduser(folder))
     paths = [folder] if (folder / "train").is_dir() else map(folder.joinpath, data.FER2013_NAMES)
     there = [path for path in paths if path.exists()]
     try:
@@ -137,12 +140,19 @@ def _from_mirror(url: str, folder: Path, progress: bool) -> Path:
                     raise ConnectionError(f"{host} sent a web page in place of the archive: {BY_HAND}")
                 if have and answer.status_code != 206:
                     came, have = Path(scratch) / part.name, 0
-                length = int(answer.headers.get("Content-Length", 0))
+                stated = answer.headers.get("Content-Length", "")
+                length = int(stated) if re.fullmatch("[0-9]{1,15}", stated) else 0
                 total = have + length if length else 0
                 bar = tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=host, disable=not progress)
                 with bar, open(came, "ab" if have else "wb") as file:
                     for piece in answer.iter_content(1 << 16):
                         bar.update(file.write(piece))
+                        if file.tell() > LARGEST:
+                            came.unlink()
+                            more = (
+                                f"{host} sent over {LARGEST:,} bytes, which is not the archive, and they were removed"
+                            )
+                            raise ConnectionError(f"{more}; {BY_HAND}")
             if hashlib.md5(came.read_bytes(), usedforsecurity=False).hexdigest() == MD5:
                 target = came.replace(folder / "fer2013.tar.gz")
                 part.unlink(missing_ok=True)

@@ -3,7 +3,10 @@
 Nothing is skipped in silence: the first row or file that is not as it should be is named in a `ValueError`.
 """
 
+import bz2
 import contextlib
+import csv
+import errno
 import gzip
 import io
 import lzma
@@ -37,6 +40,21 @@ VOTES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fea
 VOTE_TABLES = ("fer2013new.csv", "ferplus-votes.csv")  # FER+: a row of the ten VOTES for each row of FER2013's CSV
 UNMINDED = ("label.csv", *VOTE_TABLES)  # no images, and no strangers among them
 SYSTEM = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini", ".ipynb_checkpoints", ".git")  # never looked at
+DEEPEST = 32  # folders in one another: what lies deeper is no data set, and more than Python can walk through
+LARGEST = 2**30  # bytes that a small compressed file may hold; a larger one TIMES its own (FER2013's: 4, a bomb: 1,000)
+TIMES = 20
+SURROGATES = re.compile("[\ud800-\udfff]")  # what stands for bytes of a name that are no UTF-8
+BLOCK = 4096  # bytes that the smallest file takes on a disk
+LINE = 2**20  # bytes of a CSV's line at most; a row of FER2013 has 10,000
+BAD_NAMES = (
+    None,
+    errno.EEXIST,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EINVAL,
+    errno.ENAMETOOLONG,
+    errno.EILSEQ,
+)  # an entry's
 CHUNK = 256  # images read, checked and written at a time: about 0.6 MB, which stays in the processor's cache
 
 Chunk = tuple[np.ndarray, pd.DataFrame]
@@ -75,17 +93,31 @@ def read(path: Path, size: int, unpacked: Path, notes: list[str]) -> Iterator[Ch
     return (_read_npz if path.suffix.lower() == ".npz" else _read_csv)(path, names, size, notes)
 
 
-def walk(folder: str | Path, above: str = "", seen: tuple[str, ...] = ()) -> Iterator[tuple[str, os.DirEntry]]:
-    """Every file under a folder, through links: relative path and entry; `ValueError` for a link to nowhere or up."""
-    seen += (os.path.realpath(folder),)
+def walk(folder: str | Path, above: str = "", seen: set[str] | None = None) -> Iterator[tuple[str, os.DirEntry]]:
+    """Every file under a folder, through links: relative path and entry.
+
+    Raises `ValueError` for a link to nowhere, up, or to a folder that another leads to, and for what cannot be named.
+    """
+    seen = set() if seen is None else seen
+    seen.add(os.path.realpath(folder))
     for entry in _entries(folder):
         name = above + entry.name
-        if entry.is_dir() and os.path.realpath(entry.path) not in seen:
+        try:
+            is_folder, is_file = entry.is_dir(), entry.is_file()
+        except OSError:  # a link to itself
+            is_folder = is_file = False
+        if name.count("/") > DEEPEST or SURROGATES.search(name):
+            raise ValueError(
+                f"{name!a:.200} lies over {DEEPEST} folders deep, or its name is no UTF-8; move or rename it"
+            )
+        if is_folder and os.path.realpath(entry.path) not in seen:
             yield from walk(entry.path, f"{name}/", seen)
-        elif entry.is_file():
+        elif is_file:
             yield name, entry
         else:
-            raise ValueError(f"{name} is a link to {'a folder above it' if entry.is_dir() else 'nothing'}; remove it")
+            around = f"{os.path.realpath(folder)}/".startswith(f"{os.path.realpath(entry.path)}/")
+            told = "a folder above it" if around else "a folder that is read already" if is_folder else "nothing"
+            raise ValueError(f"{name} is a link to {told}; remove it")
 
 
 def _entries(folder: str | Path) -> list[os.DirEntry]:
@@ -143,7 +175,8 @@ def _read_csv(path: Path, names: tuple[str, ...], size: int, notes: list[str]) -
     opener: Any = {".gz": gzip.open, ".xz": lzma.open}.get(path.suffix.lower(), io.FileIO)
     try:
         with io.BufferedReader(opener(path, "rb"), 1 << 20) as file:
-            head = file.readline().removeprefix(b"\xef\xbb\xbf").lower()  # a byte-order mark
+            lines = _lines(file, path)
+            head = next(lines, b"").removeprefix(b"\xef\xbb\xbf").lower()  # a byte-order mark
             columns = [field.strip().strip(b'"') for field in head.split(b",")]
             if b"usage" not in columns and b"split" in columns:
                 columns[columns.index(b"split")] = b"usage"
@@ -155,23 +188,25 @@ def _read_csv(path: Path, names: tuple[str, ...], size: int, notes: list[str]) -
                 hint = " (write commas between them)" if b";" in head or b"\t" in head else hint
                 what = f"its first line is {found!r}{hint}"
                 raise ValueError(f"{path.name} must have the columns emotion, pixels, Usage; {what}")
+            if any(columns.count(name) > 1 for name in (*usual, b"usage")):
+                raise ValueError(f"{path.name} has a column twice, of emotion, pixels, Usage; leave one of each")
             split = b""
             if b"usage" not in columns:
                 split = (_split_of(names, path.name) or "Training").encode()
                 test = path.with_name("test.csv")
                 if path.name.lower() != "test.csv" and test.is_file():
                     with open(test, "rb") as other:
-                        labelled = b"emotion" in other.readline().lower()
+                        labelled = b"emotion" in other.readline(LINE).lower()
                     why = "it has labels: load it by its own name" if labelled else "the challenge's carries no labels"
                     notes.append(f"test.csv beside it was left out: {why}")
             where = [columns.index(name) for name in (b"emotion", b"pixels")]
             where.append(columns.index(b"usage") if b"usage" in columns else len(columns))
             rows: list[tuple[bytes, bytes, bytes]] = []
             first = 2  # the line of rows[0], as an editor counts them
-            for number, line in enumerate(file, start=2):
+            for number, line in enumerate(lines, start=2):
                 fields = line.strip().replace(b'"', b"").split(b",")
                 if len(fields) != len(columns):
-                    if fields == [b""] and not any(map(bytes.strip, file)):
+                    if fields == [b""] and not any(map(bytes.strip, lines)):
                         break  # blank lines at the end
                     raise ValueError(f"{path.name}, line {number}: {len(fields)} fields where {len(columns)} are due")
                 fields.append(split)  # what stands for a missing Usage
@@ -181,8 +216,29 @@ def _read_csv(path: Path, names: tuple[str, ...], size: int, notes: list[str]) -
                     rows, first = [], number + 1
             if rows:
                 yield _csv_chunk(rows, path.name, first, size)
-    except (EOFError, gzip.BadGzipFile, lzma.LZMAError, zlib.error) as error:
+    except (EOFError, MemoryError, gzip.BadGzipFile, lzma.LZMAError, zlib.error) as error:
         raise ValueError(f"{path.name} is broken or cut short: {error}; fetch it again") from error
+
+
+def _lines(file: io.BufferedReader, path: Path) -> Iterator[bytes]:
+    """A CSV's lines; `ValueError` for one longer than any row, and for more of them than the file could hold."""
+    total, number = 0, 0
+    while line := file.readline(LINE):
+        total, number = total + len(line), number + 1
+        if len(line) == LINE:
+            raise ValueError(f"{path.name}, line {number}: over {LINE:,} bytes; a row of 48x48 pixels has some 10,000")
+        if total > _most(path):
+            raise ValueError(f"{path.name} {_bomb(path)}")
+        yield line
+
+
+def _most(path: Path) -> int:
+    """The bytes that a compressed file may hold."""
+    return max(LARGEST, TIMES * path.stat().st_size)
+
+
+def _bomb(path: Path) -> str:
+    return f"was refused: it would unpack to over {_most(path):,} bytes from {path.stat().st_size:,}; unpack it by hand"
 
 
 def _csv_chunk(rows: list[tuple[bytes, bytes, bytes]], name: str, first: int, size: int) -> Chunk:
@@ -205,25 +261,34 @@ def _csv_chunk(rows: list[tuple[bytes, bytes, bytes]], name: str, first: int, si
 
 def _read_npz(path: Path, names: tuple[str, ...], size: int, notes: list[str]) -> Iterator[Chunk]:
     """Arrays images (n, h, w) or (n, h, w, 3) uint8, labels (n,) numbers or names, and maybe splits (n,) names."""
+    arrays: dict[str, np.ndarray] = {}
     try:
-        with open(path, "rb") as file:
-            arrays = dict(np.load(file, allow_pickle=False))
-    except (ValueError, TypeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path.name} cannot be read: {error}; write numbers and texts with numpy.savez") from error
+        with zipfile.ZipFile(path) as archive, open(path, "rb") as file:
+            bomb = sum(entry.file_size for entry in archive.infolist()) > _most(path)
+            arrays = {} if bomb else {name: np.asarray(array) for name, array in np.load(file).items()}
+    except Exception as error:  # NumPy's headers fail in many ways, and each is this one file's
+        raise ValueError(
+            f"{path.name} cannot be read: {error!s:.200}; write numbers and texts with numpy.savez"
+        ) from error
+    if bomb:
+        raise ValueError(f"{path.name} {_bomb(path)}")
     if not {"images", "labels"} <= set(arrays):
-        raise ValueError(f"{path.name} must have the arrays images and labels; it has {', '.join(arrays) or 'none'}")
+        found = ", ".join(arrays) or "none"
+        raise ValueError(f"{path.name} must have the arrays images and labels; it has {found:.200}")
     images, labels = arrays.pop("images"), arrays.pop("labels")
     splits = arrays.pop("splits" if "splits" in arrays else "split", None)
     if arrays:
         unread = ", ".join(arrays)
         raise ValueError(
-            f"{path.name} has arrays that ferlib does not read: {unread}; allowed are images, labels, splits"
+            f"{path.name} has arrays that ferlib does not read: {unread:.200}; allowed are images, labels, splits"
         )
     if splits is None:
         splits = np.full(images.shape[:1], (_split_of(names, path.name) or "train").lower())
     if images.dtype != np.uint8 or 0 in images.shape or images.shape[3:] not in ((), (3,)) or images.ndim < 3:
         due = "uint8 (n, h, w) or (n, h, w, 3)"
         raise ValueError(f"{path.name}: images is {images.dtype} {images.shape}; due is {due}")
+    if len(images) * 48 * 48 > _most(path):  # tiny images, which are enlarged
+        raise ValueError(f"{path.name} {_bomb(path)}")
     for name, array, kinds in (("labels", labels, "iuU"), ("splits", splits, "U")):
         if array.shape != images.shape[:1] or array.dtype.kind not in kinds:
             due = f"({len(images)},) of {'names' if kinds == 'U' else 'whole numbers or names'}"
@@ -233,8 +298,9 @@ def _read_npz(path: Path, names: tuple[str, ...], size: int, notes: list[str]) -
         try:
             rows.append((SPLIT_FOLDERS[_key(split)], emotion_index(label), split in SPLITS))
         except (KeyError, ValueError) as error:
-            raise ValueError(f"{path.name}, image {i}: label {label!r} of split {split!r}; allowed are 0 to 6 and "
-                             f"{', '.join(EMOTIONS)}, of {', '.join(SPLIT_FOLDERS)}") from error  # fmt: skip
+            found, allowed = f"label {label!r:.40} of split {split!r:.40}", ", ".join(EMOTIONS)
+            raise ValueError(f"{path.name}, image {i}: {found}; allowed are 0 to 6 and {allowed}, of "
+                             f"{', '.join(SPLIT_FOLDERS)}") from error  # fmt: skip
     table = pd.DataFrame(rows, columns=["split", "label", "official"])
     images = images[..., ::-1] if images.ndim == 4 else images  # OpenCV's order is blue, green, red
     for start in range(0, len(table), CHUNK):
@@ -321,16 +387,36 @@ def read_votes(path: Path) -> pd.DataFrame:
 
     Raises `ValueError` for any other file.
     """
-    try:
-        rows = pd.read_csv(path, header=None, dtype=str, keep_default_na=False)
-        head = [str(field).strip().lower() for field in rows.iloc[0]]
-        headed = int("nf" in head)
-        if headed and head[2:] != list(VOTES):
-            raise ValueError(f"its columns are {', '.join(head)[:90]}")
-        votes = rows.iloc[headed:, -10:].set_axis(VOTES, axis=1).astype(int).reset_index(drop=True)
-        return votes.assign(image=rows[headed][headed:].to_numpy(), split=rows[0][headed:].to_numpy() if headed else "")
-    except (IndexError, ValueError) as error:
-        raise ValueError(f"{path.name} is no table of FER+ votes: {error}; fetch fer2013new.csv again") from error
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        try:
+            rows = _vote_rows(file)
+        except (ValueError, csv.Error) as error:
+            raise ValueError(
+                f"{path.name} is no table of FER+ votes: {error!s:.200}; fetch fer2013new.csv again"
+            ) from error
+    votes = pd.DataFrame([row[2:] for row in rows], columns=VOTES, dtype=np.int64)
+    return votes.assign(image=[row[1] for row in rows], split=[row[0] for row in rows])
+
+
+def _vote_rows(file: Iterable[str]) -> list[tuple[Any, ...]]:
+    """Split, image and ten votes of each row."""
+    made: list[tuple[Any, ...]] = []
+    headed = False
+    for row in filter(None, csv.reader(file)):
+        if not made and not headed and row[-1].strip().lower() == "nf":
+            head, headed = [name.strip().lower() for name in row], True
+            if head[2:] != list(VOTES):
+                raise ValueError(f"its columns are {', '.join(head)[:90]}")
+            continue
+        votes = row[-10:]
+        if not (len(row) == 12 if headed else 11 <= len(row) <= 12) or not all(
+            re.fullmatch(" *[0-9]{1,3} *", n) for n in votes
+        ):
+            raise ValueError(f"row {len(made) + 1 + headed} has no name and ten votes: {', '.join(row)[:90]}")
+        made.append((row[0] if headed else "", row[1 if headed else 0], *map(int, votes)))
+    if not made:
+        raise ValueError("it has no rows")
+    return made
 
 
 def seven_votes(votes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -339,30 +425,75 @@ def seven_votes(votes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return seven, (seven.max(1) > 0) & (seven.max(1) >= votes[:, 7:].max(1))
 
 
+class _RefusedError(Exception):
+    """Why an archive is not unpacked."""
+
+
 def _unpack(path: Path, folder: Path) -> None:
-    """Unpack a .zip or .tgz into a folder; raises `ValueError` for one that is broken or reaches outside."""
+    """Unpack a .zip or .tgz into a folder; raises `ValueError` for one that is broken, reaches outside or is a bomb."""
     try:
         if zipfile.is_zipfile(path) or path.suffix.lower() == ".zip":
             with zipfile.ZipFile(path) as archive:
-                names = archive.namelist()
-                _refuse_escapes(names, path.name)
+                names: set[str] = set()
+                total = sum(_admit(entry.filename, entry.file_size, names) for entry in archive.infolist())
+                if total > _most(path):
+                    raise _RefusedError
                 archive.extractall(folder)
         else:
-            if not hasattr(tarfile, "data_filter"):
-                raise ValueError(f"this Python cannot unpack {path.name} safely: take 3.10.12, 3.11.4 or newer")
-            with tarfile.open(path) as tar:
-                _refuse_escapes([member.name for member in tar], path.name)
-                try:
-                    tar.extractall(folder, filter="data")
-                except tarfile.FilterError as error:
-                    raise ValueError(f"{path.name} was refused: {error}") from error
+            _unpack_tar(path, folder)
+    except (_RefusedError, getattr(tarfile, "FilterError", _RefusedError)) as error:
+        raise ValueError(f"{path.name} {f'was refused: {error}' if error.args else _bomb(path)}") from error
     except (RuntimeError, NotImplementedError) as error:  # a zip with a password, or packed in another way
-        raise ValueError(f"{path.name} cannot be unpacked: {error}") from error
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError) as error:
-        raise ValueError(f"{path.name} is broken or cut short: {error}; fetch it again") from error
+        raise ValueError(f"{path.name} cannot be unpacked: {error!s:.200}") from error
+    except Exception as error:  # zipfile and tarfile trust what they read, and fail in many ways
+        if isinstance(error, OSError) and error.errno not in BAD_NAMES:
+            raise
+        raise ValueError(f"{path.name} is broken or cut short: {error!s:.200}; fetch it again") from error
 
 
-def _refuse_escapes(names: list[str], archive: str) -> None:
-    for name in names:
-        if name.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", name) or re.match(r"[A-Za-z]:", name):
-            raise ValueError(f"{archive} was refused: its entry {name[:80]!r} would be written outside of its folder")
+def _unpack_tar(path: Path, folder: Path) -> None:
+    if not hasattr(tarfile, "data_filter"):
+        raise _RefusedError("this Python cannot unpack a tar safely: take 3.10.12, 3.11.4 or newer")
+    with open(path, "rb") as file:
+        opener: Any = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}.get(file.read(2), open)
+    total, names = 0, set[str]()
+    with opener(path, "rb") as file, tarfile.open(fileobj=_Metered(file), mode="r:") as tar:  # type: ignore[call-overload]
+        for member in tar:
+            if not (member.isreg() or member.isdir()):  # links mislead, one after another even Python's own filter
+                raise _RefusedError(f"its entry {member.name!r:.80} is no file; pack what a link leads to")
+            total += _admit(member.name + "/" * member.isdir(), member.size, names)
+            if max(total, tar.offset) > _most(path):
+                raise _RefusedError
+            tar.extract(member, folder, filter="data")
+        file.seek(tar.offset)  # where a whole one ends in zeros: tarfile takes a broken header for the end
+        if file.read(512) != bytes(512):
+            raise tarfile.ReadError("its last header is no whole one")
+        while file.read(1 << 20):  # to the end, where the checksum is
+            if file.tell() > _most(path):
+                raise _RefusedError
+
+
+class _Metered:
+    """A stream of which no large part is read at once: tarfile would take from memory what a header claims."""
+
+    def __init__(self, stream: Any):
+        self.stream, self.seek, self.tell = stream, stream.seek, stream.tell
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= 1 << 16:
+            raise tarfile.ReadError(f"a header claims {size:,} bytes")
+        return self.stream.read(size)
+
+
+def _admit(name: str, size: int, names: set[str]) -> int:
+    """The bytes that an archive's entry takes; raises `_RefusedError` for one that is not to be unpacked."""
+    parts = re.split(r"[/\\]", name)
+    if name.startswith(("/", "\\")) or ".." in parts or re.match(r"[A-Za-z]:", name):
+        raise _RefusedError(f"its entry {name!r:.80} would be written outside of its folder")
+    if len(parts) > DEEPEST or max(len(os.fsencode(part)) for part in parts) > 255 or size < 0:
+        raise _RefusedError(f"its entry {name!r:.80} has too long a name, lies too deep or has no size")
+    plain = "/".join(part for part in parts if part not in ("", "."))
+    if plain in names and not name.endswith("/"):
+        raise _RefusedError(f"its entry {name!r:.80} stands there twice")
+    names.add(plain)
+    return max(size, BLOCK)

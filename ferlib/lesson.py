@@ -14,6 +14,7 @@ import numpy as np
 from ferlib import data, evaluation, models
 
 CLAIM_COLUMNS = ["lesson", "claim", "measured", "low", "high", "threshold", "unit", "n", "seeds", "seconds", "held"]
+TWELVE = (4, 6, 10, 12, 13, 21, 22, 27, 40, 51, 64, 91)  # rows of the drawn PublicTest: see Lesson.twelve
 
 
 class Lesson:
@@ -44,15 +45,37 @@ class Lesson:
             print(f"of {len(rows):,} training faces {most:,} are used, so that a laptop is done in minutes")
         return faces
 
-    def model(self, lesson: str) -> Any:
-        """The model that an earlier lesson kept, else the one that ships; which of the two is printed.
+    def twelve(self, test_set: data.FaceDataset) -> np.ndarray:
+        """Where in `test_set` the course's twelve faces stand, the same in each lesson: (12,).
 
-        Of the drawn faces the model `drawn` ships, of photographs `fer2013`.
+        Of the drawn PublicTest they are fixed, and chosen: hard enough for lesson 03's network to fail on some, easy
+        enough for augmentation to mend some of these (lesson 04). Of other faces they are the first twelve.
         """
-        kept = self.folder.parent / lesson / "model.safetensors"
-        name: str | Path = kept if kept.exists() else "drawn" if self.drawn else "fer2013"
-        print(f"the model that lesson {lesson} kept, {kept}" if kept.exists() else f"the model that ships, {name!r}")
-        return models.load_model(name)
+        return np.array(TWELVE) if self.drawn else np.arange(min(12, len(test_set)))
+
+    def keep(self, model: Any) -> Path:
+        """Write the lesson's model where later lessons find it, with what it was trained on; returns its path."""
+        return models.save_model(model, self.folder, lesson=self.number, source=self.source, fast=self.fast)
+
+    def model(self, lesson: str) -> Any:
+        """The model that an earlier lesson kept, else the one that ships; which of the two, and why, is printed.
+
+        A kept one is used if it was trained on the faces of this run, and in a run as fast or as full as this. Of the
+        drawn faces the model `drawn` ships, of photographs `fer2013`.
+        """
+        kept, ships = self.folder.parent / lesson / "model.safetensors", "drawn" if self.drawn else "fer2013"
+        if not kept.exists():
+            print(f"the model that ships, {ships!r}: lesson {lesson} has kept none in {kept.parent}")
+            return models.load_model(ships)
+        model = models.load_model(kept)
+        about = vars(model)["about"]
+        was, now = (about.get("source"), about.get("fast")), (self.source, self.fast)
+        if was == now:
+            print(f"the model that lesson {lesson} kept, {kept}")
+            return model
+        why = f"comes from {_run(*was)}, this is {_run(*now)}" if None not in was else "does not tell its faces"
+        print(f"the model that ships, {ships!r}: {kept} {why}")
+        return models.load_model(ships)
 
     def evidence(self, run: str = "long-2") -> Path | None:
         """The folder with the history and PublicTest logits of a real FER2013 run; None, and said, where it is missing.
@@ -109,7 +132,7 @@ class Lesson:
         counts = not self.fast and self.drawn
         verdict = ("held" if held else "FAILED") if counts else "reported only"
         bound = f"{'at most' if at_most else 'at least'} {threshold:g}"
-        print(f"Claim: {text}: {measured:.3g}{between} {unit}, {bound} expected: {verdict}")
+        print(f"Claim {verdict}: {text}: {f'{measured:.3g}{between} {unit}'.strip()}, {bound} expected")
         if os.environ.get("FERLIB_CLAIMS"):
             row = [self.number, text, measured, low, high, bound, unit, n, seeds, time.monotonic() - self.begun]
             path = Path(os.environ["FERLIB_CLAIMS"])
@@ -126,18 +149,20 @@ class Lesson:
         *,
         on: Sequence[tuple] = (),
         tolerance: float = 1e-6,
+        dtype: bool = False,
     ) -> None:
         """Print whether an exercise's answer equals its solution, and for a known wrong one what went wrong.
 
         Answer, solution and wrong answers are values or, with `on`, functions that are called with each tuple of
-        arguments in it. An answer that is still `...`, or returns it, is told so. With FERLIB_ANSWERS=solution, as in
-        the tests, the solution and every wrong answer are judged in the answer's place.
+        arguments in it. With `dtype` an array's type counts as well as its values. An answer that is still `...`, or
+        returns it, is told so. With FERLIB_ANSWERS=solution, as in the tests, the solution and every wrong answer are
+        judged in the answer's place.
         """  # fmt: skip
         right = _results(solution, on)
         cases = [(_results(other, on), why) for other, why in wrong]
         if os.environ.get("FERLIB_ANSWERS") == "solution":
             for given, why in cases:
-                if _verdict(given, right, cases, tolerance) != f"Not yet: {why}":
+                if _verdict(given, right, cases, tolerance, dtype) != f"Not yet: {why}":
                     raise AssertionError(f"a wrong answer is not told apart: {why}")
             answer = solution
         try:
@@ -145,7 +170,7 @@ class Lesson:
         except Exception as error:
             print(f"Not yet: your function stopped with {type(error).__name__}: {error}")
             return
-        print(_verdict(given, right, cases, tolerance))
+        print(_verdict(given, right, cases, tolerance, dtype))
 
 
 def _results(answer: Any, on: Sequence[tuple]) -> list[Any]:
@@ -154,20 +179,26 @@ def _results(answer: Any, on: Sequence[tuple]) -> list[Any]:
     return [answer]
 
 
-def _verdict(given: list[Any], right: list[Any], wrong: list[tuple[list[Any], str]], tolerance: float) -> str:
+def _run(source: str, fast: bool) -> str:
+    return f"a {'fast' if fast else 'full'} run on {source!r}"
+
+
+def _verdict(
+    given: list[Any], right: list[Any], wrong: list[tuple[list[Any], str]], tolerance: float, dtype: bool
+) -> str:
     if any(value is ... or value is None for value in given):
         return "No answer yet. Write yours, run this cell again; the solution is folded above."
-    if _equal(given, right, tolerance):
+    if _equal(given, right, tolerance, dtype):
         return "Right."
-    hints = [why for other, why in wrong if _equal(given, other, tolerance)]
+    hints = [why for other, why in wrong if _equal(given, other, tolerance, dtype)]
     return f"Not yet: {hints[0]}" if hints else f"Not yet: {_short(given[0])} is not what is asked for."
 
 
-def _equal(given: list[Any], other: list[Any], tolerance: float) -> bool:
+def _equal(given: list[Any], other: list[Any], tolerance: float, dtype: bool) -> bool:
     def same(a: Any, b: Any) -> bool:
         try:
             a, b = np.asarray(a), np.asarray(b)
-            if a.shape != b.shape:
+            if a.shape != b.shape or (dtype and a.dtype != b.dtype):
                 return False
             return bool(np.allclose(a, b, rtol=0, atol=tolerance, equal_nan=True))
         except TypeError:

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import itertools
+import math
 
 import numpy as np
 import pandas as pd
@@ -55,7 +56,10 @@ def find_lr(
         for group, share in zip(optimizer.param_groups, shares, strict=True):
             group["lr"] = lr * share
         batch = [(images.to(device), labels.to(device))]
-        loss, _ = train_one_epoch(copied, batch, transform, optimizer, accelerator, config, weights=weights)
+        try:
+            loss, _ = train_one_epoch(copied, batch, transform, optimizer, accelerator, config, weights=weights)
+        except FloatingPointError:
+            loss = math.nan
         mean = 0.9 * mean + 0.1 * loss
         rows.append({"lr": lr, "loss": loss, "smoothed": mean / (1 - 0.9 ** (step + 1))})
         if not rows[-1]["smoothed"] < 3 * min(row["smoothed"] for row in rows):

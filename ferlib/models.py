@@ -8,7 +8,8 @@ import dataclasses
 import difflib
 import hashlib
 import json
-import struct
+import math
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from safetensors.torch import save
 from timm.layers import PatchEmbed
 from timm.models import get_pretrained_cfg
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from ferlib.emotions import EMOTIONS
 from ferlib.files import write_whole
@@ -30,6 +32,8 @@ WEIGHTS_FILE = "model.safetensors"
 SHIPPED = Path(__file__).parent / "weights"  # weights that come with the package, one file a name
 # Options that fetch or read weights from elsewhere: a model's file does not obey them, and keeps but the first.
 FOREIGN_WEIGHTS = ("weights", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir")
+LARGEST_INPUT = 1024  # px: of a model from a file
+LEAST_ROOM = 2**28  # bytes that a network from a file may take to build, however small the file
 TRIED_SIZES = (32, 48, 64, 75, 96, 128, 160, 192, 224, 256, 299, 384, 512)
 
 
@@ -289,14 +293,14 @@ def load_model(path: str | Path) -> nn.Module:
     `model.about` holds the file's facts. No code in the file is run (safetensors and JSON). Raises `FileNotFoundError`,
     or `ValueError` for a file that is cut short, altered, not ours, or made for other classes; nothing is half-loaded.
     """
-    path, shipped = Path(path).expanduser(), {file.stem: file for file in SHIPPED.glob("*.safetensors")}
-    file = path / WEIGHTS_FILE if path.is_dir() else path
+    path, shipped = Path(os.path.expanduser(path)), {file.stem: file for file in SHIPPED.glob("*.safetensors")}
+    file = path / WEIGHTS_FILE if os.path.isdir(path) else path
     if str(path) in shipped and file.is_file():
         raise ValueError(
             f"{path} is both a shipped name and a model of yours; give yours by its path, {path.resolve()}"
         )
     file = shipped.get(str(path), file)
-    if not file.exists():
+    if not os.path.exists(file):  # nor can a file be called so
         names = ", ".join(sorted(shipped)) or "none in this version"
         raise FileNotFoundError(
             f"{path} is neither a run's folder, nor a model's file, nor a shipped name ({names}); to train a model: "
@@ -306,24 +310,60 @@ def load_model(path: str | Path) -> nn.Module:
         with safe_open(file, "pt") as opened:
             about = json.loads((opened.metadata() or {}).get("ferlib", "null"))
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)
-    except (SafetensorError, json.JSONDecodeError, struct.error, OSError) as error:
-        raise ValueError(f"{file} is no whole safetensors file ({error}); fetch or train it again") from error
+        hashed, size = _hash(tensors), file.stat().st_size
+    except Exception as error:  # what a header may claim fails in many ways, and each is this one file's
+        raise ValueError(f"{file} is no whole safetensors file ({error!s:.200}); fetch or train it again") from error
     if not isinstance(about, dict) or not {"built_with", "input_spec", "classes", "weights_sha256"} <= set(about):
         raise ValueError(f"{file} was not written by ferlib.models.save_model: it does not say how to build its model")
-    if tuple(about["classes"]) != EMOTIONS:
-        raise ValueError(f"{file} is for the classes {', '.join(about['classes'])}; ferlib's are {', '.join(EMOTIONS)}")
-    if _hash(tensors) != about["weights_sha256"] or _hash_about(about) != about.get("about_sha256"):
+    if about["classes"] != list(EMOTIONS):
+        classes = about["classes"] if isinstance(about["classes"], list) else [about["classes"]]
+        given = ", ".join(map(str, classes))
+        raise ValueError(f"{file} is for the classes {given:.200}; ferlib's are {', '.join(EMOTIONS)}")
+    if hashed != about["weights_sha256"] or _hash_about(about) != about.get("about_sha256"):
         raise ValueError(f"{file} was altered: it does not match the hashes it carries; fetch or train it again")
+    if not all(tensor.isfinite().all() for tensor in tensors.values()):
+        raise ValueError(f"{file} holds weights that are no numbers (NaN, infinite); train it again, at a lower lr")
     try:
         spec = about["input_spec"]
         known = InputSpec(spec["size"], spec["channels"], tuple(spec["mean"]), tuple(spec["std"]))
         options = {name: value for name, value in about["built_with"].items() if name not in FOREIGN_WEIGHTS}
-        model = build_model(**options)
+        numbers = (*known.mean, *known.std, about.get("temperature", 1.0))
+        if not (
+            all(map(math.isfinite, numbers)) and numbers[-1] > 0 and max(known.size, options["size"]) <= LARGEST_INPUT
+        ):
+            raise ValueError(f"its input, {known}, or its temperature, {numbers[-1]}, cannot be")
+        with _Bounded(max(LEAST_ROOM, 8 * size)):
+            model = build_model(**options)
         model.load_state_dict(tensors)
-    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(f"{file} does not fit the model that it names: {error}") from error
+    except Exception as error:  # as do networks that are asked for what they are not made for
+        raise ValueError(f"{file} does not fit the model that it names: {error!s:.300}") from error
     model = model.to(memory_format=torch.channels_last)  # twice as fast on a CPU
     return _attach(model, input_spec=known, about=about).eval()
+
+
+class _Bounded(TorchFunctionMode):
+    """While it lasts, new tensors take at most so many bytes in all, and no layer gives more than a gigabyte.
+
+    A file of a few bytes may name a network of any size: this refuses it before its memory is filled.
+    """
+
+    def __init__(self, most: int):
+        super().__init__()
+        self.left = most
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        tensors = [arg for arg in args if isinstance(arg, torch.Tensor)]
+        if func in (nn.functional.conv2d, nn.functional.linear):
+            stride = math.prod(args[3]) if func is nn.functional.conv2d else 1
+            depth = args[0].shape[1 if func is nn.functional.conv2d else -1]
+            if args[0].numel() // depth * len(args[1]) // stride > 2**28:
+                raise ValueError("what its layers give would not fit into memory")
+        made = func(*args, **(kwargs or {}))
+        if isinstance(made, torch.Tensor) and not tensors:
+            self.left -= max(made.nbytes, 2**16)  # of many small ones, what Python needs for each
+            if self.left < 0:  # empty as yet: the system has not given the memory
+                raise ValueError("it names a network far larger than the file")
+        return made
 
 
 def load_ensemble(paths: Sequence[str | Path]) -> nn.Module:

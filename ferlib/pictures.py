@@ -6,6 +6,7 @@ An image is uint8, gray (h, w) or RGB (h, w, 3).
 import base64
 import importlib
 import math
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ IMAGES = (".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".pgm", ".png", ".p
 HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1")  # brands in its head
 VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
 Source = np.ndarray | str | Path | Sequence[np.ndarray | str | Path]
+MOST_PIXELS = 2**26  # of a video's frame
 SNAP = """(async () => {
   const video = document.createElement("video"), button = document.createElement("button"), box = document.body;
   const stream = await navigator.mediaDevices.getUserMedia({video: true});
@@ -63,7 +65,9 @@ def read_image(path: str | Path) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as opened:
+            Image.init()
+            # An EPS is a program, which Pillow gives to Ghostscript to run.
+            with Image.open(path, formats=[name for name in Image.ID if name != "EPS"]) as opened:
                 ImageOps.exif_transpose(opened, in_place=True)
                 return _pixels(opened)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
@@ -76,7 +80,8 @@ def _pixels(image: Image.Image) -> np.ndarray:
     if image.mode == "F":
         raise ValueError("its pixels are fractions; save it with 8 bits")
     if image.mode.startswith("I"):  # 16 bits, which some formats are given in 32
-        return (np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8)
+        # Rounded in whole numbers, which for an odd divisor have no halves.
+        return ((np.asarray(image).clip(0, 65535).astype(np.uint32) + 128) // 257).astype(np.uint8)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (128, 128, 128, 255)), image)
@@ -94,13 +99,13 @@ def read_shots(source: Source, *, every: int = 1) -> Iterator[Shot]:
         if isinstance(item, np.ndarray):
             items.append((f"image {number}", item))
         else:
-            items += [(str(path), path) for path in _files(Path(item).expanduser())]
+            items += [(str(path), path) for path in _files(Path(os.path.expanduser(item)))]
     return (shot for name, item in items for shot in _shots_of(name, item, every))
 
 
 def _files(path: Path) -> list[Path]:
     """The path itself, or the images of a folder, sorted; the others are named in a warning."""
-    if not path.exists():
+    if not os.path.exists(path):  # nor can a file be called so
         raise FileNotFoundError(f"{path} is not there; give the path of an image, a video or a folder of images")
     if not path.is_dir():
         return [path]
@@ -132,6 +137,11 @@ def _frames(path: Path, every: int) -> Iterator[Shot]:
     """Each `every`-th frame of a video, one held at a time; last, what was wrong with it."""
     capture, frame, fine = cv2.VideoCapture(str(path)), 0, True
     try:
+        if capture.isOpened() and capture.getBackendName() == "CV_IMAGES":
+            capture.release()  # it would read all files whose names are numbered like this one's
+        if capture.get(cv2.CAP_PROP_FRAME_WIDTH) * capture.get(cv2.CAP_PROP_FRAME_HEIGHT) > MOST_PIXELS:
+            yield Shot(str(path), error=f"{path} has frames of over {MOST_PIXELS:,} pixels; save it smaller")
+            return
         while capture.grab():
             if frame % every == 0:
                 time = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000

@@ -1,11 +1,16 @@
 """Pixels from where they are kept, the CSV's numbers or image files of any kind: square, gray and of one size."""
 
 import contextlib
+import io
 import re
 from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
+
+FRAME = re.compile(rb"(?s)\xff[\xc0-\xcf](?=...(..)(..))")  # of a JPEG: length, bits, height, width
+MOST_PIXELS = 2**25  # of an image among the data: several are decoded at a time
 
 
 def parse_pixels(images: list[bytes], count: int) -> np.ndarray | None:
@@ -48,6 +53,8 @@ def shown(text: bytes) -> str:
 def read_image(root: Path, name: str, size: int) -> tuple[np.ndarray, bool]:
     """One image file as (size, size) uint8 gray, and whether it was cropped; a `ValueError` names what is not read."""
     raw, image = (root / name).read_bytes(), None
+    if _is_large(raw):
+        raise ValueError(f"{name} has over {MOST_PIXELS:,} pixels; save it smaller")
     # Alpha is told of these alone: a JPEG unchanged would lack its orientation, and a BMP's alpha is mostly idle zeros.
     unchanged = raw[:2] in (b"\x89P", b"RI", b"II", b"MM")  # PNG, WebP, TIFF
     flags = cv2.IMREAD_UNCHANGED if unchanged else cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
@@ -59,12 +66,33 @@ def read_image(root: Path, name: str, size: int) -> tuple[np.ndarray, bool]:
     if odd or image.dtype not in (np.uint8, np.uint16) or (raw[:2] in (b"II", b"MM") and image.shape[2:] == (4,)):
         raise ValueError(f"{name} holds pixels of a kind that ferlib does not read "
                          f"({image.dtype} {image.shape}); convert it to an 8-bit PNG, gray or RGB")  # fmt: skip
+    # Rounded in whole numbers, which for odd divisors have no halves, and need a quarter of the memory.
     if image.dtype == np.uint16:
-        image = np.round(image / 257).astype(np.uint8)
+        image = ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
     if image.shape[2:] == (4,):
-        share = image[..., 3:] / 255
-        image = np.round(image[..., :3] * share + 128 * (1 - share)).astype(np.uint8)
+        alpha = image[..., 3:].astype(np.uint16)
+        image = ((image[..., :3] * alpha + 128 * (255 - alpha) + 127) // 255).astype(np.uint8)
     return square(image, size)
+
+
+def _is_large(raw: bytes) -> bool:
+    """Whether a file's header claims more than `MOST_PIXELS`, before they are decoded; no if it cannot be read."""
+    if raw[:2] == b"\x89P" and len(raw) > 24:
+        sides = [raw[16:24]]
+    elif raw[:2] == b"\xff\xd8":  # what looks like a frame's header, such as the true one, is soon looked through
+        sides = [bytes((0, 0)) + found[1] + bytes((0, 0)) + found[2] for found in FRAME.finditer(raw)]
+    else:
+        sides = []
+    claimed = [int.from_bytes(both[:4], "big") * int.from_bytes(both[4:], "big") for both in sides]
+    if sides and max(claimed) <= MOST_PIXELS:
+        return False
+    try:
+        with Image.open(io.BytesIO(raw)) as opened:
+            return opened.width * opened.height > MOST_PIXELS
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return True
+    except Exception:  # a header that is not whole: the decoder says so
+        return any(pixels > MOST_PIXELS for pixels in claimed)
 
 
 def square(image: np.ndarray, size: int) -> tuple[np.ndarray, bool]:

@@ -5,6 +5,7 @@ What a project did not tell (`onecycle_resnet18`'s learning rate, say) is our gu
 """
 
 import dataclasses
+import textwrap
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -178,7 +179,7 @@ def altered(
 
 
 def describe(recipe: Recipe) -> str:
-    """All of a recipe as text, line by line."""
+    """All of a recipe as text, in lines of up to 96 characters."""
     faces = f"preset {recipe.preset}" if recipe.preset else f"BatchAugment {recipe.augment}"
     usual = vars(TrainConfig())
     told = ("epochs", "batch_size", "optimizer", "lr", "schedule")
@@ -186,7 +187,8 @@ def describe(recipe: Recipe) -> str:
     lines = [f"{recipe.name}: {recipe.description}"]
     lines += [f"  model     {_told(recipe.model)}", f"  faces     {faces}", f"  training  {_told(settings)}"]
     lines += [f"  learns    only {', '.join(recipe.trainable)}"] if recipe.trainable else []
-    return "\n".join(lines + [f"  flaw      {flaw}" for flaw in recipe.flaws])
+    lines += [f"  flaw      {flaw}" for flaw in recipe.flaws]
+    return "\n".join(textwrap.fill(line, 96, subsequent_indent=" " * 12, break_on_hyphens=False) for line in lines)
 
 
 def _told(facts: dict[str, Any]) -> str:

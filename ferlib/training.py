@@ -6,7 +6,9 @@ random numbers from (seed, epoch), so that a run resumed at an epoch's end goes 
 
 import dataclasses
 import hashlib
+import io
 import math
+import os
 import pickle
 import tempfile
 import time
@@ -21,7 +23,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator, DataLoaderConfiguration
-from accelerate.utils import set_seed
+from accelerate.utils import broadcast, set_seed
 from timm.data import Mixup
 from timm.utils import ModelEmaV3
 from torch import nn
@@ -36,6 +38,7 @@ from ferlib.optim import TrainConfig, balance_weights, build_optimizer, choose_p
 from ferlib.transforms import BatchAugment, EvalTransform, PerImage
 
 BatchTransform = Callable[[torch.Tensor], torch.Tensor]
+HISTORY = ("epoch", "images_seen", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds")
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +77,8 @@ def train_one_epoch(
     """One pass over the training batches; returns the mean loss and the accuracy (a fraction) along the way.
 
     Labels are classes (b,) or soft (b, 7). Of soft or mixed labels, the largest counts as the right one. A `teacher`
-    sees what the model sees; `config.distill` of the loss is the divergence from its probabilities.
+    sees what the model sees; `config.distill` of the loss is the divergence from its probabilities. Raises
+    `FloatingPointError`, in all processes together, for a loss that is not finite.
     """
     model.train()
     if config.freeze_bn:
@@ -84,8 +88,10 @@ def train_one_epoch(
     scaler = scaler or torch.amp.GradScaler(enabled=False)
     mixes = config.mixup > 0 or config.cutmix > 0
     mix = Mixup(config.mixup, config.cutmix, label_smoothing=0, num_classes=len(EMOTIONS))  # draws from NumPy's numbers
-    totals = torch.zeros(3, device=accelerator.device)  # loss, hits, faces: summed on the device, without waiting
-    for images, labels in batches:
+    # Loss, hits, faces, and batches up to the first whose loss is not finite: summed on the device, without waiting.
+    totals = torch.zeros(4, device=accelerator.device)
+    every = 1 if accelerator.device.type == "cpu" else 50  # batches: a look at the sums makes a GPU wait
+    for number, (images, labels) in enumerate(batches, 1):
         with _autocast(accelerator, precision):
             inputs, targets = transform(images), labels
             if mixes:
@@ -109,9 +115,21 @@ def train_one_epoch(
         after_step()
         right = targets if targets.ndim == 1 else targets.argmax(1)
         hits = (logits.argmax(1) == right).sum()
-        totals += torch.stack([loss.detach() * len(labels), hits, torch.full_like(hits, len(labels))])
-    loss_sum, hit_sum, faces = accelerator.reduce(totals).tolist()
-    return loss_sum / faces, hit_sum / faces
+        faces = torch.full_like(hits, len(labels))
+        totals += torch.stack([loss.detach() * len(labels), hits, faces, totals[0].isfinite()])
+        if number % every == 0:
+            _summed(totals, accelerator)
+    loss_sum, hit_sum, face_sum = _summed(totals, accelerator)
+    return loss_sum / face_sum, hit_sum / face_sum
+
+
+def _summed(totals: torch.Tensor, accelerator: Accelerator) -> list[float]:
+    """Loss, hits and faces over all processes; names the first batch whose loss is not finite, if there is one."""
+    parts = accelerator.gather(totals[None])  # (processes, 4)
+    *sums, _ = parts.sum(0).tolist()
+    if not math.isfinite(sums[0]):
+        raise FloatingPointError(f"the loss is {sums[0]} in batch {int(parts[:, 3].min())}")
+    return sums
 
 
 @torch.no_grad()
@@ -152,20 +170,29 @@ def fit(
     """Train a model of `build_model`, validating after each epoch.
 
     `train_transform` maps a uint8 batch to the model's input (default: no augmentation). A `teacher` of the same input
-    goes with `config.distill`. With `out`, that folder gets
-    `model.safetensors` (the kept epoch), `history.csv` and `state.pt`; `resume=True` goes on from there, or begins if
-    there is nothing yet. On a CPU the resumed history and weights equal the uninterrupted run's bit for bit. An
-    interrupt (Ctrl-C) ends the run with what there is. Validation sees the faces as they are, without
-    `val_set.transform`. Seeds Python's, NumPy's and torch's global random numbers. Raises `ValueError` for a state of
-    other settings, model or data, `FloatingPointError` when the loss is no longer finite.
+    goes with `config.distill`. With `out`, that folder gets `model.safetensors` (the kept epoch), `history.csv` and
+    `state.pt`, each whole at any moment; `resume=True` goes on from there, or begins if there is nothing yet. On a CPU
+    the resumed history and weights equal the uninterrupted run's bit for bit. An interrupt (Ctrl-C) ends the run with
+    what there is. Validation sees the faces as they are, without `val_set.transform`. Seeds Python's, NumPy's and
+    torch's global random numbers. Raises `ValueError` for a state of other settings, model or data, or a closed folder,
+    `FloatingPointError`, naming the batch, when the loss is no longer finite, and `OSError` when the disk is full or a
+    worker or another process dies; the model then has the weights of the epoch that was kept, if there was one.
     """
     check_run(model, train_set, config, teacher)
     if out is not None:
-        Path(out).mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=out).close()  # to fail now, not after the first epoch
+        try:
+            Path(out).mkdir(parents=True, exist_ok=True)
+            tempfile.TemporaryFile(dir=out).close()  # to fail now, not after the first epoch
+        except OSError as error:
+            raise ValueError(f"cannot write into {out} ({error.strerror}); give another out (`--out`)") from error
     run = _Run(model, train_set, val_set, config, train_transform, teacher, None if out is None else Path(out))
     if resume:
         run.resume()
+    if out is not None and run.accelerator.is_main_process:
+        for left in Path(out).glob("*.part"):  # of a process that was killed
+            left.unlink()
+    if not run.history:
+        run.save(model=False)  # so that no moment leaves a model without the state that goes with it
     quiet = not (progress and run.accelerator.is_main_process)
     stopped = "finished"
     with tqdm(total=config.epochs, initial=len(run.history), unit="epoch", disable=quiet) as bar:
@@ -182,9 +209,25 @@ def fit(
                 )
         except KeyboardInterrupt:
             stopped = "interrupted"
-    if run.kept:
-        run.raw_model.load_state_dict(run.kept)
-    return FitResult(run.raw_model.eval(), pd.DataFrame(run.history), stopped, run.precision)
+        except RuntimeError as error:
+            if (lost := _process_lost(error)) is None:
+                raise
+            raise lost from error
+        finally:
+            if run.kept:
+                run.raw_model.load_state_dict(run.kept)
+    return FitResult(run.raw_model.eval(), pd.DataFrame(run.history, columns=HISTORY), stopped, run.precision)
+
+
+def _process_lost(error: RuntimeError) -> OSError | None:
+    """What to say when torch means that a loader's worker, or another process of the run, has died."""
+    go_on = "resume=True (`--resume`) goes on after the last whole epoch"
+    if str(error).startswith("DataLoader worker"):
+        fewer = "a new run with fewer workers (`--workers`) needs less memory and /dev/shm"
+        return ChildProcessError(f"a loader's worker died ({error}); {go_on}, {fewer}")
+    if isinstance(error, torch.distributed.DistError) or "gloo" in str(error):
+        return ConnectionError(f"another process of this run was lost; {go_on}")
+    return None
 
 
 def check_run(model: nn.Module, train_set: FaceDataset, config: TrainConfig, teacher: nn.Module | None) -> None:
@@ -230,10 +273,16 @@ class _Run:
                 split_batches=True, use_seedable_sampler=True, data_seed=seed_of(config.seed) // 2
             ),
         )  # fmt: skip
-        device = self.accelerator.device
+        device, processes = self.accelerator.device, self.accelerator.num_processes
+        if (launched := int(os.environ.get("WORLD_SIZE", 1))) > processes:
+            strangers = f"{launched} processes were launched that do not know of each other"
+            raise ValueError(f"{strangers}: on a machine without GPUs set ACCELERATE_USE_CPU=true before the launch")
+        if config.batch_size % processes:
+            uneven = f"batch_size is {config.batch_size}, which {processes} processes cannot share evenly"
+            raise ValueError(f"{uneven}: give a multiple of {processes} (`--batch-size`)")
         self.precision = choose_precision(model, device) if config.precision == "auto" else config.precision
-        if (config.mixup or config.cutmix) and config.batch_size // self.accelerator.num_processes % 2:
-            raise ValueError(f"mixup needs an even batch on each of {self.accelerator.num_processes} processes")
+        if (config.mixup or config.cutmix) and config.batch_size // processes % 2:
+            raise ValueError(f"mixup needs an even batch on each of {processes} processes")
         self.made_with = {
             "model": repr(built_with(model)), "input": repr(input_spec(model)), "precision used": self.precision,
             "augmentation": _named(train_transform), "per_image": _named(train_set.transform),
@@ -291,19 +340,24 @@ class _Run:
         if self.config.progressive and isinstance(transform, BatchAugment):
             size, share = self.config.progressive
             transform = transform.at(size) if number <= share * self.config.epochs else transform
-        train_loss, train_accuracy = train_one_epoch(
-            self.model, self.train, transform, self.optimizer, self.accelerator, self.config,
-            precision=self.precision, scaler=self.scaler, weights=self.weights, teacher=self.teacher,
-            after_step=self.after_step,
-        )  # fmt: skip
-        if not math.isfinite(train_loss):
-            raise FloatingPointError(
-                f"the loss of epoch {number} is {train_loss}: lower lr ({self.config.lr}) or set clip_norm"
+        try:
+            train_loss, train_accuracy = train_one_epoch(
+                self.model, self.train, transform, self.optimizer, self.accelerator, self.config,
+                precision=self.precision, scaler=self.scaler, weights=self.weights, teacher=self.teacher,
+                after_step=self.after_step,
+            )  # fmt: skip
+            eval_model = self.model
+            if self.ema is not None:
+                eval_model = self.eval_model
+                broadcast([*eval_model.buffers()])  # averages of BatchNorm's statistics, which differ by process
+            val_loss, val_accuracy = validate(
+                eval_model, self.val, self.eval_transform, self.accelerator, precision=self.precision
             )
-        eval_model = self.model if self.ema is None else self.eval_model
-        val_loss, val_accuracy = validate(
-            eval_model, self.val, self.eval_transform, self.accelerator, precision=self.precision
-        )
+            if not math.isfinite(val_loss):  # the last step's doing, which no training loss has shown
+                raise FloatingPointError(f"the validation loss is {val_loss} after batch {len(self.train)}")
+        except FloatingPointError as error:
+            advice = f"lower lr ({self.config.lr}) or set clip_norm"
+            raise FloatingPointError(f"epoch {number}: {error} of {len(self.train)}; {advice}") from None
         if self.config.schedule == "plateau":
             self.plateau.step(val_loss)
         row = {
@@ -311,15 +365,12 @@ class _Run:
             "train_loss": train_loss, "train_accuracy": train_accuracy,
             "val_loss": val_loss, "val_accuracy": val_accuracy, "seconds": time.perf_counter() - began,
         }  # fmt: skip
-        self.history.append(row)
-        if self.config.keep == "last" or self.epochs_since_best() == 0:
-            self.kept = {name: value.detach().cpu().clone() for name, value in self.eval_model.state_dict().items()}
-            if self.out is not None and self.accelerator.is_main_process:
-                facts = {
-                    name: self.made_with[name] for name in ("data", "faces", "augmentation", "per_image", "teacher")
-                }
-                save_model(self.eval_model, self.out, training=dataclasses.asdict(self.config) | facts, epoch=number)
-        self.save()
+        history, kept = [*self.history, row], self.kept
+        better = all(val_accuracy > past["val_accuracy"] for past in self.history) or self.config.keep == "last"
+        if better:
+            kept = {name: value.detach().cpu().clone() for name, value in self.eval_model.state_dict().items()}
+        self.history, self.kept = history, kept  # together, as an interrupt may come at any moment
+        self.save(model=better)
         return row
 
     def after_step(self) -> None:
@@ -334,11 +385,11 @@ class _Run:
             for group, base_lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
                 group["lr"] = base_lr * factor
 
-    def save(self) -> None:
-        """Write history and state, each whole or not at all."""
+    def save(self, *, model: bool) -> None:
+        """Write the model, if it is to be, the history and the state, each whole or not at all."""
         if self.out is None or not self.accelerator.is_main_process:
             return
-        history = pd.DataFrame(self.history)
+        out, history = self.out, pd.DataFrame(self.history, columns=HISTORY)
         parts = ("raw_model", "optimizer", "plateau", "scaler", *(["ema"] if self.ema else []))
         state = {part: getattr(self, part).state_dict() for part in parts}
         state |= {
@@ -348,8 +399,20 @@ class _Run:
             "step": self.step,
             "kept": self.kept,
         }
-        write_whole(self.out / "history.csv", lambda path: history.to_csv(path, index=False))
-        write_whole(self.out / "state.pt", lambda path: torch.save(state, path))
+        content = io.BytesIO()
+        torch.save(state, content)  # not into the file: of a full disk it would say no more than "unexpected pos"
+        about = dataclasses.asdict(self.config) | {
+            name: self.made_with[name] for name in ("data", "faces", "augmentation", "per_image", "teacher")
+        }
+        try:
+            if model:
+                save_model(self.eval_model, out, training=about, epoch=len(self.history))
+            write_whole(out / "history.csv", lambda path: history.to_csv(path, index=False))
+            write_whole(out / "state.pt", lambda path: path.write_bytes(content.getbuffer()))
+        except OSError as error:
+            why = f"cannot write into {out} after epoch {len(self.history)} ({error.strerror or error})"
+            kept = "what was there is still whole: make room, then go on with resume=True (`--resume`)"
+            raise OSError(f"{why}; {kept}") from error
 
     def resume(self) -> None:
         """Take up the state in `out`, if there is one."""
@@ -384,6 +447,8 @@ def seed_of(*parts: int) -> int:
 
 def _digest(dataset: FaceDataset) -> str:
     """A text that differs when any pixel or label does."""
-    digest = hashlib.blake2b(dataset.images.tobytes(), digest_size=16)
+    digest = hashlib.blake2b(digest_size=16)
+    for start in range(0, len(dataset), 4096):  # in parts, as the faces may lie on disk (`numpy.memmap`)
+        digest.update(dataset.images[start : start + 4096].tobytes())
     digest.update(dataset.labels.tobytes() if dataset.targets is None else dataset.targets.tobytes())
     return digest.hexdigest()

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from accelerate import PartialState
 from matplotlib.figure import Figure
 
 from ferlib import data, download, evaluation, ferplus, models, plots, protocol, recipes, training
@@ -97,7 +98,10 @@ def run_train(args: argparse.Namespace) -> int:
         raise KeyboardInterrupt
     epoch = result.best_epoch if recipe.config.keep == "best" else len(result.history)
     accuracy = result.history["val_accuracy"].iloc[epoch - 1]
-    print(f"{result.stopped}, in {result.precision}; kept epoch {epoch}: validation accuracy {accuracy:.2%}, one view")
+    processes = PartialState().num_processes
+    where = f", on {processes} processes" if processes > 1 else ""
+    kept = f"kept epoch {epoch}: validation accuracy {accuracy:.2%}, one view"
+    print(f"{result.stopped}, in {result.precision}{where}; {kept}")
     if result.stopped == "interrupted":
         print("to go on: the same command with --resume")
         return 130

@@ -19,7 +19,7 @@ TASKED = {  # what each assignment grades
     "a04_fine_tuning": ("gray_conv", "freeze", "param_groups", "one_cycle", "clip_by_norm"),
     "a05_evaluation": ("confusion", "macro_f1", "paired_interval", "ece", "fit_temperature"),
 }
-SECRETS = (assignments.PUBLIC, "two of two", "seven words of a teacher's own")
+SECRETS = (assignments.PUBLIC, "seven words of a teacher's own")
 
 
 @pytest.fixture(params=EVERY, ids=lambda one: one.name)
@@ -121,8 +121,8 @@ def test_most_wrong_answers_are_told_by_the_visible_tests(one: assignments.Assig
 
 
 def test_hidden_cases_come_from_the_secret_alone(one: assignments.Assignment):
-    first, again, other = (one.draw(secret) for secret in ("a", "a", "b"))
-    assert first == again
+    first, other = map(one.draw, SECRETS)
+    assert assignments.Assignment.draw.__wrapped__(one, SECRETS[1]) == other
     for function in one.functions:
         assert first[function] != other[function]
         names = [name for name, _, _ in first[function]]

@@ -103,6 +103,7 @@ def test_yunet_is_shown_blue_first_at_its_scale_and_its_boxes_are_scaled_back(mo
     landmarks = [0.0] * 10
     network = FakeNetwork(np.array([[10, 20, 30, 40, *landmarks, 0.7], [100, 20, 30, 40, *landmarks, 0.9]], np.float32))
     monkeypatch.setattr(cv2.FaceDetectorYN, "create", lambda *args: network)
+    monkeypatch.setattr("ferlib.detection.PROBE", "")
     detector = find_detector(tmp_path / "yunet.onnx")
     image = np.zeros((100, 200, 3), np.uint8)
     image[..., 0] = 255  # red

@@ -3,9 +3,11 @@
 import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import lesson as tool
+from ferlib import models
 from ferlib.lesson import Lesson
 
 
@@ -64,6 +66,14 @@ def test_check_of_values(here: Lesson, capsys: pytest.CaptureFixture[str], answe
     assert capsys.readouterr().out.startswith(said)
 
 
+def test_check_of_a_type(here: Lesson, capsys: pytest.CaptureFixture[str]):
+    right, wide = np.array([1, 2], np.uint8), np.array([1, 2])
+    here.check(wide, right)
+    here.check(wide, right, [(wide, "too wide")], dtype=True)
+    here.check(right.copy(), right, [(wide, "too wide")], dtype=True)
+    assert capsys.readouterr().out.splitlines() == ["Right.", "Not yet: too wide", "Right."]
+
+
 def test_solutions_stand_in_for_answers_when_tests_ask(here: Lesson, capsys, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("FERLIB_ANSWERS", "solution")
     here.check(..., double, WRONG, on=[(2,), (3,)])
@@ -77,8 +87,8 @@ def test_claims_go_into_the_table_and_failures_are_counted(here: Lesson, tmp_pat
     assert not here.claim("a cost", 4, 3, at_most=True, n=100)
     assert tool.show_claims(tmp_path / "claims.csv") == 1
     said = capsys.readouterr().out
-    assert "Claim: a gap: 7.25 [6, 8.5] points, at least 5 expected: held" in said
-    assert "a cost: 4 points, at most 3 expected: FAILED" in said
+    assert "Claim held: a gap: 7.25 [6, 8.5] points, at least 5 expected" in said
+    assert "Claim FAILED: a cost: 4 points, at most 3 expected" in said
     assert "7.25 points" in said and "6 to 8.5" in said
     with (tmp_path / "claims.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -101,15 +111,59 @@ def test_training_faces_are_thinned_and_it_is_said(here: Lesson, capsys: pytest.
     assert "of 2,800 training faces 100 are used" in capsys.readouterr().out
 
 
-def test_the_model_is_the_one_kept_earlier_or_the_one_that_ships(here: Lesson, capsys, monkeypatch):
-    from ferlib import models
+def small() -> models.nn.Module:
+    return models.build_model("fernet", widths=(8, 8, 8, 8))
 
+
+def test_the_model_is_the_one_kept_earlier_or_the_one_that_ships(here: Lesson, capsys: pytest.CaptureFixture[str]):
     shipped = here.model("03")
-    assert "the model that ships, 'drawn'" in capsys.readouterr().out
-    models.save_model(models.build_model("fernet", widths=(8, 8, 8, 8)), here.folder)
-    kept = here.model("03")
-    assert "the model that lesson 03 kept" in capsys.readouterr().out
+    assert "the model that ships, 'drawn': lesson 03 has kept none" in capsys.readouterr().out
+    path = here.keep(small())
+    kept = Lesson("04").model("03")
+    assert capsys.readouterr().out == f"the model that lesson 03 kept, {path}\n"
     assert models.model_hash(kept) != models.model_hash(shipped)
+    assert kept.about["lesson"] == "03"
+
+
+FULL, FAST, CSV = {}, {"FERLIB_FAST": "1"}, {"FERLIB_DATA": "faces.csv"}
+
+
+@pytest.mark.parametrize(
+    ("kept", "now", "ships", "why"),
+    [
+        (FULL, CSV, "fer2013", "a full run on 'sample', this is a full run on 'faces.csv'"),
+        (CSV, FULL, "drawn", "a full run on 'faces.csv', this is a full run on 'sample'"),
+        (FAST, FULL, "drawn", "a fast run on 'sample', this is a full run on 'sample'"),
+        (FULL, FAST, "drawn", "a full run on 'sample', this is a fast run on 'sample'"),
+    ],
+)
+def test_a_kept_model_of_another_run_is_left(here: Lesson, monkeypatch, capsys, kept, now, ships, why):
+    def begin(number: str, env: dict[str, str]) -> Lesson:
+        for name in ("FERLIB_DATA", "FERLIB_FAST"):
+            monkeypatch.setenv(name, env.get(name, ""))
+        return Lesson(number)
+
+    path = begin("03", kept).keep(small())
+    model = begin("04", now).model("03")
+    assert capsys.readouterr().out == f"the model that ships, {ships!r}: {path} comes from {why}\n"
+    assert models.model_hash(model) == models.model_hash(models.load_model(ships))
+
+
+def test_a_kept_model_that_does_not_tell_its_faces_is_left(here: Lesson, capsys: pytest.CaptureFixture[str]):
+    path = models.save_model(small(), here.folder, source="sample")
+    assert models.model_hash(here.model("03")) == models.model_hash(models.load_model("drawn"))
+    assert capsys.readouterr().out == f"the model that ships, 'drawn': {path} does not tell its faces\n"
+
+
+def test_the_twelve_are_the_same_everywhere(here: Lesson, monkeypatch: pytest.MonkeyPatch):
+    test_set = here.load().subset("PublicTest")
+    twelve = here.twelve(test_set)
+    assert len(set(twelve)) == 12 and np.array_equal(twelve, Lesson("09").twelve(test_set))
+    table = test_set.subset(np.arange(100)).table.iloc[twelve]  # a fast lesson looks at a hundred faces alone
+    assert (table["twin_of"] < 0).all() and not table["blank"].any()
+    assert table["label"].nunique() >= 5
+    monkeypatch.setenv("FERLIB_DATA", "faces.csv")
+    assert Lesson("03").twelve(test_set.subset(np.arange(5))).tolist() == [0, 1, 2, 3, 4]
 
 
 def test_seeds_are_three_one_in_a_fast_run_or_as_told(here: Lesson, monkeypatch: pytest.MonkeyPatch):

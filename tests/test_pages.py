@@ -12,6 +12,7 @@ NOTEBOOKS = course.ROOT / "notebooks"
 PAGES = {path.stem: path for path in sorted(NOTEBOOKS.glob("*.md"))}
 LESSONS = {source.name[:2]: source for source in course.find_lessons(course.ROOT)}
 WITH_LINKS = [*PAGES.values(), course.ROOT / "README.md", course.ROOT / "data/README.md"]
+WITH_LINKS += sorted((NOTEBOOKS / "assignments").glob("*.md"))
 
 
 def slug(title: str) -> str:
@@ -77,3 +78,30 @@ def test_they_are_made_into_web_pages(page: Path):
     ids = set(re.findall(r'<h\d id="([^"]+)"', made))
     assert ids == {slug(title) for title in re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)}
     assert set(re.findall(r'href="#([^"]+)"', made)) <= ids
+
+
+def test_the_race_that_lesson_06_shows_is_the_one_that_was_measured():
+    table = (course.ROOT / "benchmarks/README.md").read_text(encoding="utf-8")
+    figures = r"([\d,]+) \| ([\d.]+) \[([\d.]+), ([\d.]+)\]"
+    measured = {name: row for name, *row in re.findall(rf"^\| `(\w+)` \|.*\| {figures} \|$", table, re.MULTILINE)}
+    text = LESSONS["06"].read_text(encoding="utf-8")
+    copied = re.findall(r'^    "([^"]+)": \((\d+), ([\d.]+), ([\d.]+), ([\d.]+)\),$', text, re.MULTILINE)
+    recipes = {"ResNet-18, own stem": "scratch_jitter", "EfficientNet-B0, 96 px": "albumentations_timm"}
+    assert len(copied) == 8
+    for name, *row in copied:
+        recipe = recipes.get(name) or re.split(r"\W", name)[0]
+        assert [float(figure) for figure in row] == [float(figure.replace(",", "")) for figure in measured[recipe]], (
+            name
+        )
+
+
+def test_sentences_are_broken_and_tables_scroll():
+    import nbformat
+
+    printed = "a sentence that is longer than the page is wide\n  n  share\n  1   0.25\n\nClaim held: it <is>\n"
+    cell = nbformat.v4.new_code_cell("1", outputs=[nbformat.v4.new_output("stream", name="stdout", text=printed)])
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# A title"), cell])
+    page = lesson.lesson_page(notebook, NOTEBOOKS)
+    assert '<pre class="told">a sentence that is longer than the page is wide</pre>' in page
+    assert "<pre>  n  share\n  1   0.25</pre>" in page
+    assert '<pre class="told">\nClaim held: it &lt;is&gt;</pre>' in page

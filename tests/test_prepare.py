@@ -20,7 +20,7 @@ Run = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def prepare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    """Runs the first cells with other choices; Colab's /content is a folder of this test."""
+    """Runs the first cells with other choices, always in one kernel; Colab's /content is a folder of this test."""
     monkeypatch.chdir(tmp_path)
     for name in ("FERLIB_DATA", "FERLIB_RUNS"):
         monkeypatch.setenv(name, "")  # so that what the cells set is undone
@@ -28,11 +28,11 @@ def prepare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     shell = types.SimpleNamespace(set_custom_exc=lambda kinds, handler: None)
     monkeypatch.setattr("IPython.get_ipython", lambda: shell)
     text = course.PREPARE.read_text(encoding="utf-8").replace("/content", str(tmp_path / "content"))
+    names: dict[str, Any] = {}
 
     def run(source: str = "sample", drive: str = "") -> dict[str, Any]:
         changed = text.replace('SOURCE = "sample"', f"SOURCE = {source!r}")
         changed = changed.replace('DRIVE_FOLDER = ""', f"DRIVE_FOLDER = {drive!r}")
-        names: dict[str, Any] = {}
         exec(compile(changed.replace("{repository}", "https://example.org/course"), "prepare", "exec"), names)
         return names
 
@@ -94,6 +94,27 @@ def test_source_takes_a_copy_that_is_there(prepare: Run, tmp_path: Path, capsys)
     prepare("mine.csv")
     assert os.environ["FERLIB_DATA"] == str(tmp_path / "mine.csv")
     assert str(tmp_path / "mine.csv") in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("outside", ["", "theirs.csv"])
+def test_back_to_the_sample_takes_back_what_the_cell_had_set(
+    prepare: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, outside: str
+):
+    for name in ("mine.csv", "other.csv"):
+        (tmp_path / name).write_text("emotion,pixels,Usage\n")
+    if outside:
+        monkeypatch.setenv("FERLIB_DATA", outside)
+    prepare()
+    assert os.environ.get("FERLIB_DATA", "") == outside
+    for name in ("mine.csv", "other.csv", "other.csv"):
+        prepare(name)
+        assert os.environ["FERLIB_DATA"] == str(tmp_path / name)
+    prepare()
+    assert os.environ.get("FERLIB_DATA", "") == outside
+    prepare("mine.csv")
+    monkeypatch.setenv("FERLIB_DATA", "set since.csv")
+    prepare()
+    assert os.environ["FERLIB_DATA"] == "set since.csv", "what somebody else has set stays"
 
 
 def test_a_source_that_is_not_there_is_told(prepare: Run, monkeypatch: pytest.MonkeyPatch):
@@ -160,7 +181,9 @@ def run_cells(folder: Path, *codes: str) -> tuple[lesson.Failure | None, str]:
     notebook.cells += [nbformat.v4.new_code_cell(code) for code in codes]
     with warm.kernels():
         failure = lesson.execute(notebook, folder, 60)
-    return failure, "".join(output.get("text", "") for output in notebook.cells[-1].outputs)
+    outputs = notebook.cells[-1].outputs
+    assert outputs[-1].output_type == "error", "what is said comes before the traceback"
+    return failure, "".join(output.get("text", "") for output in outputs)
 
 
 def test_cells_out_of_order_are_explained(tmp_path: Path):

@@ -294,6 +294,12 @@ class FakeCapture:
         self.frame += 1
         return self.frame < self.count
 
+    def isOpened(self):  # noqa: N802 (OpenCV's name)
+        return True
+
+    def getBackendName(self):  # noqa: N802
+        return "FFMPEG"
+
     def get(self, what):
         return self.stated if what == cv2.CAP_PROP_FRAME_COUNT else 40.0 * self.frame
 

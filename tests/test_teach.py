@@ -64,7 +64,7 @@ def graded(folder: Path, student: str, name: str = "a01_data") -> teach.Outcome:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_right_and_a_wrong_paper_through_nbgrader(name: str, tmp_path: Path):
     one = assignments.find([name])[0]
-    path = teach.release(one, tmp_path, "a secret")
+    path = teach.release(one, tmp_path)
     assert path.read_bytes() == one.released.read_bytes()
     cells = preflight.read(tmp_path / "source" / name / f"{name}.ipynb").cells
     wrong = [next(other for other in one.wrong if other.function == function) for function in one.functions]
@@ -344,7 +344,7 @@ def test_a_roster_that_names_nobody_who_was_graded_is_refused(small: Path, tmp_p
 
 def test_points_that_wait_for_a_person_are_not_sent_as_grades(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     one = assignments.find(["a05"])[0]
-    teach.release(one, tmp_path, "a secret")
+    teach.release(one, tmp_path)
     teach.hand_in(tmp_path, one.name, "ada", one.read().cells)
     assert graded(tmp_path, "ada", one.name).status == "by hand"
     roster = write(tmp_path / "students.csv", "id", "ada")

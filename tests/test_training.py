@@ -445,7 +445,7 @@ def test_resume_refuses_other_settings_and_damaged_states(faces: FaceDataset, tm
 def test_too_few_faces_and_a_diverged_loss_are_errors(faces: FaceDataset):
     with pytest.raises(ValueError, match="105 training faces are fewer than one batch of 200"):
         run(faces, small(batch_size=200))
-    with pytest.raises(FloatingPointError, match="the loss of epoch 1 is nan: lower lr"):
+    with pytest.raises(FloatingPointError, match="epoch 1: the loss is nan in batch 2 of 6; lower lr"):
         run(faces, small(lr=1e30, clip_norm=None, optimizer="sgd"))
 
 

@@ -19,7 +19,7 @@ import pprint
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -120,6 +120,7 @@ class Assignment:
         names = run_all(self.read().cells)
         return {function: names[function] for function in self.functions}
 
+    @lru_cache(maxsize=100)  # noqa: B019 (there are five)
     def draw(self, secret: str = PUBLIC) -> dict[str, list[tuple[str, Any, Any]]]:
         """The hidden cases of each function, (name, arguments, expected), drawn from the secret.
 

@@ -32,10 +32,10 @@ def call(*command, otherwise):
 
 
 def out_of_order(shell, kind, error, trace, tb_offset=None):
-    """After a NameError, say what is mostly behind it."""
-    shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
+    """Before a NameError's traceback, say what is mostly behind it."""
     above = "Run > Run All Above Selected Cell (on Colab: Runtime > Run before)"
     print(f"If a cell above makes {getattr(error, 'name', 'it')!r}, run that one first: {above}.")
+    shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
 
 
 get_ipython().set_custom_exc((NameError,), out_of_order)
@@ -58,7 +58,13 @@ if COLAB:
         os.environ["FERLIB_RUNS"] = DRIVE_FOLDER
 if importlib.util.find_spec("ferlib") is None:
     raise Stop("This kernel has no ferlib. In a terminal, in the course's folder: make lab (or: pip install -e .).")
+outside, chosen = globals().get("CHANGED", (None, None))  # FERLIB_DATA before this cell last set it, and after
+if chosen and os.environ.get("FERLIB_DATA") == chosen:  # an earlier choice of this cell gives way to the new one
+    os.environ.pop("FERLIB_DATA")
+    os.environ.update({"FERLIB_DATA": outside} if outside else {})
+CHANGED = (None, None)
 if SOURCE != "sample":
+    outside = os.environ.get("FERLIB_DATA")
     try:
         if COLAB:
             from ferlib.download import fetch
@@ -70,4 +76,5 @@ if SOURCE != "sample":
             os.environ["FERLIB_DATA"] = str(data.find(SOURCE).resolve())
     except (OSError, ValueError) as error:
         raise Stop(f"{error}") from None
+    CHANGED = outside, os.environ["FERLIB_DATA"]
     print(f"faces: {os.environ['FERLIB_DATA']}")

@@ -81,7 +81,7 @@ figure = plots.face_grid(test_set.images[first], titles, size=1.1, title=title)
 # photographs `fer2013` gets 65.4% this way with one look at each face. What will it get on the faces of this lesson?
 
 # %%
-my_guess = 60  # percent; put yours here
+my_guess = ...  # percent; put yours here
 
 balanced = {
     name: evaluation.summarise(predictions).loc["balanced_accuracy"]
@@ -224,9 +224,10 @@ if rater in right:
         here.claim(text, 100 * coin, 5, unit="% of cases", n=len(picks))
 
 # %% [markdown]
-# Below 5% one would doubt the coin. With 21 faces that takes at least six that divide you, all to one side. In ten
-# choices of 21 faces, raters and model were divided by one to six, and a coin did as much in at least 22% of cases. So
-# 21 faces set two scores side by side; they do not tell who is better.
+# (That claim has no interval: the coin's chance is reckoned, not estimated.) Below 5% one would doubt the coin. With 21
+# faces that takes at least six that divide you, all to one side. In ten choices of 21 faces, raters and model were
+# divided by one to six, and a coin did as much in at least 22% of cases. So 21 faces set two scores side by side; they
+# do not tell who is better.
 #
 # Look at the mistakes. Would you have labelled them otherwise?
 
@@ -260,7 +261,7 @@ print("faces that somebody got wrong:", *(k + 1 for k in sorted(missed)))
 # `FERLIB_DATA` says, for these are drawings). How many of the 17 change its answer from neutral to something else?
 
 # %%
-my_guess = 6  # units; put yours here
+my_guess = ...  # units; put yours here
 
 UNITS = {
     "au1": "inner brow raiser",
@@ -371,7 +372,7 @@ figure = look(au6=0.6, au12=0.7)
 # A smile is AU12, growing. From which strength on does the model say happy?
 
 # %%
-my_guess = 0.5  # strength; put yours here
+my_guess = ...  # strength; put yours here
 
 strengths = np.linspace(0, 1, 21)
 smiles = np.stack([sample.redraw(person, au12=strength) for strength in strengths])
@@ -403,7 +404,7 @@ _ = ax.legend(ncols=2, fontsize=8)
 # nothing; we drew them. How many of the 100 does the model call angry?
 
 # %%
-my_guess = 20  # faces; put yours here
+my_guess = ...  # faces; put yours here
 
 people = sample.draw(20 if here.fast else 100, seed=300, **still)[1]
 squints = [sample.redraw(one, au4=0.7, au7=0.9) for one in people.to_dict("records")]
@@ -411,8 +412,10 @@ squinting = read(np.stack(squints))
 angry = squinting.argmax(1) == EMOTIONS.index("angry")
 here.guess(my_guess, 100 * angry.mean(), "of 100")
 print(f"and is {squinting.max(1).mean():.0%} sure, on average")
+low, high = binomtest(int(angry.sum()), len(angry)).proportion_ci(method="wilson")
 text = "persons who squint into the sun and are called angry"
-_ = here.claim(text, 100 * angry.mean(), 50, unit="of 100", n=len(people))
+more = {"interval": (100 * low, 100 * high), "unit": "of 100", "n": len(people)}
+_ = here.claim(text, 100 * angry.mean(), 50, **more)
 
 # %% [markdown]
 # The model has made no mistake about pixels. Its anger *is* lowered brows and tight lids, because the faces that it
@@ -539,11 +542,11 @@ def solution_2(votes):
 
 
 # %%
-votes = np.array([[5, 0, 0, 0, 0, 0, 5], [0, 0, 0, 6, 0, 0, 4], [0, 0, 3, 0, 0, 7, 0]])
+votes = np.array([[6, 0, 0, 0, 0, 0, 4], [0, 0, 0, 6, 0, 0, 4], [0, 0, 3, 0, 0, 7, 0]])
 wrong_answers = [
     (
         lambda votes: np.rint(votes @ np.arange(7) / votes.sum(1)).astype(int),
-        "a mean of numbers is no emotion: angry (0) and neutral (6) give happy (3)",
+        "a mean of numbers is no emotion: angry (0) and neutral (6) give fear (2)",
     ),
     (lambda votes: votes.max(1), "that is how many chose it, not what they chose"),
     (

@@ -43,7 +43,7 @@ faces
 # FER2013 has 28,709 training faces. How many megabytes do they take?
 
 # %%
-my_guess = 500  # MB; put yours here
+my_guess = ...  # MB; put yours here
 
 first = train_set.images[0]
 here.guess(my_guess, sum(FER2013_COUNTS["Training"]) * first.nbytes / 1e6, "MB")
@@ -106,7 +106,7 @@ for some, face in zip(titles, redrawn, strict=True):
 # Suppose a model has learned nothing and always says the commonest emotion. How often is it right on the test faces?
 
 # %%
-my_guess = 14  # percent; put yours here
+my_guess = ...  # percent; put yours here
 
 commonest = np.bincount(train_set.labels).argmax()
 lazy = 100 * (test_set.labels == commonest).mean()
@@ -140,7 +140,7 @@ print(f"one {rarest} face to {many / few:.1f} of the commonest emotion")
 # faces does the number then mean another emotion?
 
 # %%
-my_guess = 10  # percent; put yours here
+my_guess = ...  # percent; put yours here
 
 alphabetical = sorted(EMOTIONS)
 moved = [k for k in range(7) if alphabetical[k] != EMOTIONS[k]]
@@ -198,7 +198,7 @@ table.set_axis(EMOTIONS).round(2)
 # what share of the faces do all ten agree?
 
 # %%
-my_guess = 50  # percent; put yours here
+my_guess = ...  # percent; put yours here
 
 if here.drawn:
     votes = train_set.table[[f"votes_{name}" for name in EMOTIONS]].to_numpy()
@@ -243,7 +243,7 @@ if here.drawn:
 # shows something else?
 
 # %%
-my_guess = 8  # percent; put yours here
+my_guess = ...  # percent; put yours here
 
 if here.drawn:
     wrong = train_set.labels != true
@@ -279,7 +279,7 @@ if here.drawn:
 # for pixel, also in `Training`?
 
 # %%
-my_guess = 0  # faces; put yours here
+my_guess = ...  # faces; put yours here
 
 where = {image.tobytes(): k for k, image in enumerate(train_set.images)}
 source = np.array([where.get(image.tobytes(), -1) for image in test_set.images])
@@ -323,7 +323,7 @@ print(f"{(labels.map(len) > 1).sum()} groups in Training contradict themselves")
 # sees the same picture. How many of these three still have the hash of the original?
 
 # %%
-my_guess = 2  # of 3; put yours here
+my_guess = ...  # of 3; put yours here
 
 face = train_set.images[:1]
 lighter = np.minimum(face, 254) + np.uint8(1)
@@ -386,13 +386,17 @@ ax.set(title=f"{len(test_set):,} test faces, each with the training face most li
 ax.set(xlabel="highest correlation with a training face", ylabel="test faces (count)")
 ax.set_yscale("symlog", linthresh=10)
 _ = ax.legend(loc="upper left")
-below, above = likeness[groups["other"]].max(), likeness[groups["near twin?"]]
-print(f"largest below the line: {below:.3f}", end="")
-print(f"; smallest above: {above.min():.3f}" if len(above) else "; none above")
+below, above = np.sort(likeness[groups["other"]])[-2:], likeness[groups["near twin?"]]
+print(f"largest below the line: {below[1]:.3f}, the next one down {below[0]:.3f}")
+if len(above):
+    width = above.min() - below[1]
+    print(f"smallest above it: {above.min():.3f}; the empty band is {width:.3f} wide")
 
 # %% [markdown]
-# Read off the two numbers beside the line. On the drawn faces nothing lies between them, so the line could stand
-# anywhere there. The histogram does not show whether what lies above it *is* a twin. For that, look:
+# Read off the band's width. That nothing lies between the two faces beside the line is true of any line; how far apart
+# they are is not. On the drawn faces it is a hundredth, hardly more than the step below it, and the line stands at its
+# lower end: a gap, and a narrow one, which another sample may fill. So three samples are counted further down. The
+# histogram does not show whether what lies above the line *is* a twin. For that, look:
 
 # %% alt="Training faces, and below each the test face that is nearly the same, with its likeness"
 pairs = np.flatnonzero(groups["near twin?"])
@@ -467,7 +471,7 @@ if here.drawn:
 # it on exact twins than on clean faces?
 
 # %%
-my_guess = 0  # points; put yours here
+my_guess = ...  # points; put yours here
 
 most = 300 if here.fast else 5000  # and all training faces with a twin in the test
 every = np.linspace(0, len(train_set) - 1, min(most, len(train_set))).astype(int)
@@ -534,7 +538,7 @@ _ = here.claim("accuracy on exact twins above clean faces", gap, 10, **more)
 # the twins are merely easy, how accurate will it be on them?
 
 # %%
-my_guess = 97  # percent; put yours here
+my_guess = ...  # percent; put yours here
 
 hidden = np.setdiff1d(kept, source[exact])
 forgetful = trained(0, hidden)[0]
@@ -554,7 +558,7 @@ print(f"seed 0 with the twins' sources: {hits[0][exact].mean():.1%} on the twins
 # that have an identical twin in `Training`? The numbers are in the repository; no photograph is needed.
 
 # %%
-my_guess = 5  # points; put yours here
+my_guess = ...  # points; put yours here
 
 answered = here.photographs()
 if answered is not None:
@@ -601,9 +605,20 @@ wrong_answers = [
         lambda train, test: 1 / 7,
         "a seventh holds only where all emotions are equally common",
     ),
+    (
+        lambda train, test: (test == train[0]).mean(),
+        "the first training label need not be the commonest",
+    ),
+    (
+        lambda train, test: (test == int(np.median(train))).mean(),
+        "emotions have no order: the commonest is asked for, not the median",
+    ),
 ]
-labels = np.array([3, 3, 3, 0, 6]), np.array([6, 6, 3, 0])
-here.check(my_floor, solution_1, wrong_answers, on=[labels])
+examples = [
+    (np.array([3, 3, 3, 0, 6]), np.array([6, 6, 3, 0])),
+    (np.array([6, 1, 1, 1, 3, 4, 0, 5]), np.array([6, 6, 6, 1, 1, 3, 0])),
+]
+here.check(my_floor, solution_1, wrong_answers, on=examples)
 print(f"here: {solution_1(train_set.labels, test_set.labels):.1%}")
 
 # %% [markdown]

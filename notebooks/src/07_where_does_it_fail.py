@@ -44,7 +44,7 @@ print(f"{accuracy:.1f}% of {len(test_set):,} test faces are named right")
 # find?
 
 # %%
-my_guess = 90  # percent; put yours here
+my_guess = ...  # percent; put yours here
 
 right = {
     name: predictions.correct[test_set.labels == k] for k, name in enumerate(EMOTIONS)
@@ -134,7 +134,7 @@ print(f"accuracy {accuracy:.1f}%, mean recall {100 * recall.mean():.1f}%")
 # mistake?
 
 # %%
-my_guess = 60  # percent; put yours here
+my_guess = ...  # percent; put yours here
 
 sure = predictions.probabilities.max(1)
 mistakes = np.flatnonzero(~predictions.correct)
@@ -213,7 +213,7 @@ if here.drawn:
 # them into ten equal parts: how often is the model right on the darkest tenth?
 
 # %%
-my_guess = accuracy  # percent; put yours here
+my_guess = ...  # percent; put yours here
 
 gray = test_set.images.mean((1, 2))
 tenths = np.array_split(np.argsort(gray, kind="stable"), 10)
@@ -255,7 +255,7 @@ def gap_interval(hits, member, person):
 
 
 # %%
-my_guess = 5  # points; put yours here
+my_guess = ...  # points; put yours here
 
 if here.drawn:
     dim, hits = (table["group"] == "dim").to_numpy(), predictions.correct
@@ -343,7 +343,7 @@ if here.drawn:
 # mean and spread of gray that Training has. How many points does either win on the dim faces?
 
 # %%
-my_guess = 10  # points won by stretching; put yours here
+my_guess = ...  # points won by stretching; put yours here
 
 if here.drawn:
     light = {"exposure": 1.0, "noise": 4.5}
@@ -401,7 +401,7 @@ np.testing.assert_allclose(both.probabilities, mean.numpy(), atol=1e-5)
 # and 2 pixels along both axes. How many points do 18 views gain over one?
 
 # %%
-my_guess = 5  # points; put yours here
+my_guess = ...  # points; put yours here
 
 views = {
     name: evaluation.predict(
@@ -447,8 +447,8 @@ if here.drawn:
 
 # %% [markdown]
 # Do not expect the rare emotions to gain: averaging removes what differs between views, chance. If the model has
-# learned to be shy of disgust, all 18 views are shy. So in our five networks some recalls rose and others fell, while
-# accuracy rose by 1.2 to 3.5 points.
+# learned to be shy of disgust, all 18 views are shy. So in each network that we tried some recalls rose and others
+# fell, while accuracy rose, by 1.2 to 3.6 points.
 #
 # ## Twelve faces
 #
