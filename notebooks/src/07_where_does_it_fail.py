@@ -455,9 +455,7 @@ if here.drawn:
 # The twelve of lessons 03 and 04. Which mistakes remain, and does any answer change by averaging?
 
 # %% alt="Twelve test faces with the answers of one view and of 18 views, mistakes of the 18 views in purple"
-twelve = np.arange(12)
-if here.drawn:
-    twelve = np.flatnonzero((table["twin_of"] < 0) & ~table["blank"])[:12]
+twelve = here.twelve(test_set)
 one, many = predictions.predicted[twelve], averaged.predicted[twelve]
 true = test_set.labels[twelve]
 titles = [

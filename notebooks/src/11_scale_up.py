@@ -237,10 +237,7 @@ print(f"and above 30%, where both can be seen: {100 * (weaker > 0.3).mean():.0f}
 # emotions would you name in the fourth?
 
 # %% alt="The twelve test faces of earlier lessons, each blended 65 to 35 with the one at the other end of the twelve"
-twelve = np.arange(12)
-if here.drawn:
-    table = test_set.table
-    twelve = np.flatnonzero((table["twin_of"] < 0) & ~table["blank"])[:12]
+twelve = here.twelve(test_set)
 images, true = test_set.images[twelve].astype(float), test_set.labels[twelve]
 blends = (0.65 * images + 0.35 * images[::-1]).round().astype(np.uint8)
 titles = [
