@@ -127,7 +127,7 @@ def test_failing_cell_stops_the_build(root: Path, capsys: pytest.CaptureFixture[
     assert message in said
     assert "\x1b" not in said
     page = (root / "build/course/01_look.html").read_text()
-    assert "<pre>2\n</pre>" in page  # what ran before is kept
+    assert '<pre class="told">2</pre>' in page  # what ran before is kept
     assert message.split(":")[0] in page
     assert not (root / "build/course/02_train.html").exists()
     assert "not built yet" in (root / "build/course/index.html").read_text()
