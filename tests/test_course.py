@@ -141,7 +141,7 @@ def test_widgets_leave_no_trace_and_pages_with_formulas_ask_for_mathjax(root: Pa
     assert lesson.execute(notebook, root, 60) is None
     page = lesson.lesson_page(notebook, root)
     assert "abar" not in page
-    assert "<pre>done" in page
+    assert ">done</pre>" in page
     assert '<script async src="' in page
 
 
