@@ -146,6 +146,7 @@ def _frames(path: Path, every: int) -> Iterator[Shot]:
             if frame % every == 0:
                 time = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
                 fine, image = capture.retrieve()
+                fine = fine and image is not None and image.size > 0  # some of a broken file are fine, and empty
                 if not fine:
                     break
                 yield Shot(str(path), frame, time, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
