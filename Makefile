@@ -6,15 +6,13 @@ N ?= 10000
 PY := .venv/bin/python
 DONE := .venv/.installed
 UNDER_WAY := .venv/.installing
-LONG := $(addprefix benchmarks/,sample_gates.py recipes.py fer2013.py model_card.py drawn_model.py speed.py explain.py \
-        recognizer.py export.py)
 CODE := ferlib tools tests benchmarks notebooks/src
 
 .DEFAULT_GOAL := help
-.PHONY: help course lab test lint notebooks assignments class colab-check bench mutations torture clean
+.PHONY: help course lab test lint notebooks assignments class colab-check bench mutations test-oldest test-newest torture clean
 
 help: ## list the goals
-	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+	@grep -E '^[a-z -]+:.*## ' Makefile | sed -E 's/^([a-z -]+):.*## /  make \1\t/' | expand -t 20
 
 course: $(DONE) ## run every lesson and write the pages to build/course (ARGS="--only 01" for one)
 	$(PY) tools/course.py $(ARGS)
@@ -45,11 +43,14 @@ class: $(DONE) ## grade 200 simulated submissions end to end (some minutes)
 colab-check: $(DONE) ## run the lessons with the versions that Google Colab has (some minutes, up to 7 GB, removed afterwards)
 	$(PY) tools/colab.py check $(ARGS)
 
-bench: $(DONE) ## run the benchmarks, one after the other (a few minutes; nothing else should run)
-	@set -e; for file in $(filter-out $(LONG),$(wildcard benchmarks/*.py)); do echo "$$file"; $(PY) "$$file" $(ARGS); done
+bench: $(DONE) ## measure what things cost, side by side, into benchmarks/table.md (20 minutes; nothing else should run)
+	$(PY) benchmarks/bench.py --out benchmarks/table.md $(ARGS)
 
 mutations: $(DONE) ## put 25 mistakes into a copy of ferlib, one at a time: each must make a test fail (some minutes)
 	$(PY) tools/mutations.py $(ARGS)
+
+test-oldest test-newest: $(DONE) ## run the tests with the oldest or newest packages allowed (15 minutes, 7 GB, removed afterwards)
+	$(PY) tools/versions.py $(@:test-%=%) $(ARGS)
 
 torture: $(DONE) ## thousands of bad inputs, kills and full disks (N=10000 inputs a reader; hours)
 	FERLIB_TORTURE=$(N) $(PY) -m pytest -n 0 tests/test_hostile.py tests/test_faults.py tests/test_determinism.py $(ARGS)

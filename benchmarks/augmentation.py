@@ -45,25 +45,29 @@ LINES = [  # name, kind of pipeline, side in pixels, torch threads of this proce
 ]
 
 
-def pil_loader(images: np.ndarray, size: int) -> DataLoader:
+def pil_loader(images: np.ndarray, size: int, workers: int) -> DataLoader:
     recipe = T.Compose([
         T.Grayscale(), T.Resize(size), T.RandomHorizontalFlip(), T.RandomRotation(10),
         T.RandomAffine(degrees=0, translate=(0.05, 0.05), scale=(0.95, 1.05)),
         T.RandomAdjustSharpness(1.5, p=0.3), T.RandomAutocontrast(p=0.3), T.ToTensor(), T.Normalize([0.485], [0.229]),
     ])  # fmt: skip
     held: Any = [Image.fromarray(image) for image in images]
-    return DataLoader(held, BATCH, shuffle=True, drop_last=True, num_workers=2,
+    return DataLoader(held, BATCH, shuffle=True, drop_last=True, num_workers=workers,
                       collate_fn=lambda faces: default_collate([(recipe(face), 0) for face in faces]))  # fmt: skip
 
 
-def rate(kind: Any, images: np.ndarray, size: int) -> float:
-    """Images a second, from the start of the workers to the last batch; the images are in memory before."""
+def rate(kind: Any, images: np.ndarray, size: int, workers: int | None = None) -> float:
+    """Images a second, from the start of the workers to the last batch; the images are in memory before.
+
+    By default two workers where images are augmented one by one, none for whole batches.
+    """
+    workers = (2 if kind else 0) if workers is None else workers
     if kind == "torchvision":
-        loader, after = pil_loader(images, size), lambda batch: batch
+        loader, after = pil_loader(images, size, workers), lambda batch: batch
     else:
         table = pd.DataFrame({"label": np.zeros(len(images), np.int64), "split": "Training"})
         faces = data.FaceDataset(images, table, "faces", transform=kind and preset(kind, size))
-        loader = data.loader(faces, BATCH, shuffle=True, workers=2 if kind else 0)
+        loader = data.loader(faces, BATCH, shuffle=True, workers=workers)
         after = (EvalTransform if kind else BatchAugment)(InputSpec(size, mean=(0.485,), std=(0.229,)))
     start = time.perf_counter()
     for batch, _ in loader:

@@ -134,9 +134,9 @@ assert twins(*careful) == 0
 # ## What it flatters
 #
 # Now measure. The network of lesson 03 is trained twice for eight epochs, on four fifths of the same faces: once with a
-# random fifth put aside, once with a fifth of the persons. Labels are wrong for 8% of the drawn faces, so only those
-# that are right judge. How many points better does the random split look? (FER2013 tells no persons: there the split
-# that keeps twins together takes the second place.)
+# random fifth put aside, once with a fifth of the persons. Labels are wrong for 8.7% of the drawn faces, so only
+# those that are right judge. How many points better does the random split look? (FER2013 tells no persons: there the
+# split that keeps twins together takes the second place.)
 
 # %%
 my_guess = ...  # points; put yours here

@@ -79,13 +79,10 @@ print(f"always the commonest emotion: {majority:.1%}")
 
 # %% [markdown]
 # A model that reads photographs well may read drawings badly: such a change of the pictures, with the labels' meaning
-# left alone, is called a *domain shift*. Which of these twelve does it get wrong?
+# left alone, is called a *domain shift*. Which of the twelve faces of lesson 03 does it get wrong?
 
 # %% alt="Twelve test faces with their emotion and what the model that has only seen photographs says"
-twelve = public.subset(np.arange(12))
-if here.drawn:
-    usable = (public.table["twin_of"] < 0) & ~public.table["blank"]
-    twelve = public.subset(np.flatnonzero(usable)[:12])
+twelve = public.subset(here.twelve(public))
 
 
 def asked(network):

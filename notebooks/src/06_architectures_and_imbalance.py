@@ -320,7 +320,7 @@ if here.drawn:
     print(f"of them truly disgusted: {(told == DISGUST).sum()}")
 
 # %% [markdown]
-# The last line is a second trouble, planted on purpose and common in life. 8% of the labels are wrong; anger is
+# The last line is a second trouble, planted on purpose and common in life. 8.7% of the labels are wrong; anger is
 # mistaken for disgust and is much commoner, so nearly half of the faces *labelled* disgust are angry. Every cure
 # below makes this label louder, and its errors with it.
 

@@ -395,7 +395,7 @@ for ax, (name, each) in zip(axes, pair.items(), strict=True):
 
 # %% [markdown]
 # Read off the bars against the diagonal: above it a model is shyer than it need be, below it too sure. The shipped
-# models are shy. Label smoothing taught them to stop at 91%, and 8% of the drawn training labels are wrong, but none
+# models are shy. Label smoothing taught them to stop at 91%, and 8.7% of the drawn training labels are wrong, but none
 # of the test's. A network that knows 700 faces by heart had no reason to doubt. In our runs the network of lesson 03,
 # without smoothing, grew surer with every epoch: 8 epochs left it shy, 12 and 30 made it too sure. What the diagrams
 # do not show is which face is doubtful; they speak of crowds.

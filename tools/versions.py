@@ -1,0 +1,105 @@
+"""The tests with the oldest or the newest versions that pyproject.toml allows, in an environment made for it.
+
+    python tools/versions.py oldest              # Python 3.10, each requirement at its lower bound
+    python tools/versions.py newest              # the newest Python found here, whatever pip finds newest
+
+Each takes up to 7 GB beside this repository's own environment, and removes them. What pytest should run comes after
+`--`; without it, all.
+"""
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+import colab
+
+ROOT = Path(__file__).resolve().parent.parent
+OLDEST, NEWEST = "3.10", ("3.14", "3.13", "3.12", "3.11")
+FREE = ("mypy", "nbstripout", "pandas-stubs", "ruff")  # they look at the code and do not run it
+
+
+def requirements() -> list[Requirement]:
+    """What pyproject.toml asks for, its extras included."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")  # tomllib begins with Python 3.11
+    lists = text.split("[project]")[1].split("[project.scripts]")[0]
+    return [
+        Requirement(each) for each in re.findall(r'"([A-Za-z][\w.-]*[<>=~!][^"]*)"', lists.split("dependencies", 1)[1])
+    ]
+
+
+def lower_bounds() -> list[str]:
+    """Each requirement at its lower bound, as pip takes it: torch>=2.4 gives torch==2.4.*, the first such minor."""
+    found = []
+    for need in requirements():
+        bound = next(each.version for each in need.specifier if each.operator == ">=")
+        parts = bound.split(".")
+        exact = bound if len(parts) > 2 else ".".join([*parts, "0"][:2]) + ".*"
+        found += [] if need.name in FREE else [f"{need.name}=={exact}"]
+    return found
+
+
+def find_python(which: str) -> str:
+    """The Python for it; the one that runs this where there is none."""
+    for version in (OLDEST,) if which == "oldest" else NEWEST:
+        path = colab.find_python(version)
+        if path != sys.executable or sys.version.startswith(version + "."):
+            return path
+    return sys.executable
+
+
+def check(which: str, python: str, pytest_args: Sequence[str] = (), keep: bool = False) -> int:
+    """Make the environment, run the tests in a copy of this repository, remove both; pytest's exit code."""
+    said = subprocess.run([python, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    place = Path(tempfile.mkdtemp(prefix=f"ferlib-{which}-"))
+    print(f"{said}. Making an environment in {place}: some minutes, up to 7 GB", flush=True)
+    env, home = place / "env", place / "ferlib"
+    try:
+        listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        for name in filter(None, listed.split("\0")):
+            if (ROOT / name).exists():
+                (home / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, home / name)
+        subprocess.run(["git", "init", "-q"], cwd=home, check=True)  # some tests ask git which files are tracked
+        subprocess.run(["git", "add", "-A"], cwd=home, check=True)
+        own = env / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
+        subprocess.run([python, "-m", "venv", env], check=True)
+        pip = [own, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-r", "requirements.txt"]
+        if which == "oldest":
+            pins = place / "lower_bounds.txt"
+            pins.write_text("\n".join(lower_bounds()) + "\n", encoding="utf-8")
+            pip += ["-c", pins]
+        subprocess.run(pip, cwd=home, check=True)
+        there = colab.versions(own)
+        print(", ".join(f"{need.name} {there.get(need.name, '?')}" for need in requirements()), flush=True)
+        command = [own, "-m", "pytest", "-n", "2", "--dist", "worksteal", *pytest_args]
+        return subprocess.run(command, cwd=home, check=False).returncode
+    except (OSError, subprocess.CalledProcessError) as error:
+        print(f"versions: {error}", file=sys.stderr)
+        return 1
+    finally:
+        if keep:
+            print(f"kept: {place}")
+        else:
+            shutil.rmtree(place, ignore_errors=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Command line; returns pytest's exit code, 1 where the environment could not be made."""
+    parser = argparse.ArgumentParser(prog="tools/versions.py", description=__doc__.splitlines()[0])
+    parser.add_argument("which", choices=("oldest", "newest"))
+    parser.add_argument("--python", metavar="PATH", help="the Python to use")
+    parser.add_argument("--keep", action="store_true", help="leave the environment where it was made")
+    parser.add_argument("pytest", nargs="*", metavar="-- ARGS", help="what pytest should run")
+    args = parser.parse_args(argv)
+    return check(args.which, args.python or find_python(args.which), args.pytest, args.keep)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
