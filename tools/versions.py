@@ -3,12 +3,12 @@
     python tools/versions.py oldest              # Python 3.10, each requirement at its lower bound
     python tools/versions.py newest              # the newest Python found here, whatever pip finds newest
 
-Each takes up to 7 GB beside this repository's own environment, and removes them. What pytest should run comes after
-`--`; without it, all.
+Each takes up to 7 GB beside this repository's own environment, and removes them. `--pytest "-k data"` runs some tests.
 """
 
 import argparse
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -96,9 +96,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("which", choices=("oldest", "newest"))
     parser.add_argument("--python", metavar="PATH", help="the Python to use")
     parser.add_argument("--keep", action="store_true", help="leave the environment where it was made")
-    parser.add_argument("pytest", nargs="*", metavar="-- ARGS", help="what pytest should run")
+    parser.add_argument("--pytest", default="", metavar="ARGS", help='what to give to pytest, as in --pytest="-k data"')
     args = parser.parse_args(argv)
-    return check(args.which, args.python or find_python(args.which), args.pytest, args.keep)
+    return check(args.which, args.python or find_python(args.which), shlex.split(args.pytest), args.keep)
 
 
 if __name__ == "__main__":
