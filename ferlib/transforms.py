@@ -78,8 +78,9 @@ class BatchAugment:
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         faces = _checked(batch)
-        edge = 1 - 1 / torch.tensor([faces.shape[3], faces.shape[2]], device=faces.device)
-        grid = self.grid(len(faces), faces.device).clamp(-edge, edge)  # what lies outside repeats the border
+        grid = self.grid(len(faces), faces.device)
+        for axis, side in enumerate((faces.shape[3], faces.shape[2])):
+            grid[..., axis].clamp_(1 / side - 1, 1 - 1 / side)  # what lies outside repeats the border
         faces = F.grid_sample(faces.float(), grid, align_corners=False)
         gain = _uniform(len(faces), 1 - self.contrast, 1 + self.contrast)
         lift = 255 * _uniform(len(faces), -self.brightness, self.brightness) + 127.5 * (1 - gain)
