@@ -264,7 +264,7 @@ def _read_npz(path: Path, names: tuple[str, ...], size: int, notes: list[str]) -
     arrays: dict[str, np.ndarray] = {}
     try:
         with zipfile.ZipFile(path) as archive, open(path, "rb") as file:
-            bomb = sum(entry.file_size for entry in archive.infolist()) > _most(path)
+            bomb = sum(entry.file_size for entry in _listed(archive, path)) > _most(path)
             arrays = {} if bomb else {name: np.asarray(array) for name, array in np.load(file).items()}
     except Exception as error:  # NumPy's headers fail in many ways, and each is this one file's
         raise ValueError(
@@ -435,7 +435,7 @@ def _unpack(path: Path, folder: Path) -> None:
         if zipfile.is_zipfile(path) or path.suffix.lower() == ".zip":
             with zipfile.ZipFile(path) as archive:
                 names: set[str] = set()
-                total = sum(_admit(entry.filename, entry.file_size, names) for entry in archive.infolist())
+                total = sum(_admit(entry.filename, entry.file_size, names) for entry in _listed(archive, path))
                 if total > _most(path):
                     raise _RefusedError
                 archive.extractall(folder)
@@ -449,6 +449,18 @@ def _unpack(path: Path, folder: Path) -> None:
         if isinstance(error, OSError) and error.errno not in BAD_NAMES:
             raise
         raise ValueError(f"{path.name} is broken or cut short: {error!s:.200}; fetch it again") from error
+
+
+def _listed(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
+    """A zip's entries; `BadZipFile` if they are not as many as its end says, which zipfile itself does not mind."""
+    with open(path, "rb") as file:
+        file.seek(-min(path.stat().st_size, 22 + 0xFFFF), os.SEEK_END)
+        tail = file.read()
+    at, entries = tail.rfind(b"PK\x05\x06") + 10, archive.infolist()
+    count = int.from_bytes(tail[at : at + 2], "little")
+    if count not in (0xFFFF, len(entries) & 0xFFFF):  # the first: there are more, and another place tells how many
+        raise zipfile.BadZipFile(f"{len(entries)} of its {count} entries are there")
+    return entries
 
 
 def _unpack_tar(path: Path, folder: Path) -> None:

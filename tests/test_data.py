@@ -272,6 +272,16 @@ def test_broken_and_escaping_archives_are_refused(tmp_path: Path, faces: np.ndar
         (tmp_path / f"cut-{name}").write_bytes(whole[: len(whole) // 2])
         with pytest.raises(ValueError, match=f"cut-{name} is broken or cut short"):
             load(tmp_path / f"cut-{name}")
+    whole = bytearray((tmp_path / "d.zip").read_bytes())
+    start, size = (int.from_bytes(whole[at:][:4], "little") for at in (-6, -10))  # of the list of entries
+    first = whole.index(b"PK\x01\x02", start + 1) - start
+    whole[start + first : start + size], whole[-10:-6] = (
+        b"",
+        first.to_bytes(4, "little"),
+    )  # the list is cut, its end whole
+    (tmp_path / "lost.zip").write_bytes(whole)
+    with pytest.raises(ValueError, match=r"lost.zip is broken or cut short: 1 of its \d entries are there"):
+        load(tmp_path / "lost.zip")
     with zipfile.ZipFile(tmp_path / "escape.zip", "w") as file:
         file.writestr("../out.png", b"x")
     with pytest.raises(ValueError, match="escape.zip was refused: its entry '../out.png'"):

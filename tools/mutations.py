@@ -75,8 +75,9 @@ MUTATIONS = (
     Mutation("a resumed run begins its schedule anew", "training",
              'self.history, self.step = state["history"], state["step"]',
              'self.history, self.step = state["history"], 0', "test_training"),
-    Mutation("the last epoch in place of the best", "training", 'self.config.keep == "last" or self.epochs_since_best()'
-             " == 0", "True", "test_training"),
+    Mutation("the last epoch in place of the best", "training",
+             'better = all(val_accuracy > past["val_accuracy"] for past in self.history) or self.config.keep == "last"',
+             "better = True", "test_training"),
     Mutation("weight decay on biases", "optim", "decays = parameter.ndim > 1", "decays = True", "test_optim"),
     Mutation("freezing by a piece of the name", "models", 'name == part or name.startswith(f"{part}.")', "part in name",
              "test_models test_optim"),
