@@ -3,6 +3,7 @@
 PYTHON ?= python3
 ARGS ?=
 N ?= 10000
+KILLS ?= 40
 PY := .venv/bin/python
 DONE := .venv/.installed
 UNDER_WAY := .venv/.installing
@@ -52,8 +53,9 @@ mutations: $(DONE) ## put 25 mistakes into a copy of ferlib, one at a time: each
 test-oldest test-newest: $(DONE) ## run the tests with the oldest or newest packages allowed (15 minutes, 7 GB, removed afterwards)
 	$(PY) tools/versions.py $(@:test-%=%) $(ARGS)
 
-torture: $(DONE) ## thousands of bad inputs, kills and full disks (N=10000 inputs a reader; hours)
-	FERLIB_TORTURE=$(N) $(PY) -m pytest -n 0 tests/test_hostile.py tests/test_faults.py tests/test_determinism.py $(ARGS)
+torture: $(DONE) ## bad inputs, kills and full disks at many moments (N=10000 inputs a reader, KILLS=40; an hour or two)
+	FERLIB_TORTURE=$(N) $(PY) -m pytest -n 0 -s tests/test_hostile.py $(ARGS)
+	FERLIB_TORTURE=$(KILLS) $(PY) -m pytest -n 0 tests/test_faults.py tests/test_determinism.py $(ARGS)
 
 clean: ## delete what was built, but not .venv
 	rm -rf build .pytest_cache .ruff_cache .mypy_cache

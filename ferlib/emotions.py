@@ -33,5 +33,7 @@ def emotion_index(name: object) -> int:
     key = str(name).strip().lower()
     key = ALIASES.get(key, key)
     if key not in EMOTIONS:
-        raise ValueError(f"{name!r} is no known emotion; allowed are {', '.join(EMOTIONS)}, their aliases, and 0 to 6")
+        raise ValueError(
+            f"{name!r:.80} is no known emotion; allowed are {', '.join(EMOTIONS)}, their aliases, and 0 to 6"
+        )
     return EMOTIONS.index(key)

@@ -352,7 +352,7 @@ def _place(path: str, folders: tuple[str, ...]) -> tuple[str, int, bool]:
     try:
         label = emotion_index(folders[-1])
     except ValueError as error:
-        raise ValueError(f"{path} lies in no class folder: {error}") from error
+        raise ValueError(f"{path:.300} lies in no class folder: {error}") from error
     named = re.match(r"(Training|PublicTest|PrivateTest)_", path.rpartition("/")[2])
     return (named[1], label, True) if named else (_split_of(folders[:-1], path), label, False)
 

@@ -531,11 +531,21 @@ def test_after_ctrl_c_model_and_history_so_far_are_of_use(faces: FaceDataset):
         none = run(faces, None, config)
     assert none.stopped == "interrupted" and none.history.empty and list(none.history) == list(training.HISTORY)
     for _ in range(LONG or 3):
-        delay = chance.uniform(0, 0.3)
+        delay, over = chance.uniform(0, 0.3), threading.Event()
+
+        def press(delay: float = delay, over: threading.Event = over) -> None:
+            while not over.wait(
+                delay
+            ):  # again after some seconds, as one does: Python can lose a first one in a __del__
+                os.kill(os.getpid(), signal.SIGINT)
+                delay = 5
+
         with pytest.MonkeyPatch.context() as patch:
-            timer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT))
-            at_step(patch, chance.randint(1, 2 * STEPS), timer.start)
+            presser = threading.Thread(target=press)
+            at_step(patch, chance.randint(1, 2 * STEPS), presser.start)
             result = run(faces, None, config)
+        over.set()
+        presser.join()
         history = result.history.drop(columns="seconds")
         assert result.stopped == "interrupted" and len(history) < 1000
         shared = min(len(history), len(first))

@@ -300,6 +300,8 @@ def plant(root: Path, made: list[tuple[str, object]]) -> None:
     for path, what in made:
         file = root / path
         try:
+            if not Path(os.path.realpath(file.parent)).is_relative_to(os.path.realpath(root)):  # through a planted link
+                continue
             file.parent.mkdir(parents=True, exist_ok=True)
             if what is None:
                 file.mkdir()
