@@ -378,7 +378,7 @@ for seed, (run, whole) in zip(SEEDS, runs["tight crop"], strict=True):
 
 # %% [markdown]
 # On tight crops they were right in 26 to 29% in our three runs, a little above the commonest emotion, on whole faces in
-# 16 to 18%, far below it. So two things add up: crops teach little, for few of them show an emotion, and whole faces
+# 16 to 19%, far below it. So two things add up: crops teach little, for few of them show an emotion, and whole faces
 # are of a kind that these networks never trained on. The claim above measures both together.
 
 # %% [markdown]
@@ -450,7 +450,8 @@ print("wrong in all three:", *twelve[np.all([*wrong.values()], axis=0)])
 for name in ("03", "none"):
     mended = twelve[wrong[name] & ~wrong["augm."]]
     spoiled = twelve[~wrong[name] & wrong["augm."]]
-    print(f"against {name}: mended", *mended, "; spoiled", *spoiled)
+    lists = [" ".join(map(str, each)) or "none" for each in (mended, spoiled)]
+    print(f"against {name}: mended {lists[0]}; spoiled {lists[1]}")
 
 # %% [markdown]
 # Take the first that is mended against lesson 03's model: what did the two networks see in it? Its picture alone does

@@ -97,7 +97,7 @@ names = [
     for t, s in zip(true, said, strict=True)
 ]
 ink = ["black" if t == s else "#AA3377" for t, s in zip(true, said, strict=True)]
-title = f"Truth, and what {WEIGHTS} says"
+title = f"Truth, and what {WEIGHTS} says (purple: wrong)"
 figure = plots.face_grid(
     twelve.images, names, columns=6, size=1.2, title=title, colors=ink
 )

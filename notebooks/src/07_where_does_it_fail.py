@@ -374,10 +374,10 @@ if here.drawn:
     figure = plots.face_grid(shown, titles, columns=5, size=1.2, title=title)
 
 # %% [markdown]
-# In all five networks that we tried the same persons in ordinary light did better, by 9 to 13 points: the light and
-# the noise make most of the gap. Stretching lost 1 to 6 points in each of them. It multiplies the noise along with the
-# face, and makes pictures of a kind that Training never held; look at the third line above before you put it into a
-# program. A cure at the source, better pictures or more of such pictures in Training, is dearer.
+# In all five networks that we tried the same persons in ordinary light did better, by 9 to 13 points: the light and the
+# noise make most of the gap. Stretching lost 1 to 6 points in each of them. It multiplies the noise along with the
+# face, and makes pictures of a kind that Training never held; look at the line "stretched" above before you put it into
+# a program. A cure at the source, better pictures or more of such pictures in Training, is dearer.
 
 # %% [markdown]
 # ## Look again, a little differently
@@ -468,7 +468,7 @@ figure = plots.face_grid(
     titles,
     columns=6,
     size=1.2,
-    title="Truth, one view, 18 views",
+    title="Truth, one view, 18 views (purple: wrong with 18)",
     colors=colors,
 )
 print("wrong with one view:", *twelve[true != one])
@@ -573,13 +573,13 @@ here.check(my_average, solution_3, wrong_answers, on=[(first, second)])
 # %% [markdown]
 # ## Questions
 #
-# **1.** Recall of disgust is measured on 28 faces, with an interval of about 18 points to either side. How many
+# **1.** Recall of disgust is measured on 28 faces, with an interval of about 15 points to either side. How many
 # disgusted faces take you to 5 points, and how many test faces is that, at 28 in 2,000?
 #
 # <details><summary>Answer</summary>
 #
-# The tempting answer, 28 times 18/5, is 101. But the interval shrinks with the square root of the number: 28 times
-# (18/5) squared is 363 disgusted faces, or about 26,000 test faces. It is cheaper to collect disgust on purpose.
+# The tempting answer, 28 times 15/5, is 84. But the interval shrinks with the square root of the number: 28 times
+# (15/5) squared is 252 disgusted faces, or 18,000 test faces. It is cheaper to collect disgust on purpose.
 #
 # </details>
 

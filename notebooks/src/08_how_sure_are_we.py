@@ -798,7 +798,7 @@ print(f"this model may answer {solution_3(sure, right):.0%} of the test faces at
 #
 # Accuracy and McNemar's test do not see it, as no answer changes: "nothing is worse" is the tempting part. The gain of
 # abstaining went from 6.6 to 5.8 points in our run, as many faces come out at 100% and can no longer be told apart. ECE
-# sees it at once: 99% sure and 57% right is 0.42. So does the loss, and that is why T is fitted by it.
+# sees it at once: 99% sure and 55% right is 0.44. So does the loss, and that is why T is fitted by it.
 #
 # </details>
 

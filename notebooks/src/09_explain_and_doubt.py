@@ -517,7 +517,7 @@ if photos is not None:
     print(pairs.value_counts().head(6).to_string())
 
 # %% [markdown]
-# ## Twelve faces, a last time
+# ## Twelve faces once more
 #
 # The twelve of lessons 03, 04 and 07, with HiResCAM for what the model *said*. Do the maps of the wrong answers look
 # different?
@@ -533,7 +533,7 @@ titles = [
 ]
 colors = ["black" if t == s else "#AA3377" for t, s in zip(true, said, strict=True)]
 pictures = explain.overlay(test_set.images[twelve], found)
-title = "What speaks for the answer (yellow: most)"
+title = "What speaks for the answer (yellow: most; purple name: wrong)"
 figure = plots.face_grid(
     pictures, titles, columns=6, size=1.3, title=title, colors=colors
 )
