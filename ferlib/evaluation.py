@@ -1,5 +1,6 @@
 """Logits -> numbers, each with its uncertainty. Predict once, ask often: everything here works on `Predictions`."""
 
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -19,6 +20,7 @@ from ferlib.emotions import EMOTIONS
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
 View = Callable[[torch.Tensor], torch.Tensor] | None
+MOST = 1 << 30  # bytes that a file of logits may take unpacked: 30 million faces
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,9 +76,20 @@ class Predictions:
 
     @classmethod
     def load(cls, path: str | Path) -> "Predictions":
-        """Read what `save` wrote."""
-        with np.load(path, allow_pickle=False) as kept:
-            return cls(kept["logits"].astype(np.float32), kept["labels"].astype(np.int64))
+        """Read what `save` wrote; raises `FileNotFoundError`, and `ValueError` for any other file."""
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"there is no file {path}; Predictions.save writes one")
+        try:
+            with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
+                sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
+                if sum(sizes.values()) > MOST:
+                    raise ValueError(f"unpacked it would take {sum(sizes.values()):,} bytes")
+                logits, labels = (np.load(archive.open(f"{name}.npy")) for name in ("logits", "labels"))
+            if logits.dtype.kind != "f" or labels.dtype.kind not in "iu":
+                raise ValueError(f"logits are {logits.dtype!s:.40} and labels {labels.dtype!s:.40}")
+            return cls(logits.astype(np.float32), labels.astype(np.int64))
+        except Exception as error:  # zipfile and NumPy trust what they read, and fail in many ways
+            raise ValueError(f"{path} holds no logits of Predictions.save ({error!s:.200}); evaluate again") from error
 
 
 def flip(batch: torch.Tensor) -> torch.Tensor:

@@ -11,6 +11,7 @@ import copy
 import dataclasses
 import importlib
 import json
+import math
 import statistics
 import tempfile
 import time
@@ -126,9 +127,19 @@ def load_onnx(path: str | Path) -> tuple[Any, dict[str, Any]]:
     texts = session.get_modelmeta().custom_metadata_map
     if not texts.keys() >= FACTS:
         raise ValueError(f"{path} was not written by ferlib.export.to_onnx: it does not say what its classes are")
-    about = {name: json.loads(text) for name, text in texts.items() if name in FACTS}
+    try:
+        about = {name: json.loads(text) for name, text in texts.items() if name in FACTS}
+        about["input_spec"] = dataclasses.asdict(InputSpec(**about["input_spec"]))
+        fine = 0 < float(about["temperature"]) < math.inf and all(isinstance(name, str) for name in about["classes"])
+        sides = {one.name: one.shape[2:] for one in (*session.get_inputs(), *session.get_outputs())}
+        fine = fine and sides["faces"] == 2 * [about["input_spec"]["size"]] and "probabilities" in sides
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+        raise ValueError(f"{path} has damaged metadata ({error!s:.200}); export it again") from error
+    if not fine:
+        raise ValueError(f"{path} has damaged metadata, or other inputs and outputs; export it again")
     if tuple(about["classes"]) != EMOTIONS:
-        raise ValueError(f"{path} is for the classes {', '.join(about['classes'])}; ferlib's are {', '.join(EMOTIONS)}")
+        named = ", ".join(about["classes"])
+        raise ValueError(f"{path} is for the classes {named:.200}; ferlib's are {', '.join(EMOTIONS)}")
     return session, about
 
 

@@ -9,7 +9,6 @@ import hashlib
 import io
 import math
 import os
-import pickle
 import tempfile
 import time
 from collections.abc import Callable
@@ -423,21 +422,31 @@ class _Run:
             if (self.out / WEIGHTS_FILE).exists():
                 raise ValueError(f"{self.out} holds a model but no {path.name} to go on from; give another out")
             return
+        broken = f"{path} is no whole training state; remove it to begin anew"
+        now = dataclasses.asdict(self.config) | self.made_with
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
             old = state["config"] | state["made_with"]
-        except (OSError, RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
-            raise ValueError(f"{path} is no whole training state; remove it to begin anew ({error})") from error
-        now = dataclasses.asdict(self.config) | self.made_with
-        changed = [f"{name} {old.get(name)!r} -> {now[name]!r}" for name in now if old.get(name) != now[name]]
+            changed = [f"{name} {old.get(name)!r:.200} -> {now[name]!r}" for name in now if old.get(name) != now[name]]
+        except Exception as error:  # torch's unpickler fails in many ways
+            raise ValueError(f"{broken} ({error!s:.200})") from error
         if changed:
             raise ValueError(
-                f"{self.out} was trained with other settings ({', '.join(changed)}); keep them or give another out"
+                f"{self.out} was trained with other settings ({', '.join(changed):.900}); keep them or give another out"
             )
-        for part in ("raw_model", "optimizer", "plateau", "scaler", *(["ema"] if self.ema else [])):
-            getattr(self, part).load_state_dict(state[part])
-        self.history, self.step = state["history"], state["step"]
-        self.kept = state["kept"]
+        try:
+            for part in ("raw_model", "optimizer", "plateau", "scaler", *(["ema"] if self.ema else [])):
+                getattr(self, part).load_state_dict(state[part])
+            self.history, self.step, self.kept = state["history"], state["step"], state["kept"]
+            rows = [row[name] for row in self.history for name in HISTORY] + [self.step]
+            if not isinstance(self.history, list) or not all(isinstance(number, (int, float)) for number in rows):
+                raise ValueError("its history holds what is no number")
+            forms = [{name: value.shape for name, value in weights.items()}
+                     for weights in (self.kept or {}, self.eval_model.state_dict())]  # fmt: skip
+            if forms[0] != forms[1] and (self.history or self.kept):  # in the first epoch nothing is kept yet
+                raise ValueError("the weights that it kept are of another model")
+        except Exception as error:
+            raise ValueError(f"{broken} ({error!s:.200})") from error
 
 
 def seed_of(*parts: int) -> int:

@@ -21,6 +21,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import cv2
@@ -39,9 +40,10 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save
 
 import lesson
-from ferlib import data, detection, ferplus, layouts, models, pictures
+from ferlib import data, detection, evaluation, export, ferplus, layouts, models, pictures, sample, training
 from ferlib.emotions import EMOTIONS, SPLITS, emotion_index
 from ferlib.lesson import CLAIM_COLUMNS
+from ferlib.optim import TrainConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")  # of long reprs
 FACES = np.random.default_rng(0).integers(0, 256, (7, 48, 48), np.uint8)
@@ -549,6 +551,134 @@ def test_checkpoints(room: Path, model_file: Path):
                 if spec.size <= 64:
                     with torch.no_grad():
                         assert model(torch.zeros(1, spec.channels, 48, 48)).isfinite().all()
+
+        check()
+
+
+# ---- what runs leave: logits, states, exported models
+
+
+def test_logits(room: Path):
+    rng, path = np.random.default_rng(0), room / "in" / "logits.npz"
+    good = evaluation.Predictions(rng.normal(size=(20, 7)).astype(np.float32), rng.integers(0, 7, 20))
+    good.save(path)
+    whole = path.read_bytes()
+    arrays = st.sampled_from([
+        good.logits, good.labels.astype(np.uint8), good.logits.T, good.logits[:, :6], good.logits * np.nan,
+        good.labels + 7, good.labels - 1, good.labels.astype(float), np.array(["happy"] * 20), np.zeros(0), np.array(3),
+        good.logits > 0,
+        good.logits.astype(complex), np.array(["2020"] * 20, "M8"), np.zeros((20, 7), [("a", "f4")]),
+    ])  # fmt: skip
+
+    @st.composite
+    def others(draw: st.DrawFn) -> bytes:
+        made = io.BytesIO()
+        np.savez(
+            made, **{draw(st.sampled_from(("logits", "labels", "logits.npy", "x"))): draw(arrays) for _ in range(2)}
+        )
+        return made.getvalue()
+
+    with Judge("logits") as judge:
+
+        @examples(50)
+        @given(st.one_of(mutated(whole), others(), st.just(whole)))
+        def check(raw: bytes) -> None:
+            path.write_bytes(raw)
+            found = judge(lambda: evaluation.Predictions.load(path))
+            if found is not None:
+                assert found.logits.shape == (len(found.labels), 7) and np.isfinite(found.probabilities).all()
+                assert raw != whole or np.array_equal(found.logits, good.logits)
+
+        check()
+
+
+def changed_state(draw: st.DrawFn, state: dict[str, Any]) -> None:
+    """Put something wrong somewhere into a state, at any depth."""
+    inner: Any = state
+    while True:
+        key = draw(st.sampled_from(sorted(inner, key=str) if isinstance(inner, dict) else range(len(inner))))
+        deeper = inner[key]
+        if isinstance(deeper, (dict, list)) and len(deeper) and draw(st.booleans()):
+            inner = deeper
+            continue
+        if isinstance(inner, dict) and draw(st.booleans()):
+            del inner[key]
+        else:
+            inner[key] = draw(st.sampled_from([
+                None, -1, "", [], {}, float("nan"), torch.zeros(3), torch.zeros(0), torch.tensor([1, 2]), 10**30, [{}],
+                (1,), {"x": torch.zeros(2)}, True, b"x", [[1]],
+            ]))  # fmt: skip
+        return
+
+
+def test_states_of_a_run(room: Path):
+    images, table = sample.draw(40, seed=1)
+    faces = data.FaceDataset(images, table.assign(row=range(40)), "tiny")
+    config = TrainConfig(epochs=1, batch_size=20, precision="fp32", ema=0.9)
+
+    def run(out: Path | None, resume: bool) -> Any:
+        torch.manual_seed(0)
+        model = models.build_model("fernet", widths=(4, 4, 4, 4), depths=(1, 1, 1))
+        return training.fit(model, faces, faces.subset(range(8)), config, out=out, resume=resume, progress=False)
+
+    whole_run = run(room / "in", False)
+    path = room / "in" / "state.pt"
+    whole = path.read_bytes()
+
+    @st.composite
+    def states(draw: st.DrawFn) -> bytes:
+        state = torch.load(io.BytesIO(whole), weights_only=True)
+        for _ in range(draw(st.integers(1, 2))):
+            if state:
+                changed_state(draw, state)
+        made = io.BytesIO()
+        torch.save(state, made)
+        return made.getvalue()
+
+    with Judge("state of a run") as judge:
+
+        @examples(25)
+        @given(st.one_of(mutated(whole, 2), states(), st.just(whole)))
+        def check(raw: bytes) -> None:
+            path.write_bytes(raw)
+            found = judge(lambda: run(room / "in", True))
+            if found is not None:
+                assert all(value.isfinite().all() for value in found.model.state_dict().values()) or raw != whole
+                assert raw != whole or found.history.equals(whole_run.history)
+
+        check()
+
+
+def test_exported_models(room: Path):
+    onnx = pytest.importorskip("onnx")
+    path = room / "in" / "model.onnx"
+    torch.manual_seed(0)
+    export.to_onnx(models.build_model("fernet", widths=(4, 4, 4, 4), depths=(1, 1, 1)), path)
+    whole = path.read_bytes()
+
+    @st.composite
+    def files(draw: st.DrawFn) -> bytes:
+        made = onnx.load_model_from_string(whole)
+        for _ in range(draw(st.integers(1, 2))):
+            entry = made.metadata_props[draw(st.integers(0, len(made.metadata_props) - 1))]
+            wrong = (
+                "", "{", "null", "[]", "[1]", "{}", "NaN", "-1", '"x"', "1e999", "[" * 5000, '["angry"]', "0", "9" * 5000,
+                '{"size": 1e9}', '{"size": -1}', '{"size": [48]}', '{"size": 48, "mean": [0.5], "std": [0]}', "<b>",
+            )  # fmt: skip
+            entry.value = draw(st.sampled_from(wrong))
+            if draw(st.integers(0, 3)) == 0:
+                entry.key = draw(st.sampled_from(("x", "", "classes")))
+        return made.SerializeToString()
+
+    with Judge("exported model") as judge:
+
+        @examples(40)
+        @given(st.one_of(files(), st.just(whole)))
+        def check(raw: bytes) -> None:
+            path.write_bytes(raw)
+            found = judge(lambda: export.predict_onnx(path, FACES))
+            if found is not None:
+                assert found.shape == (7, 7) and np.allclose(found.sum(1), 1, atol=1e-5)
 
         check()
 
