@@ -133,7 +133,7 @@ def load_onnx(path: str | Path) -> tuple[Any, dict[str, Any]]:
         fine = 0 < float(about["temperature"]) < math.inf and all(isinstance(name, str) for name in about["classes"])
         sides = {one.name: one.shape[2:] for one in (*session.get_inputs(), *session.get_outputs())}
         fine = fine and sides["faces"] == 2 * [about["input_spec"]["size"]] and "probabilities" in sides
-    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError, KeyError, ArithmeticError, RecursionError) as error:
         raise ValueError(f"{path} has damaged metadata ({error!s:.200}); export it again") from error
     if not fine:
         raise ValueError(f"{path} has damaged metadata, or other inputs and outputs; export it again")
