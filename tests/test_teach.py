@@ -80,7 +80,8 @@ def test_a_right_and_a_wrong_paper_through_nbgrader(name: str, tmp_path: Path):
         assert had[1] == of and had[0] < of, f"{function} answered wrong gets {had}"
     assert outcomes["right"].of == sum(full.values())
     assert outcomes["right"].notes == ""
-    assert outcomes["wrong"].points == sum(assignments.run(assignments.answered(cells, *wrong)).values())
+    due = sum(assignments.run(assignments.answered(cells, *wrong)).values())
+    assert outcomes["wrong"].points == pytest.approx(due, abs=1e-9)
 
 
 @pytest.mark.parametrize(
@@ -142,6 +143,10 @@ def test_points_given_by_hand_stay_when_it_is_graded_again(folder: Path, paper: 
         lost = grade.max_score - grade.auto_score
     assert lost > 0
     assert graded(folder, "ada").points == pytest.approx(before + lost)
+    header, row = report.table(folder, "a01_data")  # it waits for another look, and its columns add up all the same
+    assert (row[0], row[1]) == ("ada", "by hand")
+    each = [float(row[header.index(name)]) for name in assignments.find(["a01"])[0].functions]
+    assert sum(each) == pytest.approx(float(row[header.index("points")]))
 
 
 # ---- what is looked at
@@ -197,6 +202,71 @@ def test_a_cell_of_ones_own_stays_behind_the_cell_it_followed(paper: Callable[[s
     assert after[after.index("mine = 1") - 1] == "find_twins"
 
 
+def test_files_where_nbgrader_never_looks_are_told(folder: Path, capsys: pytest.CaptureFixture[str]):
+    call = ["preflight", "a01", "--class", str(folder)]
+    assert teach.main(call) == 1
+    nobody = f"nobody handed a01_data in; due is {folder}/submitted/STUDENT/a01_data/a01_data.ipynb"
+    assert capsys.readouterr().out == f"{nobody}\n"
+    archive = folder / "downloaded/a01_data/archive/all.zip"
+    archive.parent.mkdir(parents=True)
+    archive.write_text("")
+    for place in ("ada/work.ipynb", "bob/a01/a01.ipynb", "a01_data/cleo/a01_data.ipynb", "dora/a02/x.ipynb",
+                  "a01_data.ipynb", "eve/a02_splits_and_images/a02_splits_and_images.ipynb"):  # fmt: skip
+        path = folder / "submitted" / place
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+    assert teach.main(call) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        f"look: submitted/{place} is not looked at where it lies; {what} belongs at submitted/{due}/a01_data.ipynb"
+        for place, what, due in (
+            ("a01_data/cleo/a01_data.ipynb", "it", "cleo/a01_data"),
+            ("a01_data.ipynb", "it", "STUDENT/a01_data"),
+            ("ada/work.ipynb", "a01_data", "ada/a01_data"),
+            ("bob/a01/a01.ipynb", "it", "bob/a01_data"),
+        )
+    ] + [f"{nobody}; what lies in {folder}/downloaded/a01_data was not collected: see Collect in the guide"]
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("def find_twins(x)\n    return x", ["find_twins does not compile: line 1: expected ':'"]),
+        ("\n  \nx = 1\nreturn x", ["find_twins does not compile: line 4: 'return' outside function"]),
+        ("%matplotlib inline\n!ls\ndef find_twins(x):\n    return x", []),
+    ],
+)
+def test_an_answer_that_does_not_compile_is_told(code: str, told: list[str]):
+    released, submitted = (preflight.read(assignments.find(["a01"])[0].released) for _ in range(2))
+    for cell in submitted.cells:
+        if assignments.grade_id(cell) in ("recover_splits", "find_twins", "conflicting_groups"):
+            cell.source = code if assignments.grade_id(cell) == "find_twins" else "x = 1"
+    assert [problem.text for problem in preflight.look(submitted, released)[1]] == told
+
+
+@pytest.mark.parametrize("bare", [False, True])
+def test_another_assignments_notebook_is_not_graded(bare: bool, folder: Path, capsys: pytest.CaptureFixture[str]):
+    notebook = preflight.read(assignments.find(["a02"])[0].released)
+    for cell in notebook.cells if bare else []:
+        cell.metadata = nbformat.from_dict({})
+    path = folder / "submitted/ada/a01_data/a02_splits_and_images.ipynb"
+    path.parent.mkdir(parents=True)
+    nbformat.write(notebook, path)
+    outcome = teach.grade_one(folder, "a01_data", "ada")
+    assert (outcome.status, outcome.notes) == ("not graded", "this is a02_splits_and_images, not a01_data")
+    assert path.exists()
+    assert teach.main(["preflight", "a01", "--class", str(folder)]) == 1
+    assert "ada: LOST: this is a02_splits_and_images, not a01_data\n" in capsys.readouterr().out
+
+
+def test_the_courses_own_cell_is_not_held_against_a_student():
+    released, submitted = (preflight.read(assignments.find(["a01"])[0].released) for _ in range(2))
+    (own,) = [cell for cell in submitted.cells if "NBGRADER_EXECUTION" in cell.source]
+    own.source = own.source.replace("'sample'", "'fer2013'").replace('"sample"', "'fer2013'") + "\n# mine"
+    assert [problem.text[:12] for problem in preflight.look(submitted, released)[1]] == ["not answered"]
+    own.source += "\nprint(os.environ)"
+    assert preflight.look(submitted, released)[1][-1].text.startswith("an answer uses os.environ: see")
+
+
 # ---- reports
 @pytest.fixture(scope="module")
 def small(released: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -218,25 +288,18 @@ def write(path: Path, *rows: str) -> Path:
     return path
 
 
-def test_the_plain_report_leaves_nobody_out(small: Path, tmp_path: Path):
+def test_the_plain_report_leaves_nobody_out(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     roster = write(tmp_path / "students.csv", "id,name", "ada,Ada", "dora,Dora", "bob,Bob")
     header, *rows = report.table(small, "a01_data", roster=roster)
-    assert header == [
-        "student",
-        "status",
-        "points",
-        "of",
-        "recover_splits",
-        "find_twins",
-        "conflicting_groups",
-        "notes",
-    ]
+    named = ["student", "name", "status", "points", "of", "recover_splits", "find_twins", "conflicting_groups", "notes"]
+    assert header == named
     assert rows == [
-        ["ada", "graded", "15", "15", "5", "5", "5", ""],
-        ["dora", "not handed in", "", "", "", "", "", ""],
-        ["bob", "graded", "10", "15", "0", "5", "5", ""],
-        ["cleo", "not graded", "", "", "", "", "", "a01_data.ipynb is empty"],
+        ["ada", "Ada", "graded", "15", "15", "5", "5", "5", ""],
+        ["dora", "Dora", "not handed in", "", "", "", "", "", ""],
+        ["bob", "Bob", "graded", "10", "15", "0", "5", "5", ""],
+        ["cleo", "", "not graded", "", "", "", "", "", "a01_data.ipynb is empty"],
     ]
+    assert capsys.readouterr().err == "not handed in: dora\nnot on the roster: cleo\n"
 
 
 def test_the_report_for_moodle(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -248,7 +311,7 @@ def test_the_report_for_moodle(small: Path, tmp_path: Path, capsys: pytest.Captu
         ["dora", "", "nothing was handed in"],
         ["cleo", "", "a01_data.ipynb is empty"],
     ]
-    assert "not on the roster, and so not in the file: bob" in capsys.readouterr().err
+    assert capsys.readouterr().err == "not handed in: dora\nnot on the roster, and so not in the file: bob\n"
 
 
 def test_moodles_grading_worksheet_is_filled_in(folder: Path, paper: Callable[[str], rehearsal.Paper], tmp_path: Path):
@@ -261,6 +324,9 @@ def test_moodles_grading_worksheet_is_filled_in(folder: Path, paper: Callable[[s
         ["Participant 1234", "Ada", "10", "15.00", ""],
         ["Participant 77", "Dora", "", "15.00", "nothing was handed in"],
     ]
+    roster = write(tmp_path / "w.csv", columns, "Participant 1234,Ada,,100.00,", "Participant 77,Dora,,100.00,")
+    with pytest.raises(assignments.AssignmentError, match="maximum grade 100, and a01_data has 15 points; set 15 in"):
+        report.table(folder, "a01_data", "moodle", roster, "Identifier")
 
 
 def test_the_report_for_canvas_fills_its_own_export(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
@@ -278,7 +344,12 @@ def test_the_report_for_canvas_fills_its_own_export(small: Path, tmp_path: Path,
         ["Lovelace, Ada", "1", "ada", "al", "S1", "15"],
         ["Dee, Dora", "2", "dora", "dd", "S1", ""],
     ]
-    assert "not on the roster, and so not in the file: bob, cleo" in capsys.readouterr().err
+    told = "not handed in: dora\nnot on the roster, and so not in the file: bob, cleo\n"
+    assert capsys.readouterr().err == told
+    header, *rows = report.table(small, "a01_data", "plain", roster, "SIS User ID")
+    assert header[:6] == ["student", "Student", "ID", "SIS Login ID", "Section", "status"]
+    assert [row[:3] for row in rows[:2]] == [["ada", "Lovelace, Ada", "1"], ["dora", "Dee, Dora", "2"]]
+    assert [row[0] for row in rows] == ["ada", "dora", "bob", "cleo"]
 
 
 def test_the_summary_tells_the_distribution_and_the_most_missed_question(small: Path):
@@ -308,12 +379,19 @@ def test_report_writes_what_it_says(small: Path, tmp_path: Path, capsys: pytest.
         (["release", "a09", "--class", "X"], "there is no assignment 'a09'; there are a01_data"),
         (["autograde", "a02", "--class", "X"], "a02_splits_and_images was not released in X; run: teach.py release"),
         (["autograde", "a01", "--class", "X"], "nobody handed a01_data in; due is X/submitted/STUDENT/a01_data"),
-        (["autograde", "a01", "ada", "--class", "X"], "ada: nothing was handed in"),
         (["autograde", "a01", "--class", "X", "--jobs", "0"], "--jobs is 0; one is the least"),
         (["report", "a01", "--class", "X", "--roster", "missing.csv"], "the roster missing.csv cannot be read"),
         (["report", "a01", "--class", "X", "--form", "canvas"], "for Canvas, --roster is its own export"),
         (["report", "a01", "--class", "nowhere"], "nowhere is no class folder; run: teach.py release"),
         (["preflight", "a01", "--class", "nowhere"], "nowhere is no class folder; run: teach.py release"),
+        (["report", "a01", "--class", "X/nbgrader_config.py"], "--class is X/nbgrader_config.py, which is a file"),
+        (["release", "a01", "--class", "X/nbgrader_config.py/sub"], "the class folder X/nbgrader_config.py/sub"),
+        (["report", "a01", "--class", "X", "--out", "no/p.csv"], "--out is no/p.csv, and there is no folder no; make"),
+        (["report", "a01", "--class", "X", "--out", "X"], "X cannot be written: Is a directory; name"),
+        (["autograde", "a01", "--class", "X", "ada", "bob"], "nobody handed a01_data in; due is X/submitted/STUDENT"),
+        (["release", "a01", "--class", "X", "--secret", " "], "the secret is empty, most likely an unset variable"),
+        (["release", "a01", "--class", "X", "--secret", "b"], "a01_data was released with the secret "),
+        (["release", "a02", "--class", "X"], "this class was released with the secret "),
     ],
 )
 def test_mistakes_are_told_in_a_sentence(
@@ -325,6 +403,19 @@ def test_mistakes_are_told_in_a_sentence(
     err = capsys.readouterr().err
     assert err.startswith(f"teach: {said}")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ("id,name\nada,Zoë".encode("latin-1"), 'students.csv is not in UTF-8; save it as "CSV UTF-8"'),
+        (b"id;name\nada;Ada", "students.csv is separated by semicolons; save it with commas"),
+    ],
+)
+def test_a_roster_as_some_spreadsheets_save_it_is_refused(data: bytes, said: str, small: Path, tmp_path: Path):
+    (tmp_path / "students.csv").write_bytes(data)
+    with pytest.raises(assignments.AssignmentError, match=said):
+        report.table(small, "a01_data", roster=tmp_path / "students.csv")
 
 
 def test_a_roster_without_the_ids_is_refused(small: Path, tmp_path: Path):
@@ -374,12 +465,16 @@ def test_a_class_is_graded_goes_on_and_takes_what_is_handed_in_anew(
     assert teach.main([*call, "--jobs", "2"]) == 1
     out = capsys.readouterr().out
     assert "ada: 15 of 15" in out and "cleo: 15 of 15 - nbgrader's metadata of a cell was broken" in out
-    assert out.endswith("2 graded, NOT GRADED: bob\n")
+    assert out.endswith("\n2 graded now, 2 in all; NOT GRADED: bob\n")
+    assert teach.main([*call, "ada", "dora"]) == 2  # names may stand behind the options
+    assert capsys.readouterr().err.startswith("teach: dora: nothing was handed in; due is")
+    assert teach.main([*call[:2], "ada", *call[2:]]) == 1
+    assert capsys.readouterr().out.endswith("\n1 graded now, 2 in all; NOT GRADED: bob\n")
     rehearsal.right(paper("bob"))  # hands in another file, as asked
     assert teach.main(call) == 0
-    assert capsys.readouterr().out == "[1/1] bob: 15 of 15 \n3 graded\n"
+    assert capsys.readouterr().out == "[1/1] bob: 15 of 15 \n1 graded now, 3 in all\n"
     assert teach.main(call) == 0
-    assert capsys.readouterr().out == "3 graded\n"
+    assert capsys.readouterr().out == "0 graded now, 3 in all\n"
     rehearsal.untouched(paper("ada"))  # hands in once more
     assert teach.main(call) == 0
     assert capsys.readouterr().out.startswith("[1/1] ada: 0 of 15")
@@ -398,6 +493,49 @@ def test_a_release_that_nbgrader_refuses_leaves_all_as_it_was(folder: Path, pape
         teach.release(fewer, folder, "a secret")
     assert {path: path.read_bytes() for path in before} == before
     assert graded(folder, "ada").points == 15
+
+
+def test_a_class_keeps_to_one_secret_until_told_otherwise(folder: Path, capsys: pytest.CaptureFixture[str]):
+    call = ["release", "a01", "--class", str(folder), "--secret"]
+    source = folder / "source/a01_data/a01_data.ipynb"
+    before, marks = source.read_bytes(), [teach.fingerprint(words) for words in ("a secret", "other words")]
+    assert [len(mark) for mark in marks] == [12, 12] and marks[0] != marks[1]
+    assert teach.main([*call, "a secret"]) == 0
+    assert f"the secret's fingerprint is {marks[0]}; the class's next releases" in capsys.readouterr().out
+    assert source.read_bytes() == before
+    assert teach.main([*call, "other words"]) == 2
+    assert capsys.readouterr().err == (
+        f"teach: a01_data was released with the secret {marks[0]}, and now it is the secret {marks[1]}; "
+        "give --secret as then, or change it with --new-secret\n"
+    )
+    assert teach.main(call[:-1]) == 2
+    assert f"the secret {marks[0]}, and now it is no secret; give" in capsys.readouterr().err
+    assert source.read_bytes() == before
+    assert teach.main([*call, "other words", "--new-secret"]) == 0
+    assert capsys.readouterr().out.endswith(
+        "students graded earlier met other hidden data; "
+        f"grade all again: teach.py autograde a01_data --again --class {folder}\n"
+    )
+    assert source.read_bytes() != before
+    assert teach.secrets(folder) == {"a01_data": marks[1]}
+
+
+def test_who_holds_an_earlier_release_is_not_said_to_have_changed_it(
+    folder: Path, paper: Callable[[str], rehearsal.Paper]
+):
+    paper("ada").hand_in()
+    again = assignments.Assignment("a01_data")
+    changed = again.notebook("a secret")
+    for cell in changed.cells:
+        if assignments.grade_id(cell) == "find_twins_task":
+            cell.source += "\nA mistake is mended."
+    object.__setattr__(again, "notebook", lambda secret: changed)
+    teach.release(again, folder, "a secret")
+    teach.release(again, folder, "a secret")
+    assert [path.name for path in teach.earlier(folder, "a01_data")] == ["a01_data.earlier001.ipynb"]
+    assert teach.check_in(folder, "a01_data", "ada") == []
+    rehearsal.tampered(paper("bob"))
+    assert [problem.text[:24] for problem in teach.check_in(folder, "a01_data", "bob")] == ["locked cells were change"]
 
 
 def test_a_split_answer_stays_whole_and_words_are_known_by_their_place():

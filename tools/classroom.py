@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from assignments import AssignmentError
+
 CONFIG = r'''"""nbgrader's settings for this class; written by tools/teach.py, yours to change."""
 
 c = get_config()
@@ -32,6 +34,7 @@ c.FileNameCollectorPlugin.named_regexp = place + r"(?P<student_id>[^/]+)/[^/]*\.
 # Canvas:
 # c.FileNameCollectorPlugin.named_regexp = place + r"[^/]*?_(?:LATE_)?(?P<student_id>\d+)_\d+_[^/]*\.ipynb$"
 '''
+SECRETS = ".secrets.csv"  # which assignment was released with which secret, as a fingerprint of it
 OUTCOMES = ("student", "status", "points", "of", "seconds", "notes", "digest")
 
 
@@ -52,10 +55,52 @@ class Outcome:
 
 
 def prepare(folder: Path) -> None:
-    """Make a class folder, unless it is one."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Make a class folder, unless it is one. Raises `AssignmentError` where none can be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise AssignmentError(f"the class folder {folder} cannot be made: {error.strerror}") from error
     if not (folder / "nbgrader_config.py").exists():
         (folder / "nbgrader_config.py").write_text(CONFIG, encoding="utf-8")
+
+
+def submissions(folder: Path, name: str) -> list[str]:
+    """The students who handed something in for an assignment, in order."""
+    return sorted(path.parent.name for path in (folder / "submitted").glob(f"*/{name}") if path.is_dir())
+
+
+def fingerprint(secret: str) -> str:
+    """What may be kept of a secret: enough to know it again."""
+    return hashlib.blake2b(f"a class's secret: {secret}".encode()).hexdigest()[:12]
+
+
+def secrets(folder: Path) -> dict[str, str]:
+    """The fingerprint of the secret with which each assignment was released."""
+    path = folder / SECRETS
+    if not path.exists():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        return {name: mark for name, mark, *_ in filter(None, csv.reader(file))}
+
+
+def keep_secret(folder: Path, name: str, mark: str) -> None:
+    """Write down with which secret an assignment was released."""
+    rows = [*(secrets(folder) | {name: mark}).items()]
+    with (folder / SECRETS).open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+
+
+def earlier(folder: Path, name: str) -> list[Path]:
+    """What students got before an assignment was released again with another text."""
+    return sorted((folder / "outcomes").glob(f"{name}.earlier*.ipynb"))
+
+
+def keep_earlier(folder: Path, name: str, data: bytes) -> None:
+    """Keep a release that another one has replaced."""
+    known = earlier(folder, name)
+    if all(path.read_bytes() != data for path in known):
+        (folder / "outcomes").mkdir(exist_ok=True)
+        (folder / "outcomes" / f"{name}.earlier{len(known) + 1:03}.ipynb").write_bytes(data)
 
 
 def settings(folder: Path) -> Any:

@@ -11,7 +11,8 @@ import builtins
 import copy
 import importlib.util
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,13 +66,50 @@ def read(path: Path) -> Any:
     return notebook
 
 
-def look(submitted: Any, released: Any) -> tuple[Any, list[Problem]]:
-    """The submission as it should be graded, and what was odd about it.
+def named(notebook: Any) -> set[str]:
+    """What a notebook tells of its assignment: the ids of its cells, and the functions that it defines."""
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    defined = re.findall(r"^def (\w+)\(", code, re.MULTILINE)
+    return {grade_id(cell) for cell in notebook.cells if grade_id(cell)} | {*defined}
+
+
+def is_rather(submitted: Any, another: Any, released: Any) -> bool:
+    """Whether a notebook is that of another assignment and not the one released."""
+    given, other, due = named(submitted), named(another), named(released)
+    return len(given & other - due) >= 3 and len(given & other - due) > 4 * len(given & due - other)
+
+
+def strays(folder: Path, name: str, known: Sequence[str]) -> list[Problem]:
+    """Notebooks under submitted/ that belong to an assignment, and lie where nbgrader never looks."""
+    problems = []
+    for path in sorted((folder / "submitted").rglob("*.ipynb")):
+        parts = path.relative_to(folder / "submitted").parts
+        if ".ipynb_checkpoints" in parts or (len(parts) == 3 and parts[1] in known):
+            continue
+        student = next((part for part in parts[:-1] if not _meant(part, known)), "STUDENT")
+        meant = [_meant(part, known) for part in (*parts[:-1], path.stem)]
+        if name in meant or not any(meant):
+            due = f"submitted/{student}/{name}/{name}.ipynb"
+            text = f"submitted/{'/'.join(parts)} is not looked at where it lies; "
+            text += f"{'it' if any(meant) else name} belongs at {due}"
+            problems.append(Problem("look", text))
+    return problems
+
+
+def _meant(text: str, known: Sequence[str]) -> str:
+    """The assignment that a folder or file is called after: a01_data for a01, A1, A01-data; an empty text for none."""
+    plain = re.sub(r"^a0*(?=\d)", "a0", re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_"))
+    return next((one for one in known if plain in (one, one.split("_")[0])), "")
+
+
+def look(submitted: Any, released: Any, earlier: Sequence[Any] = ()) -> tuple[Any, list[Problem]]:
+    """The submission as it should be graded, and what was odd about it; cells as in an `earlier` release are not.
 
     Every cell that nbgrader knows is there once and in its place: recognised by its id in the metadata, else by its
     cell id, else by what it holds, else put back as it was released. Cells that a student added stay where they were.
     """
     expected = {grade_id(cell): cell for cell in released.cells if grade_id(cell)}
+    given_out = [cell for notebook in (released, *earlier) for cell in notebook.cells]
     broken = [cell for cell in submitted.cells if "nbgrader" in cell.metadata and not grade_id(cell)]
     for cell in broken:
         del cell.metadata["nbgrader"]
@@ -95,35 +133,72 @@ def look(submitted: Any, released: Any) -> tuple[Any, list[Problem]]:
     if order != [name for name in expected if name in found]:
         problems.append(Problem("mended", "cells stood in another order; tests now follow their answers again"))
     answers = {name for name, due in expected.items() if due.metadata["nbgrader"]["solution"]}
-    kept = {name for name in found if found[name].source == expected[name].source}
+    kept = {grade_id(due) for due in given_out if grade_id(due) in found and found[grade_id(due)].source == due.source}
     if changed := [name for name in found if name not in answers | kept]:
         problems.append(Problem("look", f"locked cells were changed, and are graded as released: {_list(changed)}"))
     if blank := [name for name in found if name in answers & kept]:
         problems.append(Problem("look", f"not answered: {_list(blank)}"))
-    worth = {name: [one.metadata.get("nbgrader", {}).get("points") for one in (found[name], expected[name])]
-             for name in found if name not in bare}  # fmt: skip
-    if richer := [name for name, (given, due) in worth.items() if given != due]:
+    problems += _compile({name: found[name] for name in found if name in answers - kept})
+    worth = {(grade_id(due), due.metadata["nbgrader"].get("points")) for due in given_out if grade_id(due)}
+    points = {name: cell.metadata["nbgrader"].get("points") for name, cell in found.items() if name not in bare}
+    if richer := [name for name, given in points.items() if (name, given) not in worth]:
         problems.append(Problem("look", f"points were changed, and count as released: {_list(richer)}"))
-    ours = {cell.source for cell in released.cells}
+    ours = {cell.source for cell in given_out}
     answered = [cell for cell in submitted.cells if cell.cell_type == "code" and cell.source not in ours]
     answered = [cell for cell in answered if not _locked(cell, found, expected)]
-    problems += _read_code([cell.source for cell in answered])
+    task = [cell for cell in answered if any(cell is one for one in found.values())]
+    own = [cell.source for cell in answered if not any(cell is one for one in task)]
+    lines = {line.strip() for cell in given_out if cell.cell_type == "code" for line in _uncommented(cell.source)}
+    problems += _read_code([cell.source for cell in task], own, lines)
     kernel = submitted.metadata.get("kernelspec", {}).get("name", "")
     if kernel and kernel != released.metadata["kernelspec"]["name"]:
         problems.append(Problem("mended", f"it was made with the kernel {kernel!r}; it is graded with python3"))
     return _rebuilt(submitted, found, expected, released), problems
 
 
-def _read_code(sources: Sequence[str]) -> list[Problem]:
-    """What a student's code imports in vain, looks for, or puts in the place of the tests' tools."""
+def _compile(answers: dict[str, Any]) -> list[Problem]:
+    """Which answers are no Python, so that all of the cell is lost."""
+    from IPython.core.inputtransformer2 import TransformerManager
+
+    problems = []
+    for name, cell in answers.items():
+        if cell.cell_type != "code":
+            continue
+        lead = re.match(r"(\s*\n)?", cell.source)[0].count("\n")  # type: ignore[index]
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                code = TransformerManager().transform_cell(cell.source)  # %magic and !commands become Python
+                compile(code, name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+        except SyntaxError as error:
+            text = f"{name} does not compile: line {lead + (error.lineno or 1)}: {error.msg}"
+            problems.append(Problem("look", text))
+        except (ValueError, RecursionError, MemoryError) as error:
+            problems.append(Problem("look", f"{name} does not compile: {error}"))
+    return problems
+
+
+def _uncommented(source: str) -> list[str]:
+    """The lines of code as Python itself would write them; as they are where it is no Python."""
+    try:
+        return ast.unparse(ast.parse(source)).splitlines()
+    except (SyntaxError, ValueError):
+        return source.splitlines()
+
+
+def _read_code(sources: Sequence[str], own: Sequence[str] = (), ours: Collection[str] = ()) -> list[Problem]:
+    """What a student's code imports in vain, looks for, or puts in the place of the tests' tools.
+
+    In cells that are no answers, `own`, lines of the course, `ours`, count for nothing.
+    """
     lacking, words, bound = set(), set(), set()
-    for source in sources:
+    for place, source in enumerate([*sources, *own]):
+        lines = [line for line in _uncommented(source) if place < len(sources) or line.strip() not in ours]
+        words |= {match[0] for match in PEEKING.finditer("\n".join(lines))}
         try:
             tree = ast.parse(source)
-        except (SyntaxError, ValueError):  # such as %matplotlib: looked at as text
-            words |= {match[0] for match in PEEKING.finditer(source)}
+        except (SyntaxError, ValueError):  # such as %matplotlib
             continue
-        words |= {match[0] for match in PEEKING.finditer(ast.unparse(tree))}  # without the comments
         for node in ast.walk(tree):
             names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []

@@ -32,22 +32,44 @@ import course
 import preflight
 import report
 from assignments import Assignment, AssignmentError
-from classroom import Outcome, digest, gradebook, keep, outcomes, prepare, reason, run_nbgrader
+from classroom import (
+    Outcome,
+    digest,
+    earlier,
+    fingerprint,
+    gradebook,
+    keep,
+    keep_earlier,
+    keep_secret,
+    outcomes,
+    prepare,
+    reason,
+    run_nbgrader,
+    secrets,
+    submissions,
+)
 
 MOST_OUTPUT = 20_000  # characters that a graded cell keeps
 
 
 # ---- release
-def release(assignment: Assignment, folder: Path, secret: str = assignments.PUBLIC, database: bool = True) -> Path:
+def release(
+    assignment: Assignment,
+    folder: Path,
+    secret: str = assignments.PUBLIC,
+    database: bool = True,
+    new_secret: bool = False,
+) -> Path:
     """Write an assignment's teacher's version to source/ and its students' version to release/; the latter's path.
 
     The hidden data is drawn from `secret`. Raises `AssignmentError` where nbgrader refuses, as when cells would come or
-    go after work was handed in.
+    go after work was handed in, and, without `new_secret`, for another secret than the class's releases had so far.
     """
     import nbformat
 
-    prepare(folder)
     name = assignment.name
+    _check_secret(folder, name, secret, new_secret)
+    prepare(folder)
     text = nbformat.writes(assignment.notebook(secret)) + "\n"
     paths = [folder / step / name / f"{name}.ipynb" for step in ("source", "release")]
     kept = {path: path.read_bytes() for path in paths if path.exists()}
@@ -59,7 +81,28 @@ def release(assignment: Assignment, folder: Path, secret: str = assignments.PUBL
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
         raise AssignmentError(f"nbgrader did not release {name}, and all is as it was: {reason(error, log)}")
+    if kept.get(paths[1]) not in (None, paths[1].read_bytes()):
+        keep_earlier(folder, name, kept[paths[1]])
+    keep_secret(folder, name, fingerprint(secret))
     return paths[1]
+
+
+def _check_secret(folder: Path, name: str, secret: str, new_secret: bool) -> None:
+    """Raises `AssignmentError` for a secret of no words, and for one that this class did not use so far."""
+    if not secret.strip():
+        raise AssignmentError("the secret is empty, most likely an unset variable; give words, or leave --secret out")
+    known = secrets(folder)
+    due = {known[name]} if name in known else {*known.values()}
+    if new_secret or not due or fingerprint(secret) in due:
+        return
+    had, given = (
+        " or ".join("no secret" if mark == fingerprint(assignments.PUBLIC) else f"the secret {mark}" for mark in marks)
+        for marks in (due, [fingerprint(secret)])
+    )
+    where = name if name in known else "this class"
+    raise AssignmentError(
+        f"{where} was released with {had}, and now it is {given}; give --secret as then, or change it with --new-secret"
+    )
 
 
 def student_notebook(assignment: Assignment) -> bytes:
@@ -91,9 +134,18 @@ def sync(root: Path = assignments.ROOT, write: bool = True) -> list[str]:
 
 
 # ---- what was handed in
-def submissions(folder: Path, name: str) -> list[str]:
-    """The students who handed something in for an assignment, in order."""
-    return sorted(path.parent.name for path in (folder / "submitted").glob(f"*/{name}") if path.is_dir())
+def known_assignments(folder: Path) -> dict[str, Path]:
+    """What students got of each assignment: those of this class, and the repository's."""
+    ours = {one.name: one.released for one in assignments.find()}
+    return ours | {path.stem: path for path in sorted((folder / "release").glob("*/*.ipynb"))}
+
+
+def nobody(folder: Path, name: str) -> str:
+    """That nothing was handed in for an assignment, and where it was looked for."""
+    text = f"nobody handed {name} in; due is {folder}/submitted/STUDENT/{name}/{name}.ipynb"
+    if any(path.is_file() for path in (folder / "downloaded" / name).rglob("*")):
+        text += f"; what lies in {folder}/downloaded/{name} was not collected: see Collect in the guide"
+    return text
 
 
 def check_in(folder: Path, name: str, student: str, mend: bool = True) -> list[preflight.Problem]:
@@ -110,22 +162,33 @@ def check_in(folder: Path, name: str, student: str, mend: bool = True) -> list[p
     if not path.exists():
         others = sorted(place.glob("*.ipynb"))
         if len(others) != 1:
-            listed = ", ".join(other.name for other in others) or "no notebook"
-            raise preflight.UnreadableError(f"there is no {path.name} but {listed}")
+            listed = f"{path.name} but {', '.join(other.name for other in others)}" if others else "notebook"
+            raise preflight.UnreadableError(f"there is no {listed}")
         problems = [preflight.Problem("mended", f"it was called {others[0].name}")]
-        if mend:
-            others[0].rename(path)
-        else:
-            path = others[0]
-    if others := sorted(other.name for other in place.glob("*.ipynb") if other != path):
-        problems.append(preflight.Problem("look", f"not graded, and beside it: {', '.join(others)}"))
+        path = others[0]
     released = preflight.read(folder / "release" / name / f"{name}.ipynb")
     submitted = preflight.read(path)
-    mended, found = preflight.look(submitted, released)
+    if another := _another(submitted, released, folder, name):
+        raise preflight.UnreadableError(f"this is {another}, not {name}")
+    if mend and path.stem != name:
+        path = path.rename(place / f"{name}.ipynb")
+    if others := sorted(other.name for other in place.glob("*.ipynb") if other != path):
+        problems.append(preflight.Problem("look", f"not graded, and beside it: {', '.join(others)}"))
+    mended, found = preflight.look(submitted, released, [preflight.read(one) for one in earlier(folder, name)])
     if mend and any(problem.kind == "mended" for problem in found):
         shutil.copy(path, path.with_suffix(".original"))
         path.write_text(nbformat.writes(mended) + "\n", encoding="utf-8")
     return problems + found
+
+
+def _another(submitted: Any, released: Any, folder: Path, name: str) -> str:
+    """The other assignment that a notebook is, or an empty text."""
+    if len(preflight.named(submitted) & preflight.named(released)) > len(preflight.named(released)) / 2:
+        return ""
+    for other, path in known_assignments(folder).items():
+        if other != name and path.exists() and preflight.is_rather(submitted, preflight.read(path), released):
+            return other
+    return ""
 
 
 # ---- grading
@@ -182,16 +245,16 @@ def autograde(
 ) -> list[Outcome]:
     """Grade what was handed in, or handed in anew, and is not graded, or `again` all of it; or only some `students`.
 
-    Prints a line a student. Outcomes are kept in outcomes/NAME.csv, for `report`. Points given by hand stay.
-    Raises `AssignmentError` where nothing was released or handed in.
+    Prints a line a student, and how many were graded now and in all. Outcomes are kept in outcomes/NAME.csv, for
+    `report`. Points given by hand stay. Raises `AssignmentError` where nothing was released or handed in.
     """
     if not (folder / "release" / name / f"{name}.ipynb").exists():
         raise AssignmentError(f"{name} was not released in {folder}; run: teach.py release {name} --class {folder}")
     there = submissions(folder, name)
     unknown = sorted(set(students) - set(there))
     if unknown or not there:
-        lack = f"{', '.join(unknown)}: nothing was handed in" if unknown else f"nobody handed {name} in"
-        raise AssignmentError(f"{lack}; due is {folder}/submitted/STUDENT/{name}/{name}.ipynb")
+        due = f"{', '.join(unknown)}: nothing was handed in; due is {folder}/submitted/STUDENT/{name}/{name}.ipynb"
+        raise AssignmentError(due if unknown and there else nobody(folder, name))
     done = {outcome.student: outcome for outcome in outcomes(folder, name)}
 
     def is_due(student: str) -> bool:
@@ -216,7 +279,12 @@ def autograde(
             print(f"[{number}/{len(todo)}] {student}: {told} {outcome.notes and '- ' + outcome.notes}", flush=True)
     finally:
         pool.shutdown(cancel_futures=True)
-    return [done[student] for student in there if student in done]
+    stand = [done[student] for student in there if student in done]
+    lost = [outcome.student for outcome in stand if outcome.status == "not graded"]
+    now = len({*todo} - {*lost})
+    told = f"; NOT GRADED: {', '.join(lost)}" if lost else ""
+    print(f"{now} graded now, {len(stand) - len(lost)} in all{told}")
+    return stand
 
 
 # ---- proof
@@ -305,6 +373,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     add = verb("release", "write the teacher's and the students' version of an assignment into the class folder")
     add.add_argument("--secret", default=assignments.PUBLIC, help="words from which the hidden data is drawn")
+    add.add_argument("--new-secret", action="store_true", help="take another secret than this class had so far")
     add = verb("preflight", "look at what was handed in, and change nothing")
     add = verb("autograde", "grade what was handed in and not yet graded")
     add.add_argument("--again", action="store_true", help="all of it once more; points given by hand stay")
@@ -320,7 +389,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     add = verb("check", "prove every right and wrong answer through nbgrader", one=False)
     add.add_argument("--only", nargs="+", default=(), metavar="NAME", help="these assignments")
     add.add_argument("--jobs", type=int, default=1, metavar="N", help="so many submissions at once (1)")
-    args = parser.parse_args(argv)
+    args, rest = parser.parse_known_args(argv)
+    if args.verb == "autograde" and not any(word.startswith("-") for word in rest):
+        args.students += rest  # names that stand after the options
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         return _do(args)
     except AssignmentError as error:
@@ -340,13 +413,10 @@ def _do(args: argparse.Namespace) -> int:
         return 1 if problems else 0
     found = assignments.find([args.assignment])[0]
     name = found.name
+    if args.folder.exists() and not args.folder.is_dir():
+        raise AssignmentError(f"--class is {args.folder}, which is a file; name a folder")
     if args.verb == "release":
-        path = release(found, args.folder, args.secret)
-        points = sum(assignments.points_of(preflight.read(path).cells).values())
-        print(f"{name}, {points:g} points; give students {path}")
-        if args.secret == assignments.PUBLIC:
-            print("its hidden data is the public one; --secret draws another, that nobody can look up")
-        return 0
+        return _release(found, args.folder, args.secret, args.new_secret)
     if not (args.folder / "nbgrader_config.py").exists():
         raise AssignmentError(f"{args.folder} is no class folder; run: teach.py release {name} --class {args.folder}")
     if args.verb == "preflight":
@@ -355,21 +425,45 @@ def _do(args: argparse.Namespace) -> int:
         if args.jobs < 1:
             raise AssignmentError(f"--jobs is {args.jobs}; one is the least")
         done = autograde(args.folder, name, args.students, again=args.again, jobs=args.jobs)
-        lost = [outcome.student for outcome in done if outcome.status == "not graded"]
-        print(f"{len(done) - len(lost)} graded" + (f", NOT GRADED: {', '.join(lost)}" if lost else ""))
-        return 1 if lost else 0
+        return 1 if any(outcome.status == "not graded" for outcome in done) else 0
     out = args.out or args.folder / f"points_{name}.csv"
+    if not out.parent.is_dir():
+        raise AssignmentError(f"--out is {out}, and there is no folder {out.parent}; make it, or name another file")
     rows = report.table(args.folder, name, args.form, args.roster, args.column)
-    with out.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(rows)
+    try:
+        with out.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows(rows)
+    except OSError as error:
+        raise AssignmentError(f"{out} cannot be written: {error.strerror}; name another with --out") from error
     print(report.summary(args.folder, name))
     print(f"wrote {out}")
     return 0
 
 
+def _release(one: Assignment, folder: Path, secret: str, new_secret: bool) -> int:
+    """Release an assignment, and print what to give students and what to keep in mind."""
+    before = secrets(folder).get(one.name)
+    path = release(one, folder, secret, new_secret=new_secret)
+    points = sum(assignments.points_of(preflight.read(path).cells).values())
+    print(f"{one.name}, {points:g} points; give students {path}")
+    if secret == assignments.PUBLIC:
+        print("its hidden data is the public one; --secret draws another, that nobody can look up")
+    else:
+        print(f"the secret's fingerprint is {fingerprint(secret)}; the class's next releases take the same words")
+    if before not in (None, fingerprint(secret)):
+        print("the secret is another one now, and students graded earlier met other hidden data; "
+              f"grade all again: teach.py autograde {one.name} --again --class {folder}")  # fmt: skip
+    return 0
+
+
 def _preflight(folder: Path, name: str) -> int:
-    """Print what is odd about each submission; 1 if one cannot be graded."""
+    """Print what is odd about each submission; 1 if one cannot be graded, or there is none."""
     students, lost = submissions(folder, name), 0
+    for problem in preflight.strays(folder, name, [*known_assignments(folder)]):
+        print(f"{problem.kind}: {problem.text}")
+    if not students:
+        print(nobody(folder, name))
+        return 1
     for student in students:
         try:
             problems = check_in(folder, name, student, mend=False)
