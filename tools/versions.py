@@ -78,7 +78,8 @@ def check(which: str, python: str, pytest_args: Sequence[str] = (), keep: bool =
         subprocess.run(pip, cwd=home, check=True)
         there = colab.versions(own)
         print(", ".join(f"{need.name} {there.get(need.name, '?')}" for need in requirements()), flush=True)
-        command = [own, "-m", "pytest", "-n", "2", "--dist", "worksteal", *pytest_args]
+        old = ["-W", "default"] if which == "oldest" else []  # old packages warn of what newer neighbours deprecate
+        command = [own, "-m", "pytest", "-n", "2", "--dist", "worksteal", *old, *pytest_args]
         return subprocess.run(command, cwd=home, check=False).returncode
     except (OSError, subprocess.CalledProcessError) as error:
         print(f"versions: {error}", file=sys.stderr)
