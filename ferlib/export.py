@@ -232,4 +232,4 @@ def _package(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise ValueError(f'{error}; to mend it: pip install "onnx>=1.16" "onnxruntime>=1.18"') from error
+        raise ValueError(f'{error}; to mend it: pip install "onnx>=1.16" "onnxruntime>=1.20"') from error

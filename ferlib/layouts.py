@@ -385,8 +385,10 @@ def _label_by_votes(root: Path, given: Path, table: pd.DataFrame, notes: list[st
 def read_votes(path: Path) -> pd.DataFrame:
     """FER+'s table: columns VOTES, `image` ("" for no face) and `split` ("" in a `label.csv`, which has no header).
 
-    Raises `ValueError` for any other file.
+    Raises `FileNotFoundError`, and `ValueError` for any other file.
     """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}; FER+'s fer2013new.csv is at github.com/microsoft/FERPlus")
     with open(path, newline="", encoding="utf-8-sig") as file:
         try:
             rows = _vote_rows(file)

@@ -107,6 +107,8 @@ class Lesson:
         """Print how far a guess was off; both in `unit`. `...` counts as no guess."""
         if guessed is ...:
             print(f"It is {_figure(value)} {unit}. You made no guess: put a number in, and run this again.")
+        elif not isinstance(guessed, (int, float, np.number)):
+            print(f"It is {_figure(value)} {unit}. {guessed!r:.40} is no number: put one in, and run this again.")
         else:
             print(f"It is {_figure(value)} {unit}; you guessed {guessed:g}, {_figure(abs(value - guessed))} off.")
 

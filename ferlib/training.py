@@ -432,7 +432,8 @@ class _Run:
             raise ValueError(f"{broken} ({error!s:.200})") from error
         if changed:
             raise ValueError(
-                f"{self.out} was trained with other settings ({', '.join(changed):.900}); keep them or give another out"
+                f"{self.out} was trained with other settings ({', '.join(changed):.500}); give those again "
+                "(on the command line: the command that began it, with --resume), or another out"
             )
         try:
             for part in ("raw_model", "optimizer", "plateau", "scaler", *(["ema"] if self.ema else [])):

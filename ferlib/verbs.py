@@ -70,6 +70,8 @@ def run_train(args: argparse.Namespace) -> int:
         raise ValueError(f"{recipe.name} learns from another model: name it, as in --teacher runs/long")
     if (args.out / models.WEIGHTS_FILE).exists() and not args.resume:
         raise ValueError(f"{args.out} already holds a model; add --resume to go on with it, or give another --out")
+    if args.resume and not (args.out / "state.pt").exists():
+        print(f"note: {args.out} holds no run to go on with, so this one begins")
     dataset = data.load(args.data)
     if args.val_share is not None:
         train_set, val_set = protocol.split(dataset.subset("Training"), share=args.val_share, seed=recipe.config.seed)
@@ -80,7 +82,9 @@ def run_train(args: argparse.Namespace) -> int:
     if args.votes is not None:
         train_set = ferplus.join(train_set, args.votes, how=args.votes_as)
         print(train_set.notes[-1])
-    if args.limit is not None:
+    if args.limit is not None and args.limit >= len(train_set):
+        print(f"note: all {len(train_set):,} faces are taken, as --limit asks for no fewer")
+    elif args.limit is not None:
         train_set = protocol.take(train_set, args.limit)
     model, augment, per_image = recipe.build()
     train_set = dataclasses.replace(train_set, transform=per_image)

@@ -126,6 +126,9 @@ def test_limit_takes_a_share_of_each_class(capsys, csv: Path, tmp_path: Path):
         capsys, *args, "--limit", 3, "--out", tmp_path / "b"
     )
     assert not (tmp_path / "b").exists()
+    code, out, _ = ferlib(capsys, *args, "--limit", 105, "--out", tmp_path / "c", "--resume")
+    assert code == 0 and "note: all 105 faces are taken" in out and "105 faces at 48 px" in out
+    assert f"note: {tmp_path / 'c'} holds no run to go on with" in out
 
 
 def test_a_share_of_training_can_validate_where_there_is_no_public_test(capsys, tmp_path: Path):

@@ -284,7 +284,7 @@ def test_without_the_packages_the_pip_line_is_told(
 ):
     for name in [name for name in sys.modules if name.split(".")[0] == package]:
         monkeypatch.setitem(sys.modules, name, None)
-    line = r'pip install "onnx>=1.16" "onnxruntime>=1.18"'
+    line = r'pip install "onnx>=1.16" "onnxruntime>=1.20"'
     with pytest.raises(ValueError, match=line):
         quantise(file, faces, tmp_path / "small.onnx")
     if package == "onnx":
