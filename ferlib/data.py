@@ -31,6 +31,7 @@ from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
 
 from ferlib import __version__, faces, layouts, sample
 from ferlib.emotions import EMOTIONS, FER2013_COUNTS, SPLITS
+from ferlib.votes import VOTES
 
 Kept = TypeVar("Kept")
 FORMAT = 4  # of the cache's files; another number makes them anew
@@ -372,7 +373,7 @@ def _notes(name: str, table: pd.DataFrame) -> list[str]:
         return []
     notes, counts = [], _counts(table)
     sizes = ", ".join(f"{split} {count:,}" for split, count in counts.sum(axis=1).items() if count)
-    own, voted = not table["official"].any(), layouts.VOTES[-1] in table
+    own, voted = not table["official"].any(), VOTES[-1] in table
     if "cropped" in table and table["cropped"].any():
         notes.append(f"{table['cropped'].sum():,} images were not square: the largest centred square was taken of each")
     if voted:

@@ -3,28 +3,27 @@
 Nothing is skipped in silence: the first row or file that is not as it should be is named in a `ValueError`.
 """
 
-import bz2
 import contextlib
-import csv
-import errno
 import gzip
 import io
 import lzma
 import os
 import re
-import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ferlib.archives import DEEPEST, bomb_told, listed, most, unpack
 from ferlib.emotions import EMOTIONS, SPLITS, emotion_index
 from ferlib.pixels import parse_pixels, parse_row, read_image, shown, square
+from ferlib.votes import VOTES, read_votes, seven_votes
 
 SPLIT_FOLDERS = {  # by a name's letters alone, less a last "set": Test_Set, test-2 and testing are one
     "train": "Training", "training": "Training", "fertrain": "Training",
@@ -36,25 +35,11 @@ IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".p
 ARCHIVES = (".zip", ".tgz", ".tar.gz", ".tar")
 TABLE = re.compile(r"\.(csv|csv\.gz|csv\.xz|npz)$", re.I)  # the ends of what is one file
 PIXEL_TABLES = ("fer2013", "icml_face_data", "train")  # the CSV that a folder with several is read from: the first
-VOTES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "nf")
 VOTE_TABLES = ("fer2013new.csv", "ferplus-votes.csv")  # FER+: a row of the ten VOTES for each row of FER2013's CSV
 UNMINDED = ("label.csv", *VOTE_TABLES)  # no images, and no strangers among them
 SYSTEM = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini", ".ipynb_checkpoints", ".git")  # never looked at
-DEEPEST = 32  # folders in one another: what lies deeper is no data set, and more than Python can walk through
-LARGEST = 2**30  # bytes that a small compressed file may hold; a larger one TIMES its own (FER2013's: 4, a bomb: 1,000)
-TIMES = 20
 SURROGATES = re.compile("[\ud800-\udfff]")  # what stands for bytes of a name that are no UTF-8
-BLOCK = 4096  # bytes that the smallest file takes on a disk
 LINE = 2**20  # bytes of a CSV's line at most; a row of FER2013 has 10,000
-BAD_NAMES = (
-    None,
-    errno.EEXIST,
-    errno.ENOTDIR,
-    errno.EISDIR,
-    errno.EINVAL,
-    errno.ENAMETOOLONG,
-    errno.EILSEQ,
-)  # an entry's
 CHUNK = 256  # images read, checked and written at a time: about 0.6 MB, which stays in the processor's cache
 
 Chunk = tuple[np.ndarray, pd.DataFrame]
@@ -68,7 +53,7 @@ def read(path: Path, size: int, unpacked: Path, notes: list[str]) -> Iterator[Ch
     """
     given, root, names = path, path, outer(path)
     if path.name.lower().endswith(ARCHIVES) and not path.is_dir():
-        _unpack(path, unpacked)
+        unpack(path, unpacked)
         path = root = unpacked
         while (
             path.is_dir() and len(inner := _entries(path)) == 1 and (inner[0].is_dir() or TABLE.search(inner[0].name))
@@ -227,18 +212,9 @@ def _lines(file: io.BufferedReader, path: Path) -> Iterator[bytes]:
         total, number = total + len(line), number + 1
         if len(line) == LINE:
             raise ValueError(f"{path.name}, line {number}: over {LINE:,} bytes; a row of 48x48 pixels has some 10,000")
-        if total > _most(path):
-            raise ValueError(f"{path.name} {_bomb(path)}")
+        if total > most(path):
+            raise ValueError(f"{path.name} {bomb_told(path)}")
         yield line
-
-
-def _most(path: Path) -> int:
-    """The bytes that a compressed file may hold."""
-    return max(LARGEST, TIMES * path.stat().st_size)
-
-
-def _bomb(path: Path) -> str:
-    return f"was refused: it would unpack to over {_most(path):,} bytes from {path.stat().st_size:,}; unpack it by hand"
 
 
 def _csv_chunk(rows: list[tuple[bytes, bytes, bytes]], name: str, first: int, size: int) -> Chunk:
@@ -264,14 +240,14 @@ def _read_npz(path: Path, names: tuple[str, ...], size: int, notes: list[str]) -
     arrays: dict[str, np.ndarray] = {}
     try:
         with zipfile.ZipFile(path) as archive, open(path, "rb") as file:
-            bomb = sum(entry.file_size for entry in _listed(archive, path)) > _most(path)
+            bomb = sum(entry.file_size for entry in listed(archive, path)) > most(path)
             arrays = {} if bomb else {name: np.asarray(array) for name, array in np.load(file).items()}
     except Exception as error:  # NumPy's headers fail in many ways, and each is this one file's
         raise ValueError(
             f"{path.name} cannot be read: {error!s:.200}; write numbers and texts with numpy.savez"
         ) from error
     if bomb:
-        raise ValueError(f"{path.name} {_bomb(path)}")
+        raise ValueError(f"{path.name} {bomb_told(path)}")
     if not {"images", "labels"} <= set(arrays):
         found = ", ".join(arrays) or "none"
         raise ValueError(f"{path.name} must have the arrays images and labels; it has {found:.200}")
@@ -287,8 +263,8 @@ def _read_npz(path: Path, names: tuple[str, ...], size: int, notes: list[str]) -
     if images.dtype != np.uint8 or 0 in images.shape or images.shape[3:] not in ((), (3,)) or images.ndim < 3:
         due = "uint8 (n, h, w) or (n, h, w, 3)"
         raise ValueError(f"{path.name}: images is {images.dtype} {images.shape}; due is {due}")
-    if len(images) * 48 * 48 > _most(path):  # tiny images, which are enlarged
-        raise ValueError(f"{path.name} {_bomb(path)}")
+    if len(images) * 48 * 48 > most(path):  # tiny images, which are enlarged
+        raise ValueError(f"{path.name} {bomb_told(path)}")
     for name, array, kinds in (("labels", labels, "iuU"), ("splits", splits, "U")):
         if array.shape != images.shape[:1] or array.dtype.kind not in kinds:
             due = f"({len(images)},) of {'names' if kinds == 'U' else 'whole numbers or names'}"
@@ -335,10 +311,12 @@ def _read_folder(root: Path, given: Path, names: tuple[str, ...], size: int, not
         order = ", ".join(f"{number} {name}" for number, name in enumerate(EMOTIONS))
         notes.append(f"its class folders are numbers, read in the CSV's order: {order}; one numbered by sorted names "
                      "has other classes at 4, 5 and 6")  # fmt: skip
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor() as pool:  # 32 pictures a task: handing over a small one costs more than decoding it
         for start in range(0, len(table), CHUNK):
             part = table[start : start + CHUNK]
-            yield _chunk(list(pool.map(lambda name: read_image(root, name, size), part["path"])), part)
+            parts = [part["path"].iloc[at : at + 32] for at in range(0, len(part), 32)]
+            made = pool.map(lambda some: [read_image(root, name, size) for name in some], parts)
+            yield _chunk(list(chain.from_iterable(made)), part)
 
 
 def _chunk(made: list[tuple[np.ndarray, bool]], table: pd.DataFrame) -> Chunk:
@@ -380,134 +358,3 @@ def _label_by_votes(root: Path, given: Path, table: pd.DataFrame, notes: list[st
     notes.append(f"FER+: {(~kept).sum():,} images left out, with most votes for contempt, unknown or no face; "
                  f"{ties.sum():,} whose votes tie got the first such class in the order of EMOTIONS")  # fmt: skip
     return table.assign(label=seven.argmax(1))[kept].reset_index(drop=True)
-
-
-def read_votes(path: Path) -> pd.DataFrame:
-    """FER+'s table: columns VOTES, `image` ("" for no face) and `split` ("" in a `label.csv`, which has no header).
-
-    Raises `FileNotFoundError`, and `ValueError` for any other file.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}; FER+'s fer2013new.csv is at github.com/microsoft/FERPlus")
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        try:
-            rows = _vote_rows(file)
-        except (ValueError, csv.Error) as error:
-            raise ValueError(
-                f"{path.name} is no table of FER+ votes: {error!s:.200}; fetch fer2013new.csv again"
-            ) from error
-    votes = pd.DataFrame([row[2:] for row in rows], columns=VOTES, dtype=np.int64)
-    return votes.assign(image=[row[1] for row in rows], split=[row[0] for row in rows])
-
-
-def _vote_rows(file: Iterable[str]) -> list[tuple[Any, ...]]:
-    """Split, image and ten votes of each row."""
-    made: list[tuple[Any, ...]] = []
-    headed = False
-    for row in filter(None, csv.reader(file)):
-        if not made and not headed and row[-1].strip().lower() == "nf":
-            head, headed = [name.strip().lower() for name in row], True
-            if head[2:] != list(VOTES):
-                raise ValueError(f"its columns are {', '.join(head)[:90]}")
-            continue
-        votes = row[-10:]
-        if not (len(row) == 12 if headed else 11 <= len(row) <= 12) or not all(
-            re.fullmatch(" *[0-9]{1,3} *", n) for n in votes
-        ):
-            raise ValueError(f"row {len(made) + 1 + headed} has no name and ten votes: {', '.join(row)[:90]}")
-        made.append((row[0] if headed else "", row[1 if headed else 0], *map(int, votes)))
-    if not made:
-        raise ValueError("it has no rows")
-    return made
-
-
-def seven_votes(votes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of the ten VOTES (n, 10) those for EMOTIONS (n, 7), and whether one has some and none of the other three more."""
-    seven = votes[:, np.argsort([emotion_index(name) for name in VOTES[:7]])]
-    return seven, (seven.max(1) > 0) & (seven.max(1) >= votes[:, 7:].max(1))
-
-
-class _RefusedError(Exception):
-    """Why an archive is not unpacked."""
-
-
-def _unpack(path: Path, folder: Path) -> None:
-    """Unpack a .zip or .tgz into a folder; raises `ValueError` for one that is broken, reaches outside or is a bomb."""
-    try:
-        if zipfile.is_zipfile(path) or path.suffix.lower() == ".zip":
-            with zipfile.ZipFile(path) as archive:
-                names: set[str] = set()
-                total = sum(_admit(entry.filename, entry.file_size, names) for entry in _listed(archive, path))
-                if total > _most(path):
-                    raise _RefusedError
-                archive.extractall(folder)
-        else:
-            _unpack_tar(path, folder)
-    except (_RefusedError, getattr(tarfile, "FilterError", _RefusedError)) as error:
-        raise ValueError(f"{path.name} {f'was refused: {error}' if error.args else _bomb(path)}") from error
-    except (RuntimeError, NotImplementedError) as error:  # a zip with a password, or packed in another way
-        raise ValueError(f"{path.name} cannot be unpacked: {error!s:.200}") from error
-    except Exception as error:  # zipfile and tarfile trust what they read, and fail in many ways
-        if isinstance(error, OSError) and error.errno not in BAD_NAMES:
-            raise
-        raise ValueError(f"{path.name} is broken or cut short: {error!s:.200}; fetch it again") from error
-
-
-def _listed(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
-    """A zip's entries; `BadZipFile` if they are not as many as its end says, which zipfile itself does not mind."""
-    with open(path, "rb") as file:
-        file.seek(-min(path.stat().st_size, 22 + 0xFFFF), os.SEEK_END)
-        tail = file.read()
-    at, entries = tail.rfind(b"PK\x05\x06") + 10, archive.infolist()
-    count = int.from_bytes(tail[at : at + 2], "little")
-    if count not in (0xFFFF, len(entries) & 0xFFFF):  # the first: there are more, and another place tells how many
-        raise zipfile.BadZipFile(f"{len(entries)} of its {count} entries are there")
-    return entries
-
-
-def _unpack_tar(path: Path, folder: Path) -> None:
-    if not hasattr(tarfile, "data_filter"):
-        raise _RefusedError("this Python cannot unpack a tar safely: take 3.10.12, 3.11.4 or newer")
-    with open(path, "rb") as file:
-        opener: Any = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}.get(file.read(2), open)
-    total, names = 0, set[str]()
-    with opener(path, "rb") as file, tarfile.open(fileobj=_Metered(file), mode="r:") as tar:  # type: ignore[call-overload]
-        for member in tar:
-            if not (member.isreg() or member.isdir()):  # links mislead, one after another even Python's own filter
-                raise _RefusedError(f"its entry {member.name!r:.80} is no file; pack what a link leads to")
-            total += _admit(member.name + "/" * member.isdir(), member.size, names)
-            if max(total, tar.offset) > _most(path):
-                raise _RefusedError
-            tar.extract(member, folder, filter="data")
-        file.seek(tar.offset)  # where a whole one ends in zeros: tarfile takes a broken header for the end
-        if file.read(512) != bytes(512):
-            raise tarfile.ReadError("its last header is no whole one")
-        while file.read(1 << 20):  # to the end, where the checksum is
-            if file.tell() > _most(path):
-                raise _RefusedError
-
-
-class _Metered:
-    """A stream of which no large part is read at once: tarfile would take from memory what a header claims."""
-
-    def __init__(self, stream: Any):
-        self.stream, self.seek, self.tell = stream, stream.seek, stream.tell
-
-    def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= 1 << 16:
-            raise tarfile.ReadError(f"a header claims {size:,} bytes")
-        return self.stream.read(size)
-
-
-def _admit(name: str, size: int, names: set[str]) -> int:
-    """The bytes that an archive's entry takes; raises `_RefusedError` for one that is not to be unpacked."""
-    parts = re.split(r"[/\\]", name)
-    if name.startswith(("/", "\\")) or ".." in parts or re.match(r"[A-Za-z]:", name):
-        raise _RefusedError(f"its entry {name!r:.80} would be written outside of its folder")
-    if len(parts) > DEEPEST or max(len(os.fsencode(part)) for part in parts) > 255 or size < 0:
-        raise _RefusedError(f"its entry {name!r:.80} has too long a name, lies too deep or has no size")
-    plain = "/".join(part for part in parts if part not in ("", "."))
-    if plain in names and not name.endswith("/"):
-        raise _RefusedError(f"its entry {name!r:.80} stands there twice")
-    names.add(plain)
-    return max(size, BLOCK)

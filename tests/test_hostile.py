@@ -40,10 +40,11 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save
 
 import lesson
-from ferlib import data, detection, evaluation, export, ferplus, layouts, models, pictures, sample, training
+from ferlib import archives, data, detection, evaluation, export, ferplus, layouts, models, pictures, sample, training
 from ferlib.emotions import EMOTIONS, SPLITS, emotion_index
 from ferlib.lesson import CLAIM_COLUMNS
 from ferlib.optim import TrainConfig
+from ferlib.votes import VOTES, read_votes
 
 pytestmark = pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")  # of long reprs
 FACES = np.random.default_rng(0).integers(0, 256, (7, 48, 48), np.uint8)
@@ -447,7 +448,7 @@ def test_votes_of_a_folder(room: Path):
             dataset = judge(lambda: data._load(root, size=48, sealed=True))
             if dataset is not None:
                 assert set(dataset.table["split"]) <= set(SPLITS) and len(dataset) <= 2
-                assert (dataset.table[list(layouts.VOTES)] >= 0).all(axis=None)
+                assert (dataset.table[list(VOTES)] >= 0).all(axis=None)
 
         check()
 
@@ -994,18 +995,18 @@ def test_what_is_compressed_may_hold_so_much_and_no_more(room: Path, suffix: str
     packs = {".csv.gz": gzip.compress, ".csv.xz": lzma.compress}
     path.write_bytes(packs[suffix](raw) if suffix in packs else files.getvalue() or npz_of(
         images=np.zeros((100, 96, 96), np.uint8), labels=np.zeros(100, int)))  # fmt: skip
-    monkeypatch.setattr(layouts, "LARGEST", 900_000)
+    monkeypatch.setattr(archives, "LARGEST", 900_000)
     if suffix not in (".npz",):
         assert path.stat().st_size < 60_000 < len(raw) < 900_000
         assert len(data._load(path, size=48, sealed=True)) == 100
-    monkeypatch.setattr(layouts, "LARGEST", 800_000)
-    monkeypatch.setattr(layouts, "TIMES", 10)
+    monkeypatch.setattr(archives, "LARGEST", 800_000)
+    monkeypatch.setattr(archives, "TIMES", 10)
     monkeypatch.setenv("FERLIB_CACHE", str(room / "other"))
     with pytest.raises(
         ValueError, match=r"was refused: it would unpack to over 800,000 bytes from [\d,]+; unpack it by"
     ):
         data._load(path, size=48, sealed=True)
-    monkeypatch.setattr(layouts, "TIMES", 1000)  # a large file may hold more than a small one
+    monkeypatch.setattr(archives, "TIMES", 1000)  # a large file may hold more than a small one
     assert len(data._load(path, size=48, sealed=True)) == 100
 
 
@@ -1073,7 +1074,7 @@ def test_a_table_of_votes_that_a_parser_would_blow_up_is_refused(room: Path):
         little_memory(),
         pytest.raises(ValueError, match=r"fer2013new.csv is no table of FER\+ votes: row 1 has no name"),
     ):
-        layouts.read_votes(path)
+        read_votes(path)
 
 
 @pytest.mark.parametrize(

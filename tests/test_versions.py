@@ -41,7 +41,7 @@ def test_the_environment_is_made_with_the_bounds_and_removed(monkeypatch, capsys
 
     place = tmp_path / "place"
     monkeypatch.setattr(subprocess, "run", run)
-    monkeypatch.setattr(versions.tempfile, "mkdtemp", lambda prefix: str(place))
+    monkeypatch.setattr(colab.tempfile, "mkdtemp", lambda prefix: str(place))
     monkeypatch.setattr(colab, "versions", lambda python: {"torch": "2.4.1"})
     assert versions.main(["oldest", "--python", "python3.10", "--pytest=-k data"]) == 3
     assert called[-1][1:] == ["-m", "pytest", "-n", "2", "--dist", "worksteal", "-W", "default", "-k", "data"]

@@ -11,7 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
@@ -96,6 +97,20 @@ def make(place: Path, python: str) -> Path:
     return own
 
 
+@contextmanager
+def throwaway(kind: str, keep: bool) -> Iterator[Path]:
+    """A folder for an environment of up to 7 GB, which is removed afterwards unless it is to be kept."""
+    place = Path(tempfile.mkdtemp(prefix=f"ferlib-{kind}-"))
+    print(f"making an environment in {place}: some minutes, up to 7 GB", flush=True)
+    try:
+        yield place
+    finally:
+        if keep:
+            print(f"kept: {place}")
+        else:
+            shutil.rmtree(place, ignore_errors=True)
+
+
 def versions(python: Path) -> dict[str, str]:
     """Name and version of each package that a Python has."""
     listed = subprocess.run(
@@ -110,28 +125,23 @@ def check(python: str, only: Sequence[str] = (), keep: bool = False) -> int:
     import lesson
 
     sources, failed = course.find_lessons(ROOT, only), []
-    place = Path(tempfile.mkdtemp(prefix="ferlib-colab-"))
     said = subprocess.run([python, "--version"], capture_output=True, text=True, check=True).stdout.strip()
-    print(f"{said}; Colab has Python {PYTHON}. Making an environment in {place}: some minutes, up to 7 GB", flush=True)
+    print(f"{said}; Colab has Python {PYTHON}")
     try:
-        own = make(place, python)
-        env = {"FERLIB_FAST": "1", "FERLIB_ANSWERS": "solution", "FERLIB_RUNS": str(place / "runs")}
-        for source in sources:
-            begun, notebook = time.monotonic(), course.read_lesson(source)
-            failure = lesson.execute(notebook, place / "ferlib/notebooks", 600, env=env, python=str(own))
-            how = "stopped" if failure else "ran"
-            print(f"{source.stem}: {how} after {time.monotonic() - begun:.0f} s", flush=True)
-            if failure:
-                failed.append(source.stem)
-                print(f"cell {failure.cell}:\n{failure.source}\n\n{failure.message}\n", flush=True)
+        with throwaway("colab", keep) as place:
+            own = make(place, python)
+            env = {"FERLIB_FAST": "1", "FERLIB_ANSWERS": "solution", "FERLIB_RUNS": str(place / "runs")}
+            for source in sources:
+                begun, notebook = time.monotonic(), course.read_lesson(source)
+                failure = lesson.execute(notebook, place / "ferlib/notebooks", 600, env=env, python=str(own))
+                how = "stopped" if failure else "ran"
+                print(f"{source.stem}: {how} after {time.monotonic() - begun:.0f} s", flush=True)
+                if failure:
+                    failed.append(source.stem)
+                    print(f"cell {failure.cell}:\n{failure.source}\n\n{failure.message}\n", flush=True)
     except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
         print(f"colab: {error}", file=sys.stderr)
         return 1
-    finally:
-        if keep:
-            print(f"kept: {place}")
-        else:
-            shutil.rmtree(place, ignore_errors=True)
     print(f"failed: {', '.join(failed)}" if failed else f"all {len(sources)} lessons ran")
     return 1 if failed else 0
 

@@ -12,7 +12,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,10 +27,8 @@ FREE = ("mypy", "nbstripout", "pandas-stubs", "ruff")  # they look at the code a
 def requirements() -> list[Requirement]:
     """What pyproject.toml asks for, its extras included."""
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")  # tomllib begins with Python 3.11
-    lists = text.split("[project]")[1].split("[project.scripts]")[0]
-    return [
-        Requirement(each) for each in re.findall(r'"([A-Za-z][\w.-]*[<>=~!][^"]*)"', lists.split("dependencies", 1)[1])
-    ]
+    lists = text.split("\ndependencies = ")[1].split("[project.scripts]")[0]
+    return [Requirement(each) for each in re.findall(r'"([A-Za-z][\w.-]*[<>=~!][^"]*)"', lists)]
 
 
 def lower_bounds() -> list[str]:
@@ -57,38 +54,43 @@ def find_python(which: str) -> str:
 def check(which: str, python: str, pytest_args: Sequence[str] = (), keep: bool = False) -> int:
     """Make the environment, run the tests in a copy of this repository, remove both; pytest's exit code."""
     said = subprocess.run([python, "--version"], capture_output=True, text=True, check=True).stdout.strip()
-    place = Path(tempfile.mkdtemp(prefix=f"ferlib-{which}-"))
-    print(f"{said}. Making an environment in {place}: some minutes, up to 7 GB", flush=True)
-    env, home = place / "env", place / "ferlib"
+    print(f"{said}, the {which} packages")
     try:
-        listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-        for name in filter(None, listed.split("\0")):
-            if (ROOT / name).exists():
-                (home / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, home / name)
-        subprocess.run(["git", "init", "-q"], cwd=home, check=True)  # some tests ask git which files are tracked
-        subprocess.run(["git", "add", "-A"], cwd=home, check=True)
-        own = env / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-        subprocess.run([python, "-m", "venv", env], check=True)
-        pip = [own, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-r", "requirements.txt"]
-        if which == "oldest":
-            pins = place / "lower_bounds.txt"
-            pins.write_text("\n".join(lower_bounds()) + "\n", encoding="utf-8")
-            pip += ["-c", pins]
-        subprocess.run(pip, cwd=home, check=True)
-        there = colab.versions(own)
-        print(", ".join(f"{need.name} {there.get(need.name, '?')}" for need in requirements()), flush=True)
-        old = ["-W", "default"] if which == "oldest" else []  # old packages warn of what newer neighbours deprecate
-        command = [own, "-m", "pytest", "-n", "2", "--dist", "worksteal", *old, *pytest_args]
-        return subprocess.run(command, cwd=home, check=False).returncode
+        with colab.throwaway(which, keep) as place:
+            home, own = copied(place / "ferlib"), installed(place, python, which)
+            there = {name.lower(): version for name, version in colab.versions(own).items()}
+            print(", ".join(f"{need.name} {there.get(need.name.lower(), '?')}" for need in requirements()), flush=True)
+            old = ["-W", "default"] if which == "oldest" else []  # old packages warn of what newer neighbours deprecate
+            command = [own, "-m", "pytest", "-n", "2", "--dist", "worksteal", *old, *pytest_args]
+            return subprocess.run(command, cwd=home, check=False).returncode
     except (OSError, subprocess.CalledProcessError) as error:
         print(f"versions: {error}", file=sys.stderr)
         return 1
-    finally:
-        if keep:
-            print(f"kept: {place}")
-        else:
-            shutil.rmtree(place, ignore_errors=True)
+
+
+def copied(home: Path) -> Path:
+    """A copy of what git tracks here, itself a repository, as some tests ask git which files are tracked."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).exists():
+            (home / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, home / name)
+    subprocess.run(["git", "init", "-q"], cwd=home, check=True)
+    subprocess.run(["git", "add", "-A"], cwd=home, check=True)
+    return home
+
+
+def installed(place: Path, python: str, which: str) -> Path:
+    """The Python of a new environment in `place`, with what the copy beside it asks for."""
+    own = place / ("env/Scripts/python.exe" if sys.platform == "win32" else "env/bin/python")
+    subprocess.run([python, "-m", "venv", place / "env"], check=True)
+    pip = [own, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-r", "requirements.txt"]
+    if which == "oldest":
+        pins = place / "lower_bounds.txt"
+        pins.write_text("\n".join(lower_bounds()) + "\n", encoding="utf-8")
+        pip += ["-c", pins]
+    subprocess.run(pip, cwd=place / "ferlib", check=True)
+    return own
 
 
 def main(argv: Sequence[str] | None = None) -> int:
