@@ -32,7 +32,8 @@ class Lesson:
         self.drawn = self.source == "sample"
         self.fast = bool(os.environ.get("FERLIB_FAST"))
         self.seeds = range(1 if self.fast else int(os.environ.get("FERLIB_SEEDS", "3")))
-        self.folder = Path(os.environ.get("FERLIB_RUNS", "runs")) / number
+        runs = Path(os.environ.get("FERLIB_RUNS", "runs"))
+        self.folder = (runs / "fast" if self.fast else runs) / number  # a fast run leaves a full one's models alone
 
     def load(self, most: int | None = None) -> data.FaceDataset:
         """The lesson's faces; of `Training` every k-th, so that at most `most` are left, which is then printed."""
@@ -56,13 +57,13 @@ class Lesson:
 
     def keep(self, model: Any) -> Path:
         """Write the lesson's model where later lessons find it, with what it was trained on; returns its path."""
-        return models.save_model(model, self.folder, lesson=self.number, source=self.source, fast=self.fast)
+        return models.save_model(model, self.folder, lesson=self.number, source=self.source)
 
     def model(self, lesson: str) -> Any:
         """The model that an earlier lesson kept, else the one that ships; which of the two, and why, is printed.
 
-        A kept one is used if it was trained on the faces of this run, and in a run as fast or as full as this. Of the
-        drawn faces the model `drawn` ships, of photographs `fer2013`.
+        A kept one is used if it was trained on the faces of this run; fast runs and full ones keep theirs apart. Of
+        the drawn faces the model `drawn` ships, of photographs `fer2013`.
         """
         kept, ships = self.folder.parent / lesson / "model.safetensors", "drawn" if self.drawn else "fer2013"
         if not kept.exists():
@@ -70,11 +71,14 @@ class Lesson:
             return models.load_model(ships)
         model = models.load_model(kept)
         about = vars(model)["about"]
-        was, now = (about.get("source"), about.get("fast")), (self.source, self.fast)
-        if was == now:
+        if about.get("source") == self.source:
             print(f"the model that lesson {lesson} kept, {kept}")
             return model
-        why = f"comes from {_run(*was)}, this is {_run(*now)}" if None not in was else "does not tell its faces"
+        why = (
+            f"was trained on {about['source']!r}, not on {self.source!r}"
+            if "source" in about
+            else "does not tell its faces"
+        )
         print(f"the model that ships, {ships!r}: {kept} {why}")
         return models.load_model(ships)
 
@@ -180,10 +184,6 @@ def _results(answer: Any, on: Sequence[tuple]) -> list[Any]:
     if callable(answer) and on:
         return [answer(*arguments) for arguments in on]
     return [answer]
-
-
-def _run(source: str, fast: bool) -> str:
-    return f"a {'fast' if fast else 'full'} run on {source!r}"
 
 
 def _verdict(

@@ -127,32 +127,35 @@ def test_the_model_is_the_one_kept_earlier_or_the_one_that_ships(here: Lesson, c
     assert kept.about["lesson"] == "03"
 
 
-FULL, FAST, CSV = {}, {"FERLIB_FAST": "1"}, {"FERLIB_DATA": "faces.csv"}
+def begin(monkeypatch: pytest.MonkeyPatch, number: str, **env: str) -> Lesson:
+    """A lesson that begins under these variables."""
+    for name in ("FERLIB_DATA", "FERLIB_FAST"):
+        monkeypatch.setenv(name, env.get(name, ""))
+    return Lesson(number)
 
 
-@pytest.mark.parametrize(
-    ("kept", "now", "ships", "why"),
-    [
-        (FULL, CSV, "fer2013", "a full run on 'sample', this is a full run on 'faces.csv'"),
-        (CSV, FULL, "drawn", "a full run on 'faces.csv', this is a full run on 'sample'"),
-        (FAST, FULL, "drawn", "a fast run on 'sample', this is a full run on 'sample'"),
-        (FULL, FAST, "drawn", "a full run on 'sample', this is a fast run on 'sample'"),
-    ],
-)
-def test_a_kept_model_of_another_run_is_left(here: Lesson, monkeypatch, capsys, kept, now, ships, why):
-    def begin(number: str, env: dict[str, str]) -> Lesson:
-        for name in ("FERLIB_DATA", "FERLIB_FAST"):
-            monkeypatch.setenv(name, env.get(name, ""))
-        return Lesson(number)
-
-    path = begin("03", kept).keep(small())
-    model = begin("04", now).model("03")
-    assert capsys.readouterr().out == f"the model that ships, {ships!r}: {path} comes from {why}\n"
+@pytest.mark.parametrize(("kept", "now", "ships"), [("", "faces.csv", "fer2013"), ("faces.csv", "", "drawn")])
+def test_a_kept_model_of_other_faces_is_left(here: Lesson, monkeypatch, capsys, kept: str, now: str, ships: str):
+    path = begin(monkeypatch, "03", FERLIB_DATA=kept).keep(small())
+    model = begin(monkeypatch, "04", FERLIB_DATA=now).model("03")
+    why = f"was trained on {kept or 'sample'!r}, not on {now or 'sample'!r}"
+    assert capsys.readouterr().out == f"the model that ships, {ships!r}: {path} {why}\n"
     assert models.model_hash(model) == models.model_hash(models.load_model(ships))
 
 
+def test_a_fast_run_leaves_a_full_ones_model_alone(here: Lesson, monkeypatch: pytest.MonkeyPatch, capsys):
+    path = begin(monkeypatch, "03").keep(small())
+    whole = path.read_bytes()
+    quick = begin(monkeypatch, "03", FERLIB_FAST="1").keep(small())
+    assert quick != path and path.read_bytes() == whole
+    begin(monkeypatch, "04", FERLIB_FAST="1").model("03")
+    begin(monkeypatch, "04").model("03")
+    said = capsys.readouterr().out.splitlines()
+    assert said == [f"the model that lesson 03 kept, {kept}" for kept in (quick, path)]
+
+
 def test_a_kept_model_that_does_not_tell_its_faces_is_left(here: Lesson, capsys: pytest.CaptureFixture[str]):
-    path = models.save_model(small(), here.folder, source="sample")
+    path = models.save_model(small(), here.folder)
     assert models.model_hash(here.model("03")) == models.model_hash(models.load_model("drawn"))
     assert capsys.readouterr().out == f"the model that ships, 'drawn': {path} does not tell its faces\n"
 

@@ -502,7 +502,7 @@ with (
     lines = [json.loads(line) for line in ledger.read_text("utf-8").splitlines()]
 print(len(test), "faces handed out")
 for line in lines:
-    print({key: str(fact)[:19] for key, fact in line.items()})
+    print({key: str(fact)[: 19 if key == "time" else 24] for key, fact in line.items()})
 print(
     *{
         str(w.message).replace(scratch, "")
