@@ -50,8 +50,15 @@ def may_import() -> set[str]:
         need for need in needs if not need.marker or any(need.marker.evaluate({"extra": e}) for e in ("", *EXTRAS))
     ]
     names = {canonical(name) for name in [*(need.name for need in asked), "ferlib", "ipython"]}
-    brought = metadata.packages_distributions().items()
-    return {module for module, by in brought if names & set(map(canonical, by))} | {"cv2", *sys.stdlib_module_names}
+    brought = (each for each in metadata.distributions() if canonical(each.metadata["Name"]) in names)
+    return {module for each in brought for module in modules(each)} | {"cv2", "ferlib", *sys.stdlib_module_names}
+
+
+def modules(distribution: metadata.Distribution) -> set[str]:
+    """What can be imported of a package; Python 3.10's own `packages_distributions` knows only those that list it."""
+    listed = (distribution.read_text("top_level.txt") or "").split()
+    files = [file for file in distribution.files or () if file.suffix == ".py" and ".." not in file.parts]
+    return {*listed} or {file.parts[0] if len(file.parts) > 1 else file.stem for file in files}
 
 
 def canonical(name: str) -> str:
