@@ -111,4 +111,4 @@ def _gradio() -> Any:
     try:
         return importlib.import_module("gradio")
     except ImportError as error:
-        raise ValueError(f'{error}; to mend it: pip install "gradio>=6"') from error
+        raise ValueError(f'{error}; to mend it: pip install "gradio>=6.17.3"') from error

@@ -169,5 +169,5 @@ def test_it_serves_this_computer_alone_and_asks_the_browser_for_nothing_else(lau
 
 def test_without_gradio_the_pip_line_is_told(recognizer: EmotionRecognizer, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
-    with pytest.raises(ValueError, match='pip install "gradio>=6"'):
+    with pytest.raises(ValueError, match='pip install "gradio>=6.17.3"'):
         demo.page(recognizer)

@@ -21,6 +21,7 @@ import colab
 
 ROOT = Path(__file__).resolve().parent.parent
 OLDEST, NEWEST = "3.10", ("3.14", "3.13", "3.12", "3.11")
+OF_ITS_TIME = ("pyparsing<3.3",)  # what an oldest one needs and a newer one warns of: matplotlib 3.8 reads fonts by it
 FREE = ("mypy", "nbstripout", "pandas-stubs", "ruff")  # they look at the code and do not run it
 
 
@@ -87,7 +88,7 @@ def installed(place: Path, python: str, which: str) -> Path:
     pip = [own, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-r", "requirements.txt"]
     if which == "oldest":
         pins = place / "lower_bounds.txt"
-        pins.write_text("\n".join(lower_bounds()) + "\n", encoding="utf-8")
+        pins.write_text("\n".join([*lower_bounds(), *OF_ITS_TIME]) + "\n", encoding="utf-8")
         pip += ["-c", pins]
     subprocess.run(pip, cwd=place / "ferlib", check=True)
     return own
