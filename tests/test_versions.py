@@ -15,7 +15,7 @@ def test_each_requirement_has_a_lower_bound_and_pip_is_given_it():
     needs = {need.name: need for need in versions.requirements()}
     assert {"torch", "albumentations", "nbgrader", "gradio", "onnxruntime", "jupyterlab", "hypothesis"} <= set(needs)
     bounds = versions.lower_bounds()
-    assert {"torch==2.4.*", "albumentations==2.0.8", "timm==1.0.12", "gradio==6.0.*"} <= set(bounds)
+    assert {"torch==2.4.*", "albumentations==2.0.8", "timm==1.0.12", "gradio==6.17.3"} <= set(bounds)
     assert "mypy" not in " ".join(bounds)
     for bound in map(Requirement, bounds):
         first = next(iter(bound.specifier)).version.removesuffix(".*")
