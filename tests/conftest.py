@@ -3,7 +3,7 @@
 import ipaddress
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -46,3 +46,14 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("FERLIB_CACHE", str(tmp_path_factory.mktemp("cache")))
         patch.delenv("FERLIB_DATA", raising=False)
         yield
+
+
+@pytest.fixture(scope="session")
+def free_port() -> Callable[[], int]:
+    """Gives a port of this computer that nothing listens on."""
+
+    def find() -> int:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            return server.getsockname()[1]
+
+    return find

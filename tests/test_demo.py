@@ -1,11 +1,10 @@
 """The demo page: what its handlers answer, what it says, and that it serves this computer alone."""
 
 import gc
-import socket
 import sys
 import urllib.request
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -141,9 +140,8 @@ def test_the_page_says_what_it_cannot_tell_and_answers(recognizer: EmotionRecogn
 
 
 @pytest.fixture
-def port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
+def port(free_port: Callable[[], int]) -> int:
+    return free_port()
 
 
 @pytest.fixture
@@ -161,8 +159,8 @@ def test_it_serves_this_computer_alone_and_asks_the_browser_for_nothing_else(lau
     with urllib.request.urlopen(launched.local_url, timeout=30) as answer:
         html = answer.read().decode()
     assert answer.status == 200 and 'content="Facial expressions"' in html
-    head = html[: html.index("<body")]
-    assert 'href="http' not in head.replace(launched.local_url, "/") and 'src="http' not in head
+    head = html[: html.index("<body")].replace(launched.local_url, "/")
+    assert 'href="http' not in head and 'src="http' not in head
     with pytest.raises(ValueError, match=rf"port {port} cannot be had .*; give another, such as port={port + 1}"):
         demo.launch(folder, port=port, open_browser=False, wait=False)
 

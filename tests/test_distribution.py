@@ -24,7 +24,7 @@ from ferlib.optim import TrainConfig
 from ferlib.transforms import EvalTransform
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*of FER2013's")
-TWO = ("--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--main_process_port", "0")
+TWO = ("--multi_gpu", "--num_processes", "2", "--num_machines", "1", "--main_process_port")
 PLAIN = ("--mixed_precision", "no", "--dynamo_backend", "no")
 COLUMNS = ["epoch", "images_seen", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy"]
 NETWORK = {"name": "resnet18", "channels": (8, 16, 16, 32), "layers": (1, 1, 1, 1), "small_stem": False}
@@ -116,7 +116,7 @@ class Launched:
 
 
 @pytest.fixture(scope="module")
-def launched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
+def launched(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]) -> Iterator[Launched]:
     """One process's runs, whole and interrupted, then the launch."""
     folder = tmp_path_factory.mktemp("two")
     images, table = sample.draw(406, seed=4, balance="equal")
@@ -130,7 +130,8 @@ def launched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launched]:
             assert train(folder, "alike", "part") == 130
         places = {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
         places["FERLIB_CACHE"] = str(folder / "cache")  # empty: both processes fill it
-        command = [sys.executable, "-m", "accelerate.commands.launch", *TWO, *PLAIN, __file__, str(folder)]
+        launcher = [sys.executable, "-m", "accelerate.commands.launch"]
+        command = [*launcher, *TWO, str(free_port()), *PLAIN, __file__, str(folder)]
         told = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         launch = subprocess.Popen(command, env=os.environ | places, **told)
         try:

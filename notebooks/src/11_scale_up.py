@@ -18,6 +18,7 @@ import copy
 import itertools
 import os
 import runpy
+import socket
 import subprocess
 import sys
 
@@ -606,7 +607,11 @@ if asked is not None:
 # differ?
 
 # %%
-two = "--multi_gpu", "--num_processes", "2", "--main_process_port", "0"
+with socket.create_server(("127.0.0.1", 0)) as place:
+    port = place.getsockname()[
+        1
+    ]  # one that is free: they talk to each other through it
+two = "--multi_gpu", "--num_processes", "2", "--main_process_port", str(port)
 pair = launched(*two) if not here.fast else print("left out of a fast run")
 alone = asked
 if asked is not None and asked["processes"][0] != 1:
