@@ -13,7 +13,6 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +39,7 @@ UNMINDED = ("label.csv", *VOTE_TABLES)  # no images, and no strangers among them
 SYSTEM = ("__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini", ".ipynb_checkpoints", ".git")  # never looked at
 SURROGATES = re.compile("[\ud800-\udfff]")  # what stands for bytes of a name that are no UTF-8
 LINE = 2**20  # bytes of a CSV's line at most; a row of FER2013 has 10,000
+SMALL = 5000  # bytes of a picture's file, up to which handing it to a thread costs more than decoding it (48 px: 2,000)
 CHUNK = 256  # images read, checked and written at a time: about 0.6 MB, which stays in the processor's cache
 
 Chunk = tuple[np.ndarray, pd.DataFrame]
@@ -311,12 +311,12 @@ def _read_folder(root: Path, given: Path, names: tuple[str, ...], size: int, not
         order = ", ".join(f"{number} {name}" for number, name in enumerate(EMOTIONS))
         notes.append(f"its class folders are numbers, read in the CSV's order: {order}; one numbered by sorted names "
                      "has other classes at 4, 5 and 6")  # fmt: skip
-    with ThreadPoolExecutor() as pool:  # 32 pictures a task: handing over a small one costs more than decoding it
+    with ThreadPoolExecutor() as pool:
         for start in range(0, len(table), CHUNK):
             part = table[start : start + CHUNK]
-            parts = [part["path"].iloc[at : at + 32] for at in range(0, len(part), 32)]
-            made = pool.map(lambda some: [read_image(root, name, size) for name in some], parts)
-            yield _chunk(list(chain.from_iterable(made)), part)
+            large = (root / part["path"].iloc[0]).stat().st_size > SMALL  # which says enough of the others
+            made = (pool.map if large else map)(lambda name: read_image(root, name, size), part["path"])
+            yield _chunk(list(made), part)
 
 
 def _chunk(made: list[tuple[np.ndarray, bool]], table: pd.DataFrame) -> Chunk:
