@@ -44,7 +44,7 @@ class: $(DONE) ## grade 200 simulated submissions end to end (some minutes)
 colab-check: $(DONE) ## run the lessons with the versions that Google Colab has (some minutes, up to 7 GB, removed afterwards)
 	$(PY) tools/colab.py check $(ARGS)
 
-bench: $(DONE) ## measure what things cost, side by side, into benchmarks/table.md (20 minutes; nothing else should run)
+bench: $(DONE) ## measure what things cost, side by side, into benchmarks/table.md (12 minutes; nothing else should run)
 	$(PY) benchmarks/bench.py --out benchmarks/table.md $(ARGS)
 
 mutations: $(DONE) ## put 25 mistakes into a copy of ferlib, one at a time: each must make a test fail (some minutes)

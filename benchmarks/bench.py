@@ -1,4 +1,4 @@
-"""One table of what things cost, each side by side with what it is compared with: `make bench`, about 20 minutes.
+"""One table of what things cost, each side by side with what it is compared with: `make bench`, about 12 minutes.
 
     python benchmarks/bench.py --data data/fer2013.csv --out benchmarks/table.md
     python benchmarks/bench.py --only loading growth          # some sections, printed
