@@ -49,9 +49,14 @@ class EmotionRecognizer:
 
     def __post_init__(self) -> None:
         input_spec(self.model.eval())
-        if not 0 <= self.threshold <= 1 or not self.views or self.batch_size < 1 or self._temperature <= 0:
-            raise ValueError(f"threshold {self.threshold} (allowed: 0 to 1), {len(self.views)} views and batch_size "
-                             f"{self.batch_size} (at least 1), temperature {self._temperature} (above 0)")  # fmt: skip
+        holds = {
+            f"threshold is {self.threshold}; allowed are 0 to 1": 0 <= self.threshold <= 1,
+            "views has none; the least is one, (None,)": bool(self.views),
+            f"batch_size is {self.batch_size}; 1 is the least": self.batch_size >= 1,
+            f"the model's temperature is {self._temperature}; it has to be above 0": self._temperature > 0,
+        }
+        if wrong := [sentence for sentence, held in holds.items() if not held]:
+            raise ValueError("; ".join(wrong))
 
     @classmethod
     def load(cls, weights: str | Path = "fer2013", *, detector: str | Path | Detector = "haar", **options: Any

@@ -223,16 +223,19 @@ def run_explain(args: argparse.Namespace) -> int:
     finder = detection.find_detector(args.detector if args.paths else "whole")
     if args.paths:
         crops: list[np.ndarray] = []
+        seen = 0
         for shot in pictures.read_shots(args.paths):
             if shot.error:
                 print(f"ferlib: note: {shot.error}", file=sys.stderr)
             if shot.image is not None:
+                seen += 1
                 boxes = finder.detect(shot.image)
                 crops += [detection.crop_face(shot.image, box, margin=finder.margin, size=spec.size) for box in boxes]
             if len(crops) >= args.faces:
                 break
         if not crops:
-            raise ValueError("no face was found in these pictures; --detector whole takes each picture for a face")
+            raise ValueError("no face was found in these pictures; --detector whole takes each picture for a face"
+                             if seen else "none of these files could be read as a picture")  # fmt: skip
         images, labels = np.stack(crops[: args.faces]), None
     else:
         test = data.load(args.data).subset("PublicTest")

@@ -217,7 +217,7 @@ def test_without_a_face_there_is_a_row_of_nan_or_none_or_an_error(model):
 def test_wrong_arguments_are_refused(model, whole, tmp_path: Path):
     with pytest.raises(ValueError, match="no_face='skip', every=1; allowed are nan, raise, drop, and 1 or more"):
         whole.predict(tmp_path, no_face="skip")
-    with pytest.raises(ValueError, match="threshold 2"):
+    with pytest.raises(ValueError, match=r"^threshold is 2; allowed are 0 to 1$"):
         EmotionRecognizer(model, threshold=2)
     with pytest.raises(ValueError, match="does not know its input"):
         EmotionRecognizer(torch.nn.Flatten())

@@ -90,6 +90,8 @@ def test_explain_draws_a_row_a_face_of_a_dataset_or_of_photos(capsys, model: Pat
     blank = album.parent / "blank.png"
     cv2.imwrite(str(blank), np.full((120, 120), 90, np.uint8))
     assert "no face was found" in refuses(capsys, "explain", blank, "--model", model, "--out", photos)
+    broken = album / "broken.jpg"
+    assert "none of these files could be read" in refuses(capsys, "explain", broken, "--model", model, "--out", photos)
     assert "--faces is 0" in refuses(capsys, "explain", blank, "--model", model, "--out", photos, "--faces", 0)
     assert "is a video" in refuses(capsys, "explain", album / "a.mp4", "--model", model, "--out", photos)
     assert "its name must end in .png" in refuses(capsys, "explain", "--model", model, "--out", "a.jpg")
