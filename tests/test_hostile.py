@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import copy
 import csv
 import gzip
 import io
@@ -516,15 +517,9 @@ def model_files(draw: st.DrawFn, whole: bytes) -> bytes:
         facts = draw(
             st.sampled_from([about, about.get("built_with"), about.get("built_with"), about.get("input_spec")])
         )
-        names = (
-            *(facts if isinstance(facts, dict) else ()),
-            "pretrained",
-            "checkpoint_path",
-            "features_only",
-            "img_size",
-        )
         if isinstance(facts, dict):
-            facts[draw(st.sampled_from(names))] = draw(st.sampled_from(WRONG))
+            names = (*facts, "pretrained", "checkpoint_path", "features_only", "img_size")
+            facts[draw(st.sampled_from(names))] = copy.deepcopy(draw(st.sampled_from(WRONG)))  # may be filled next
     if draw(st.booleans()):
         name = draw(st.sampled_from(sorted(tensors)))
         tensors[name] = draw(st.sampled_from((
