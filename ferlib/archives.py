@@ -57,7 +57,10 @@ def unpack(path: Path, folder: Path) -> None:
 
 
 def listed(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
-    """A zip's entries; `BadZipFile` if they are not as many as its end says, which zipfile itself does not mind."""
+    """A zip's entries; `BadZipFile` if they are not as many as its end says, which zipfile itself does not mind.
+
+    `NotImplementedError` for one that zipfile would unpack in pieces without a bound, whatever its size is said to be.
+    """
     with open(path, "rb") as file:
         file.seek(-min(path.stat().st_size, 22 + 0xFFFF), os.SEEK_END)
         tail = file.read()
@@ -65,6 +68,9 @@ def listed(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
     count = int.from_bytes(tail[at : at + 2], "little")
     if count not in (0xFFFF, len(entries) & 0xFFFF):  # the first: there are more, and another place tells how many
         raise zipfile.BadZipFile(f"{len(entries)} of its {count} entries are there")
+    for entry in entries:
+        if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise NotImplementedError(f"{entry.filename!r:.80} is packed by bzip2, LZMA or another way; zip it anew")
     return entries
 
 
@@ -109,6 +115,8 @@ def _admit(name: str, size: int, names: set[str]) -> int:
         raise _RefusedError(f"its entry {name!r:.80} would be written outside of its folder")
     if len(parts) > DEEPEST or max(len(os.fsencode(part)) for part in parts) > 255 or size < 0:
         raise _RefusedError(f"its entry {name!r:.80} has too long a name, lies too deep or has no size")
+    if name.endswith("/") and size:
+        raise _RefusedError(f"its entry {name!r:.80} is called a folder, and has content")
     plain = "/".join(part for part in parts if part not in ("", "."))
     if plain in names and not name.endswith("/"):
         raise _RefusedError(f"its entry {name!r:.80} stands there twice")

@@ -81,9 +81,9 @@ class Predictions:
             raise FileNotFoundError(f"there is no file {path}; Predictions.save writes one")
         try:
             with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
-                sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
-                if sum(sizes.values()) > MOST:
-                    raise ValueError(f"unpacked it would take {sum(sizes.values()):,} bytes")
+                total = sum(entry.file_size for entry in archive.infolist())
+                if total > MOST or any(entry.compress_type not in (0, 8) for entry in archive.infolist()):
+                    raise ValueError(f"it would unpack to {total:,} bytes, or was packed in another way")
                 logits, labels = (np.load(archive.open(f"{name}.npy")) for name in ("logits", "labels"))
             if logits.dtype.kind != "f" or labels.dtype.kind not in "iu":
                 raise ValueError(f"logits are {logits.dtype!s:.40} and labels {labels.dtype!s:.40}")

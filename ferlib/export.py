@@ -210,6 +210,8 @@ def interleaved(calls: Mapping[str, Callable[[], object]], rounds: int = 9) -> d
 def _run(session: Any, output: str, faces: np.ndarray, batch_size: int) -> np.ndarray:
     starts = range(0, len(faces), batch_size)
     parts = [session.run([output], {"faces": faces[start : start + batch_size]})[0] for start in starts]
+    if any(part.shape[1:] != (len(EMOTIONS),) for part in parts):
+        raise ValueError(f"this ONNX file gives other {output} than {len(EMOTIONS)} a face; export it again")
     return np.concatenate([np.empty((0, len(EMOTIONS)), np.float32), *parts])
 
 

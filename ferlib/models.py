@@ -341,6 +341,9 @@ def load_model(path: str | Path) -> nn.Module:
     return _attach(model, input_spec=known, about=about).eval()
 
 
+ATTENTION = (nn.functional.scaled_dot_product_attention, torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__)
+
+
 class _Bounded(TorchFunctionMode):
     """While it lasts, new tensors take at most so many bytes in all, and no layer gives more than a gigabyte.
 
@@ -352,13 +355,19 @@ class _Bounded(TorchFunctionMode):
         self.left = most
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        tensors = [arg for arg in args if isinstance(arg, torch.Tensor)]
-        if func in (nn.functional.conv2d, nn.functional.linear):
-            stride = math.prod(args[3]) if func is nn.functional.conv2d else 1
-            depth = args[0].shape[1 if func is nn.functional.conv2d else -1]
-            if args[0].numel() // depth * len(args[1]) // stride > 2**28:
-                raise ValueError("what its layers give would not fit into memory")
-        made = func(*args, **(kwargs or {}))
+        tensors, kwargs = [arg for arg in args if isinstance(arg, torch.Tensor)], kwargs or {}
+        numbers = 0  # that it will compute
+        if func is nn.functional.linear:
+            numbers = args[0].numel() // args[0].shape[-1] * len(args[1])
+        elif func is nn.functional.conv2d:
+            stride = kwargs.get("stride", args[3] if len(args) > 3 else 1)
+            stride = stride**2 if isinstance(stride, int) else math.prod(stride)
+            numbers = args[0].numel() // args[0].shape[1] * len(args[1]) // stride
+        elif func in ATTENTION and len(tensors) > 1:  # every token by every other: what takes most of the time as well
+            numbers = 16 * tensors[0].shape[-2] * tensors[1].shape[-2 if func is ATTENTION[0] else -1]
+        if numbers > 2**28:
+            raise ValueError("what its layers give would not fit into memory")
+        made = func(*args, **kwargs)
         if isinstance(made, torch.Tensor) and not tensors:
             self.left -= max(made.nbytes, 2**16)  # of many small ones, what Python needs for each
             if self.left < 0:  # empty as yet: the system has not given the memory

@@ -135,6 +135,10 @@ def _shots_of(name: str, item: np.ndarray | Path, every: int) -> Iterator[Shot]:
 
 def _frames(path: Path, every: int) -> Iterator[Shot]:
     """Each `every`-th frame of a video, one held at a time; last, what was wrong with it."""
+    with open(path, "rb") as file:
+        if file.read(8).startswith((b"ffconcat", b"#EXTM3U")):  # which FFmpeg would follow
+            yield Shot(str(path), error=f"{path} is a list of other files; give these")
+            return
     capture, frame, fine = cv2.VideoCapture(str(path)), 0, True
     try:
         if capture.isOpened() and capture.getBackendName() == "CV_IMAGES":

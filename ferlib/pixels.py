@@ -53,13 +53,14 @@ def shown(text: bytes) -> str:
 def read_image(root: Path, name: str, size: int) -> tuple[np.ndarray, bool]:
     """One image file as (size, size) uint8 gray, and whether it was cropped; a `ValueError` names what is not read."""
     raw, image = (root / name).read_bytes(), None
-    if _is_large(raw):
+    claimed = _pixels_claimed(raw)
+    if claimed > MOST_PIXELS:
         raise ValueError(f"{name} has over {MOST_PIXELS:,} pixels; save it smaller")
     # Alpha is told of these alone: a JPEG unchanged would lack its orientation, and a BMP's alpha is mostly idle zeros.
     unchanged = raw[:2] in (b"\x89P", b"RI", b"II", b"MM")  # PNG, WebP, TIFF
     flags = cv2.IMREAD_UNCHANGED if unchanged else cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
-    with contextlib.suppress(cv2.error):  # raised for an empty file, and where a header claims too many pixels
-        image = cv2.imdecode(np.frombuffer(raw, np.uint8), flags)
+    with contextlib.suppress(cv2.error):  # raised where what follows a header is broken
+        image = cv2.imdecode(np.frombuffer(raw, np.uint8), flags) if claimed else None
     if image is None:
         raise ValueError(f"{name} cannot be read as an image; remove it or fetch it again")
     odd = raw[:1] == b"P" and re.sub(rb"#.*", b"", raw[:512]).split()[3:4] not in ([b"255"], [b"65535"])
@@ -75,8 +76,8 @@ def read_image(root: Path, name: str, size: int) -> tuple[np.ndarray, bool]:
     return square(image, size)
 
 
-def _is_large(raw: bytes) -> bool:
-    """Whether a file's header claims more than `MOST_PIXELS`, before they are decoded; no if it cannot be read."""
+def _pixels_claimed(raw: bytes) -> int:
+    """How many pixels a file's header claims, before they are decoded; 0 if it cannot be read."""
     if raw[:2] == b"\x89P" and len(raw) > 24:
         sides = [raw[16:24]]
     elif raw[:2] == b"\xff\xd8":  # what looks like a frame's header, such as the true one, is soon looked through
@@ -85,14 +86,14 @@ def _is_large(raw: bytes) -> bool:
         sides = []
     claimed = [int.from_bytes(both[:4], "big") * int.from_bytes(both[4:], "big") for both in sides]
     if sides and max(claimed) <= MOST_PIXELS:
-        return False
+        return max(claimed)
     try:
         with Image.open(io.BytesIO(raw)) as opened:
-            return opened.width * opened.height > MOST_PIXELS
+            return opened.width * opened.height
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        return True
-    except Exception:  # a header that is not whole: the decoder says so
-        return any(pixels > MOST_PIXELS for pixels in claimed)
+        return MOST_PIXELS + 1
+    except Exception:  # a header that is not whole, or of a kind that OpenCV alone would read, however large
+        return max(claimed, default=0)
 
 
 def square(image: np.ndarray, size: int) -> tuple[np.ndarray, bool]:

@@ -9,8 +9,10 @@ import hashlib
 import io
 import math
 import os
+import reprlib
 import tempfile
 import time
+import zipfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator, DataLoaderConfiguration
-from accelerate.utils import broadcast, set_seed
+from accelerate.utils import broadcast, gather_object, set_seed
 from timm.data import Mixup
 from timm.utils import ModelEmaV3
 from torch import nn
@@ -187,9 +189,13 @@ def fit(
     run = _Run(model, train_set, val_set, config, train_transform, teacher, None if out is None else Path(out))
     if resume:
         run.resume()
+        begun = [len(each) for each in gather_object([run.history])]
+        if len({*begun}) > 1:
+            raise ValueError(f"the processes found other states in {out}, of {begun} epochs; give a folder they share")
     if out is not None and run.accelerator.is_main_process:
-        for left in Path(out).glob("*.part"):  # of a process that was killed
-            left.unlink()
+        for name in (WEIGHTS_FILE, "history.csv", "state.pt"):
+            for left in Path(out).glob(f"{name}.*.part"):  # of a process that was killed
+                left.unlink()
     if not run.history:
         run.save(model=False)  # so that no moment leaves a model without the state that goes with it
     quiet = not (progress and run.accelerator.is_main_process)
@@ -423,11 +429,17 @@ class _Run:
                 raise ValueError(f"{self.out} holds a model but no {path.name} to go on from; give another out")
             return
         broken = f"{path} is no whole training state; remove it to begin anew"
-        now = dataclasses.asdict(self.config) | self.made_with
+        now, short = dataclasses.asdict(self.config) | self.made_with, reprlib.Repr()
+        short.maxstring = short.maxother = 200  # characters
         try:
+            with zipfile.ZipFile(path) as archive:  # torch itself compares no checksum
+                if any(entry.compress_type for entry in archive.infolist()) or archive.testzip():
+                    raise ValueError("a byte of it is wrong")
             state = torch.load(path, map_location="cpu", weights_only=True)
             old = state["config"] | state["made_with"]
-            changed = [f"{name} {old.get(name)!r:.200} -> {now[name]!r}" for name in now if old.get(name) != now[name]]
+            changed = [
+                f"{name} {short.repr(old.get(name))} -> {now[name]!r}" for name in now if old.get(name) != now[name]
+            ]
         except Exception as error:  # torch's unpickler fails in many ways
             raise ValueError(f"{broken} ({error!s:.200})") from error
         if changed:
