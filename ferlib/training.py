@@ -430,7 +430,7 @@ class _Run:
             return
         broken = f"{path} is no whole training state; remove it to begin anew"
         now, short = dataclasses.asdict(self.config) | self.made_with, reprlib.Repr()
-        short.maxstring = short.maxother = 200  # characters
+        short.maxstring, short.maxother, short.maxlevel = 200, 200, 3  # characters; lists in one another
         try:
             with zipfile.ZipFile(path) as archive:  # torch itself compares no checksum
                 if any(entry.compress_type for entry in archive.infolist()) or archive.testzip():

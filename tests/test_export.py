@@ -274,6 +274,16 @@ def test_a_file_that_is_damaged_missing_or_not_ours_is_told_so(file: Path, tmp_p
     onnx.save(graph, bad)
     with pytest.raises(ValueError, match="bad.onnx is for the classes cat, dog; ferlib's are angry, disgust"):
         predict_onnx(bad, faces)
+    swapped = onnx.load(file)
+    for output in swapped.graph.output:  # a head of six, said to be of seven
+        output.type.tensor_type.shape.dim[1].dim_value = 6
+    first = next(tensor for tensor in swapped.graph.initializer if [*tensor.dims] == [7])
+    weight = next(tensor for tensor in swapped.graph.initializer if len(tensor.dims) == 2 and tensor.dims[0] == 7)
+    for tensor in (first, weight):
+        tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor)[:6], tensor.name))
+    onnx.save(swapped, bad)
+    with pytest.raises(ValueError, match="this ONNX file gives other probabilities than 7 a face; export it again"):
+        predict_onnx(bad, faces)
     with pytest.raises(FileNotFoundError, match=r"there is no file .*gone.onnx; ferlib.export.to_onnx"):
         predict_onnx(tmp_path / "gone.onnx", faces)
 

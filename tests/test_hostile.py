@@ -542,6 +542,9 @@ def test_checkpoints(room: Path, model_file: Path):
             assert tree(room / "in") == ["model.safetensors"]
             if model is not None:
                 assert models.model_hash(model) == digest or raw != whole
+                said = load_tensors(raw)  # by what wrote them
+                assert model.state_dict().keys() == said.keys()
+                assert all(torch.equal(value, said[name].to(value.dtype)) for name, value in model.state_dict().items())
                 spec = models.input_spec(model)
                 assert models.built_with(model)["num_classes"] == 7 and spec.size <= 1024
                 if spec.size <= 64:
@@ -583,6 +586,8 @@ def test_logits(room: Path):
             found = judge(lambda: evaluation.Predictions.load(path))
             if found is not None:
                 assert found.logits.shape == (len(found.labels), 7) and np.isfinite(found.probabilities).all()
+                with np.lib.npyio.NpzFile(io.BytesIO(raw)) as said:  # np.load minds what stands before it
+                    assert np.array_equal(found.logits, said["logits"]) and np.array_equal(found.labels, said["labels"])
                 assert raw != whole or np.array_equal(found.logits, good.logits)
 
         check()
@@ -639,7 +644,15 @@ def test_states_of_a_run(room: Path):
             path.write_bytes(raw)
             found = judge(lambda: run(room / "in", True))
             if found is not None:
-                assert all(value.isfinite().all() for value in found.model.state_dict().values()) or raw != whole
+                said = torch.load(io.BytesIO(raw), weights_only=True)
+                assert found.history["val_loss"].tolist() == [row["val_loss"] for row in said["history"]]
+                weights = said["kept"] or said["raw_model"]  # of a run that has nothing left to do
+                assert [*found.model.state_dict()] == [*weights] or not said["history"]
+                if said["history"]:
+                    assert all(
+                        torch.equal(value, weights[name].to(value.dtype)) or value.isnan().any()
+                        for name, value in found.model.state_dict().items()
+                    )
                 assert raw != whole or found.history.equals(whole_run.history)
 
         check()
@@ -710,6 +723,10 @@ def test_pictures(room: Path, pictures_of_all_kinds: dict[str, bytes]):
             image = judge(lambda: pictures.read_image(path))
             if image is not None:
                 assert image.dtype == np.uint8 and image.size and (image.ndim == 2 or image.shape[2:] == (3,))
+                with Image.open(path) as said:
+                    assert {*image.shape[:2]} == {*said.size}
+                    if said.mode in ("L", "RGB") and not said.getexif().get(274) and not said.has_transparency_data:
+                        assert np.array_equal(image, np.asarray(said))
             path.unlink()
 
         check()
@@ -859,6 +876,10 @@ def test_no_picture_starts_a_program_and_no_video_is_put_together_from_other_fil
     (room / "in" / "film%d.avi").write_bytes(b"no video")
     (shot,) = pictures.read_shots(room / "in" / "film%d.avi")
     assert "film%d.avi holds no frame that OpenCV can read" in shot.error
+    for head in ("ffconcat version 1.0", "#EXTM3U"):
+        (room / "in" / "list.mp4").write_text(f"{head}\nfile film0.avi\n", encoding="utf-8")
+        (shot,) = pictures.read_shots(room / "in" / "list.mp4")
+        assert shot.image is None and "list.mp4 is a list of other files; give these" in shot.error
 
 
 # ---- bombs: little on disk, much in memory
@@ -918,6 +939,31 @@ def header_that_claims(kind: str, side: int) -> bytes:
     return bytes(raw)
 
 
+def bzipped(name: str, size: int) -> bytes:
+    """A .zip that unpacks all of 64 KiB at once, whatever size it claims."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr(name, bytes(size))
+    raw = bytearray(file.getvalue())
+    for mark, at in ((b"PK\3\4", 22), (b"PK\1\2", 24)):
+        raw[raw.index(mark) + at : raw.index(mark) + at + 4] = struct.pack("<I", 100)
+    return bytes(raw)
+
+
+def radiance(side: int) -> bytes:
+    """A picture of a kind that OpenCV reads and Pillow does not, packed by the lengths of its runs."""
+    runs, left = divmod(side, 127)
+    row = b"\2\2" + struct.pack(">H", side) + 4 * (b"\xff\x80" * runs + bytes((128 + left, 128)))
+    return b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y %d +X %d\n" % (side, side) + row * side
+
+
+def fractions_tiff(side: int) -> bytes:
+    """Three floats a pixel, which Pillow does not know."""
+    file = io.BytesIO()
+    Image.new("RGB", (side, side)).save(file, "TIFF", compression="tiff_deflate", tiffinfo={339: (2, 2, 2)})
+    return file.getvalue()
+
+
 LARGE = "has over 33,554,432 pixels; save it smaller"
 BOMBS = {
     "claims.zip": (lambda: zip_that_claims(2**32 - 2), "was refused: it would unpack to over 1,073,741,824 bytes"),
@@ -929,6 +975,11 @@ BOMBS = {
     "line.csv.xz": (lambda: lzma.compress(bytes(2**26), preset=0), "line 1: over 1,048,576 bytes"),
     "many.npz": (lambda: npz_of(images=np.zeros((2**19, 1, 1), np.uint8), labels=np.zeros(2**19, np.uint8)),
                  "was refused: it would unpack"),
+    "bzip2.zip": (lambda: bzipped("fer2013.csv", 2**29), "'fer2013.csv' is packed by bzip2, LZMA or another way"),
+    "bzip2.npz": (lambda: bzipped("images.npy", 2**29), "'images.npy' is packed by bzip2, LZMA or another way"),
+    "blank.csv.xz": (lambda: lzma.compress(csv_of(7) + b"\n" * 2**26, preset=0), "line 9: 1 fields where 3 are due"),
+    "0.png": (lambda: radiance(6600), "0.png cannot be read as an image"),
+    "0.tif": (lambda: fractions_tiff(8000), "0.tif cannot be read as an image"),
     "1.png": (lambda: picture_bomb("PNG", 8000), LARGE),
     "2.png": (lambda: header_that_claims(".png", 30000), LARGE),
     "3.tif": (lambda: picture_bomb("TIFF", 8000), LARGE),
@@ -1024,6 +1075,11 @@ def test_what_stands_there_twice_is_refused(room: Path):
         archive.writestr("./train//happy/1.png", png(1))
     with pytest.raises(ValueError, match="fer.zip was refused: its entry './train//happy/1.png' stands there twice"):
         data.load(room / "in" / "fer.zip")
+    with zipfile.ZipFile(room / "in" / "lost.zip", "w") as archive:  # zipfile would make a folder, and lose its content
+        archive.writestr("train/happy/1.png", png(0))
+        archive.writestr("train/happy/2.png/", png(1))
+    with pytest.raises(ValueError, match="its entry 'train/happy/2.png/' is called a folder, and has content"):
+        data.load(room / "in" / "lost.zip")
     head, row = csv_of(1).split(b"\n", 1)
     (room / "in" / "fer2013.csv").write_bytes(head + b",emotion\n" + row.strip() + b",5\n")
     with pytest.raises(
@@ -1072,6 +1128,12 @@ def test_a_table_of_votes_that_a_parser_would_blow_up_is_refused(room: Path):
         read_votes(path)
 
 
+MANY_TOKENS = {  # 16,384, each of which looks at all of them: minutes a layer where they are a few more
+    "name": "vit_tiny_patch16_224", "patch_size": 1, "embed_dim": 8, "num_heads": 1, "depth": 1, "size": 128,
+    "img_size": 128,
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -1080,6 +1142,7 @@ def test_a_table_of_votes_that_a_parser_would_blow_up_is_refused(room: Path):
         ({"widths": [8192, 1, 1, 1], "size": 1024}, "fernet cannot take faces of 1024 px"),
         ({"depths": [10**5, 1, 1]}, "names a network far larger than the file"),
         ({"size": 10**6}, "cannot be"),
+        (MANY_TOKENS, "vit_tiny_patch16_224 cannot take faces of 128 px"),
     ],
 )
 def test_a_small_file_that_names_a_large_network_is_refused(room: Path, model_file: Path, change: dict, message: str):
@@ -1088,13 +1151,7 @@ def test_a_small_file_that_names_a_large_network_is_refused(room: Path, model_fi
     about = json.loads(json.loads(whole[8 : 8 + length])["__metadata__"]["ferlib"])
     about["built_with"] |= change
     if "vit" in str(change):
-        about["built_with"] = {
-            "name": change["name"],
-            "num_classes": 7,
-            "in_chans": 1,
-            "size": 224,
-            "small_stem": False,
-        }
+        about["built_with"] = {"num_classes": 7, "in_chans": 1, "size": 224, "small_stem": False} | change
     path = room / "in" / "model.safetensors"
     path.write_bytes(signed(about, load_tensors(whole)))
     with little_memory(700), pytest.raises(ValueError, match=f"does not fit the model that it names: .*{message}"):

@@ -772,3 +772,19 @@ def test_a_model_of_ones_own_is_never_taken_for_a_shipped_one(tmp_path: Path, mo
     assert model_hash(load_model(path.parent)) == model_hash(mine)
     (tmp_path / "fer2013.safetensors").write_bytes(b"another file beside the folder")
     assert model_hash(load_model(tmp_path / "fer2013")) == model_hash(mine)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("resnetblur18", {}), ("convnext_atto", {}), ("mobilenetv3_small_050", {}), ("eca_nfnet_l0", {}),
+        ("vit_tiny_patch16_224", {"img_size": 64}), ("regnetx_002", {}),
+    ],
+)  # fmt: skip
+def test_models_of_many_families_are_loaded_again(name: str, options: dict[str, Any], tmp_path: Path):
+    """What keeps a small file from naming a large network must let through whatever timm builds."""
+    model = build_model(name, size=64, **options).eval()
+    save_model(model, tmp_path)
+    found = load_model(tmp_path)
+    assert model_hash(found) == model_hash(model)
+    np.testing.assert_allclose(logits(found, size=64).numpy(), logits(model, size=64).numpy(), atol=1e-4)

@@ -433,13 +433,43 @@ def test_resume_refuses_other_settings_and_damaged_states(faces: FaceDataset, tm
     run(faces, small(epochs=1), out=tmp_path)
     with pytest.raises(ValueError, match=r"trained with other settings \(epochs 1 -> 2, lr 0.01 -> 0.02\)"):
         run(faces, small(epochs=2, lr=0.02), out=tmp_path, resume=True)
-    (tmp_path / "state.pt").write_bytes(b"not a state")
-    with pytest.raises(ValueError, match="is no whole training state; remove it to begin anew"):
-        run(faces, small(epochs=1), out=tmp_path, resume=True)
+    whole = (tmp_path / "state.pt").read_bytes()
+    weights = load_model(tmp_path).state_dict()["stem.weight"].numpy().tobytes()
+    assert whole.count(weights) > 0
+    spoiled = bytearray(whole)
+    spoiled[whole.index(weights) + 2] ^= 1  # of a number, which stays one
+    nested: list = []
+    for _ in range(9):  # to be written out, a billion words
+        nested = [nested] * 10
+    deep = torch.load(tmp_path / "state.pt", weights_only=True)
+    deep["config"]["lr"] = nested
+    torch.save(deep, tmp_path / "deep.pt")
+    for raw, message in (
+        (b"not a state", "is no whole training state; remove it to begin anew"),
+        (bytes(spoiled), r"is no whole training state; remove it to begin anew \(a byte of it is wrong\)"),
+        ((tmp_path / "deep.pt").read_bytes(), r"trained with other settings \(lr \[+.{,2000}$"),
+    ):
+        (tmp_path / "state.pt").write_bytes(raw)
+        with pytest.raises(ValueError, match=message):
+            run(faces, small(epochs=1), out=tmp_path, resume=True)
     with pytest.raises(ValueError, match="resume needs out"):
         run(faces, small(epochs=1), resume=True)
     begun = run(faces, small(epochs=1), out=tmp_path / "new", resume=True)
     assert len(begun.history) == 1
+
+
+def test_processes_that_found_other_states_are_told(faces: FaceDataset, tmp_path, monkeypatch):
+    run(faces, small(epochs=1), out=tmp_path)
+    monkeypatch.setattr(training, "gather_object", lambda mine: [*mine, []])  # another machine, which sees no state
+    with pytest.raises(ValueError, match=r"the processes found other states in .*, of \[1, 0\] epochs; give a folder"):
+        run(faces, small(epochs=1), out=tmp_path, resume=True)
+
+
+def test_only_its_own_scratch_files_are_removed(faces: FaceDataset, tmp_path):
+    for name in ("state.pt.17.part", "film.mp4.part", "state.pt.part"):
+        (tmp_path / name).touch()
+    run(faces, small(epochs=1), out=tmp_path)
+    assert sorted(path.name for path in tmp_path.glob("*.part")) == ["film.mp4.part", "state.pt.part"]
 
 
 def test_too_few_faces_and_a_diverged_loss_are_errors(faces: FaceDataset):
