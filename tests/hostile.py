@@ -4,12 +4,14 @@
 """
 
 import contextlib
+import faulthandler
 import gzip
 import lzma
 import os
 import re
 import shutil
 import signal
+import sys
 import time
 import traceback
 import warnings
@@ -106,7 +108,10 @@ class HangError(BaseException):
 
 @contextlib.contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Raise `HangError` when the block takes longer, where the system has alarms."""
+    """Raise `HangError` when the block takes longer, where the system has alarms.
+
+    An alarm waits for C code to return; what hangs there ends the process, at thrice the time, and shows where.
+    """
     if not hasattr(signal, "setitimer"):
         yield
         return
@@ -116,9 +121,11 @@ def within(seconds: float) -> Iterator[None]:
 
     before = signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, seconds)
+    faulthandler.dump_traceback_later(3 * seconds, exit=True, file=sys.__stderr__)
     try:
         yield
     finally:
+        faulthandler.cancel_dump_traceback_later()
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 

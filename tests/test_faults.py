@@ -174,7 +174,9 @@ def await_file(path: Path) -> None:
 
 @posix
 def test_killed_at_random_moments_and_resumed_a_run_is_the_uninterrupted_one(server: Any, whole: dict, tmp_path: Path):
-    chance, kills, runs = random.Random(), 0, 0
+    seed, kills, runs = random.randrange(10**9), 0, 0
+    print(f"seed {seed}")  # shown where it fails
+    chance = random.Random(seed)
     while kills < (LONG or 2):
         runs, out = runs + 1, tmp_path / f"run{runs}"
         while kills < (LONG or 2):
@@ -195,7 +197,9 @@ def test_killed_at_random_moments_and_resumed_a_run_is_the_uninterrupted_one(ser
 MOMENTS = [
     (name, nth, moment)
     for name in ("model.safetensors", "history.csv", "state.pt")
-    for nth in range(1, EPOCHS + 2)  # state and history are written at the start, too
+    for nth in range(
+        1, 3 if name == "model.safetensors" else EPOCHS + 2
+    )  # the best epochs', the second the last of them
     for moment in ("before", "half way", "written", "moved")
 ]
 
@@ -208,8 +212,7 @@ def test_killed_while_it_writes_a_run_is_the_uninterrupted_one(server, whole, tm
     """Right after the first model there was once no state to go on from."""
     process = server(train_until, tmp_path / "run", name, nth, moment)
     process.join(PATIENCE)
-    rare = name == "model.safetensors" and nth > 1  # only the best are kept
-    assert process.exitcode in (-signal.SIGKILL, 0 if rare else -signal.SIGKILL)
+    assert process.exitcode == -signal.SIGKILL
     finish(server(train_in, tmp_path / "run"))
     assert_same(left_in(tmp_path / "run"), whole)
 

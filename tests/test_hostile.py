@@ -679,7 +679,7 @@ def test_exported_models(room: Path):
                 entry.key = draw(st.sampled_from(("x", "", "classes")))
         return made.SerializeToString()
 
-    with Judge("exported model") as judge:
+    with Judge("an .onnx's metadata") as judge:
 
         @examples(40)
         @given(st.one_of(files(), st.just(whole)))
@@ -1086,6 +1086,28 @@ def test_what_stands_there_twice_is_refused(room: Path):
         ValueError, match="fer2013.csv has a column twice, of emotion, pixels, Usage; leave one of each"
     ):
         data.load(room / "in" / "fer2013.csv")
+
+
+@pytest.mark.parametrize("name", ["../out.png", "train/../../out.png", "train\\..\\out.png", "/out.png", "C:\\out.png"])
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_what_would_lie_outside_is_refused_and_not_moved_inside(room: Path, kind: str, name: str):
+    """As `zipfile` does it: a name without its climbing is another face's."""
+    path = room / "in" / f"fer.{kind}"
+    if kind == "zip":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("train/happy/1.png", png())
+            archive.writestr(name, png())
+    else:
+        with tarfile.open(path, "w") as archive:
+            for each in ("train/happy/1.png", name):
+                about = tarfile.TarInfo(each)
+                about.size = len(png())
+                archive.addfile(about, io.BytesIO(png()))
+    with pytest.raises(
+        ValueError, match=f"fer.{kind} was refused: its entry .* would be written outside of its folder"
+    ):
+        data.load(path)
+    assert tree(room) == sorted(["cache", "in", f"in/fer.{kind}"])
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])

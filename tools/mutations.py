@@ -1,4 +1,4 @@
-"""Twenty-five mistakes that a colleague could make in ferlib, one at a time: does a test fail for each?
+"""Twenty-seven mistakes that a colleague could make in ferlib, one at a time: does a test fail for each?
 
     python tools/mutations.py                    # all, a few minutes; in a copy, nothing here is changed
 
@@ -83,6 +83,9 @@ MUTATIONS = (
              "test_models test_optim"),
     Mutation("the three colours' weights summed, not averaged", "models", "layer.weight /= 3", "layer.weight /= 1",
              "test_models"),
+    Mutation("an archive's entry may climb out of its folder", "archives", 'or ".." in parts ', "", "test_hostile"),
+    Mutation("a damaged cache is believed", "data", 'if zlib.crc32(space.data) != meta["checks"][file]:',
+             "if False:", "test_faults"),
     Mutation("a map's negative parts count", "explain", ".sum(1, keepdim=True).relu()",
              ".sum(1, keepdim=True).abs()", "test_explain"),
 )  # fmt: skip
@@ -105,20 +108,25 @@ def noticed(mutation: Mutation, tree: Path, timeout: float = 600) -> bool:
     path = tree / "ferlib" / f"{mutation.module}.py"
     right = path.read_text(encoding="utf-8")
     path.write_text(right.replace(mutation.old, mutation.new), encoding="utf-8")
-    tests = [f"tests/{name}.py" for name in mutation.tests.split()]
-    environment = os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
     try:
-        done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-n0", *tests],
-            cwd=tree, env=environment, capture_output=True, text=True, timeout=timeout, check=False,
-        )  # fmt: skip
-        if done.returncode not in (0, 1):
-            raise RuntimeError(f"pytest did not run:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
-        return done.returncode == 1
+        return fails(mutation.tests.split(), tree, timeout)
     except subprocess.TimeoutExpired:
         return True
     finally:
         path.write_text(right, encoding="utf-8")
+
+
+def fails(tests: Sequence[str], tree: Path, timeout: float = 1200) -> bool:
+    """Whether one of these test files fails in the copy of this repository in `tree`."""
+    files = [f"tests/{name}.py" for name in tests]
+    environment = os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-n0", *files],
+        cwd=tree, env=environment, capture_output=True, text=True, timeout=timeout, check=False,
+    )  # fmt: skip
+    if done.returncode not in (0, 1):
+        raise RuntimeError(f"pytest did not run:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.returncode == 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -136,6 +144,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         for path in map(ROOT.joinpath, COPIED):
             (shutil.copytree if path.is_dir() else shutil.copy)(path, tree / path.name)
         chosen = [mutation for mutation in MUTATIONS if args.only in mutation.name]
+        asked = sorted({name for mutation in chosen for name in mutation.tests.split()})
+        if asked and fails(asked, tree):
+            print(f"a test fails without any mistake: mend that first ({', '.join(asked)})", file=sys.stderr)
+            return 1
         for number, mutation in enumerate(chosen, 1):
             begun = time.monotonic()
             well = noticed(mutation, tree)
