@@ -66,6 +66,7 @@ watch.start()
 start, began = memory("VmRSS"), time.perf_counter()
 {timed}
 seconds = time.perf_counter() - began
+own.append(memory("RssAnon"))
 over.set()
 print(json.dumps([seconds, max(own) - own[0], memory("VmHWM") - start, memory("VmHWM")]))
 """
@@ -238,7 +239,7 @@ def evaluating(dataset: data.FaceDataset, rounds: int) -> Iterator[Row]:
     yield ("intervals from 2,000 resamples", "scikit-learn's three metrics on each resample (20 timed, times 100)",
            ratio(100 * times["scikit-learn"], times["ferlib"]))  # fmt: skip
     yield "two models compared, 2,000 resamples", "the same, once", ratio(100 * times["scikit-learn"], times["compare"])
-    yield ("`predict`, one view, batches of 256", "one call a face (200 timed)",
+    yield ("`predict`, one view, batches of 128", "one call a face (200 timed)",
            ratio(times["face by face"] / 200, times["one view"] / len(faces)))  # fmt: skip
     yield "18 views", "one view", ratio(times["18 views"], times["one view"])
 
@@ -316,7 +317,7 @@ GROWTH = {  # what is timed on n images: before, timed
     ),
 }
 
-OWN_ARRAY = {"load, empty cache", "load, from the cache"}  # in whose memory the array is
+OWN_ARRAY = {"load, empty cache", "load, from the cache", "audit"}  # in whose memory the array is
 
 
 def growth(dataset: data.FaceDataset, _rounds: int, sizes: tuple[int, ...] = (1000, 10_000, 100_000, 300_000)
@@ -339,7 +340,11 @@ def growth(dataset: data.FaceDataset, _rounds: int, sizes: tuple[int, ...] = (10
                 taken, own, _, _ = fresh(before.format(**words), timed.format(**words), cache)
                 seconds[name].append(taken)
                 held = own if name in OWN_ARRAY else own + n * 48 * 48
-                peaks[name].append(f"{held / (n * 48 * 48):.2f} ({(held - n * 48 * 48) / 1e6:+,.0f} MB)")
+                peaks[name].append(
+                    ""
+                    if name == "figures with intervals"
+                    else f"{held / (n * 48 * 48):.2f} ({(held - n * 48 * 48) / 1e6:+,.0f} MB)"
+                )
             file.unlink()
     for name, times in seconds.items():
         per_image = np.divide(times, sizes)
@@ -381,10 +386,12 @@ def heading(source: str, busy: float) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="sample", help="whatever ferlib.data.load takes")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="measured rounds, after one that warms up (5)")
     parser.add_argument("--only", nargs="+", choices=list(SECTIONS), default=list(SECTIONS))
     parser.add_argument("--out", type=Path, help="write the table there too")
     args = parser.parse_args()
+    if args.rounds < 1:
+        parser.error(f"--rounds is {args.rounds}; 1 is the least")
     if args.out and len(args.only) < len(SECTIONS):
         parser.error("--out is for the whole table; with --only, what is printed can be kept")
     warnings.simplefilter("ignore")  # the test splits are missing from the files made here, as ferlib would tell

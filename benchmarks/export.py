@@ -49,11 +49,11 @@ def ways(model: nn.Module, calibration: np.ndarray, folder: Path, compiled: bool
     """Each way to run a model, and the bytes of its weights or file."""
     spec = models.input_spec(model)
     full = sum(tensor.nbytes for tensor in model.state_dict().values())
-    last = copy.deepcopy(model).to(memory_format=torch.channels_last)
+    first, last = (copy.deepcopy(model).to(memory_format=way) for way in (torch.contiguous_format, torch.channels_last))
     path = export.to_onnx(model, folder / "model.onnx")
     small = export.quantise(path, calibration, folder / "int8.onnx")
     found = {
-        "PyTorch fp32": (torch_run(model, spec), full),
+        "PyTorch fp32": (torch_run(first, spec), full),
         "PyTorch channels_last": (torch_run(last, spec, last=True), full),
         "PyTorch channels_last, bf16": (torch_run(last, spec, last=True, bf16=True), full),
         "ONNX fp32": (onnx_run(path), path.stat().st_size),

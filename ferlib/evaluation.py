@@ -128,7 +128,7 @@ def predict(
     transform: Callable[[torch.Tensor], torch.Tensor],
     *,
     views: Sequence[View] = (None,),
-    batch_size: int = 256,
+    batch_size: int = 128,
 ) -> Predictions:
     """Run a model once over uint8 faces (n, h, w), averaging its probabilities over `views` of each face.
 

@@ -144,6 +144,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for path in map(ROOT.joinpath, COPIED):
             (shutil.copytree if path.is_dir() else shutil.copy)(path, tree / path.name)
         chosen = [mutation for mutation in MUTATIONS if args.only in mutation.name]
+        if not chosen:
+            parser.error(f"no mistake has {args.only!r} in its name")
         asked = sorted({name for mutation in chosen for name in mutation.tests.split()})
         if asked and fails(asked, tree):
             print(f"a test fails without any mistake: mend that first ({', '.join(asked)})", file=sys.stderr)
