@@ -102,10 +102,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--keep", action="store_true", help="leave the environment where it was made")
     parser.add_argument("--pytest", default="", metavar="ARGS", help='what to give to pytest, as in --pytest="-k data"')
     args = parser.parse_args(argv)
-    if args.which == "oldest" and not args.python and colab.find_python(OLDEST) == sys.executable:
-        if not sys.version.startswith(f"{OLDEST}."):
-            parser.error(f"Python {OLDEST} is not here; install it, or name another: --python PATH")
-    return check(args.which, args.python or find_python(args.which), shlex.split(args.pytest), args.keep)
+    python = args.python or find_python(args.which)
+    if args.which == "oldest" and python == sys.executable and not args.python and sys.version_info[:2] != (3, 10):
+        parser.error(f"Python {OLDEST} is not here; install it, or name another: --python PATH")
+    return check(args.which, python, shlex.split(args.pytest), args.keep)
 
 
 if __name__ == "__main__":
