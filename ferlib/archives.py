@@ -37,7 +37,9 @@ class _RefusedError(Exception):
 def unpack(path: Path, folder: Path) -> None:
     """Unpack a .zip or .tgz into a folder; raises `ValueError` for one that is broken, reaches outside or is a bomb."""
     try:
-        if zipfile.is_zipfile(path) or path.suffix.lower() == ".zip":
+        with open(path, "rb") as file:  # not `zipfile.is_zipfile`, which a tar is too whose last file is a zip
+            is_zip = file.read(4) in (b"PK\3\4", b"PK\5\6")
+        if is_zip or path.suffix.lower() == ".zip":
             with zipfile.ZipFile(path) as archive:
                 names: set[str] = set()
                 total = sum(_admit(entry.filename, entry.file_size, names) for entry in listed(archive, path))

@@ -227,9 +227,11 @@ def find(source: str | Path) -> Path:
     """The file or folder behind a source's name; raises `FileNotFoundError` saying where it was looked for."""
     if str(source) != "fer2013":
         path = Path(os.path.expanduser(source))
+        allowed = "'sample', 'fer2013', or the path of a CSV, folder or archive"
         if not os.path.exists(path):  # and for a name that cannot be
-            allowed = "'sample', 'fer2013', or the path of a CSV, folder or archive"
             raise FileNotFoundError(f"{path} does not exist; give {allowed}")
+        if not path.is_file() and not path.is_dir():
+            raise ValueError(f"{path} is neither a file nor a folder; give {allowed}")
         return path
     named = os.environ.get("FERLIB_DATA")
     folders = [Path(os.path.expanduser(named))] if named else [Path("data"), Path(__file__).parent.parent / "data"]
@@ -285,8 +287,8 @@ def _from_cache(source: str | Path, size: int, take: Callable[[Path, str], Kept]
         made.mkdir()
         with tempfile.TemporaryDirectory(dir=folder) as unpacked:
             notes: list[str] = []
-            chunks = iter([sample.dataset()]) if drawn else layouts.read(path, size, Path(unpacked), notes)
             try:
+                chunks = iter([sample.dataset()]) if drawn else layouts.read(path, size, Path(unpacked), notes)
                 _write_kept(made, name, chunks, notes)
             except OSError as error:
                 if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):

@@ -265,7 +265,7 @@ def _read_npz(path: Path, names: tuple[str, ...], size: int, notes: list[str]) -
     if images.dtype != np.uint8 or 0 in images.shape or images.shape[3:] not in ((), (3,)) or images.ndim < 3:
         due = "uint8 (n, h, w) or (n, h, w, 3)"
         raise ValueError(f"{path.name}: images is {images.dtype} {images.shape}; due is {due}")
-    if len(images) * 48 * 48 > most(path):  # tiny images, which are enlarged
+    if len(images) * max(48, size) ** 2 > most(path):  # tiny images, which are enlarged
         raise ValueError(f"{path.name} {bomb_told(path)}")
     for name, array, kinds in (("labels", labels, "iuU"), ("splits", splits, "U")):
         if array.shape != images.shape[:1] or array.dtype.kind not in kinds:

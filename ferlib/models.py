@@ -306,6 +306,8 @@ def load_model(path: str | Path) -> nn.Module:
             f"{path} is neither a run's folder, nor a model's file, nor a shipped name ({names}); to train a model: "
             "ferlib train --recipe cpu --out runs/cpu"
         )
+    if not file.is_file():
+        raise ValueError(f"{file} is no file; give a run's folder, a model's file or a shipped name")
     try:
         with safe_open(file, "pt") as opened:
             about = json.loads((opened.metadata() or {}).get("ferlib", "null"))

@@ -108,6 +108,8 @@ def _files(path: Path) -> list[Path]:
     if not os.path.exists(path):  # nor can a file be called so
         raise FileNotFoundError(f"{path} is not there; give the path of an image, a video or a folder of images")
     if not path.is_dir():
+        if not path.is_file():
+            raise ValueError(f"{path} is neither a file nor a folder; give an image, a video or a folder of images")
         return [path]
     inside = [file for file in sorted(path.iterdir()) if not file.name.startswith(".")]
     images = [file for file in inside if file.suffix.lower() in IMAGES and file.is_file()]

@@ -78,22 +78,23 @@ def read_image(root: Path, name: str, size: int) -> tuple[np.ndarray, bool]:
 
 def _pixels_claimed(raw: bytes) -> int:
     """How many pixels a file's header claims, before they are decoded; 0 if it cannot be read."""
+    claimed = 0
     if raw[:2] == b"\x89P" and len(raw) > 24:
-        sides = [raw[16:24]]
+        claimed = int.from_bytes(raw[16:20], "big") * int.from_bytes(raw[20:24], "big")
     elif raw[:2] == b"\xff\xd8":  # what looks like a frame's header, such as the true one, is soon looked through
-        sides = [bytes((0, 0)) + found[1] + bytes((0, 0)) + found[2] for found in FRAME.finditer(raw)]
-    else:
-        sides = []
-    claimed = [int.from_bytes(both[:4], "big") * int.from_bytes(both[4:], "big") for both in sides]
-    if sides and max(claimed) <= MOST_PIXELS:
-        return max(claimed)
+        for found in FRAME.finditer(raw):
+            claimed = max(claimed, int.from_bytes(found[1], "big") * int.from_bytes(found[2], "big"))
+            if claimed > MOST_PIXELS:
+                break
+    if 0 < claimed <= MOST_PIXELS:
+        return claimed
     try:
         with Image.open(io.BytesIO(raw)) as opened:
             return opened.width * opened.height
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return MOST_PIXELS + 1
     except Exception:  # a header that is not whole, or of a kind that OpenCV alone would read, however large
-        return max(claimed, default=0)
+        return claimed
 
 
 def square(image: np.ndarray, size: int) -> tuple[np.ndarray, bool]:

@@ -57,7 +57,9 @@ class FitResult:
 
     @property
     def best_epoch(self) -> int:
-        """The epoch (from 1) with the highest validation accuracy, the first of equals."""
+        """The epoch (from 1) with the highest validation accuracy, the first of equals; `ValueError` if none ended."""
+        if self.history.empty:
+            raise ValueError("no epoch was finished: the run was interrupted in its first")
         return int(self.history["epoch"].iloc[int(self.history["val_accuracy"].argmax())])
 
 
@@ -221,7 +223,8 @@ def fit(
         finally:
             if run.kept:
                 run.raw_model.load_state_dict(run.kept)
-    return FitResult(run.raw_model.eval(), pd.DataFrame(run.history, columns=HISTORY), stopped, run.precision)
+            run.raw_model.eval()
+    return FitResult(run.raw_model, pd.DataFrame(run.history, columns=HISTORY), stopped, run.precision)
 
 
 def _process_lost(error: RuntimeError) -> OSError | None:
@@ -454,6 +457,11 @@ class _Run:
             rows = [row[name] for row in self.history for name in HISTORY] + [self.step]
             if not isinstance(self.history, list) or not all(isinstance(number, (int, float)) for number in rows):
                 raise ValueError("its history holds what is no number")
+            epochs, steps = [row["epoch"] for row in self.history], len(self.history) * len(self.train)
+            if epochs != [*range(1, len(epochs) + 1)] or len(epochs) > self.config.epochs or self.step != steps:
+                raise ValueError(
+                    f"it is at step {self.step} after the epochs {epochs}, of {len(self.train)} steps each"
+                )
             forms = [{name: value.shape for name, value in weights.items()}
                      for weights in (self.kept or {}, self.eval_model.state_dict())]  # fmt: skip
             if forms[0] != forms[1] and (self.history or self.kept):  # in the first epoch nothing is kept yet

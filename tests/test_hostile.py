@@ -823,6 +823,18 @@ def test_paths_that_cannot_be_are_not_there(name: str):
             read(name)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such pipes")
+@pytest.mark.parametrize("name", ["x.csv", "x.zip", "x.png", "x.mp4", "model.safetensors"])
+def test_what_is_neither_file_nor_folder_is_not_waited_for(room: Path, name: str):
+    os.mkfifo(path := room / "in" / name)
+    for read in (data.load, models.load_model, lambda path: list(pictures.read_shots(path))):
+        with (
+            within(5),
+            pytest.raises(ValueError, match="is neither a file nor a folder|is no file; give a run's folder"),
+        ):
+            read(path)
+
+
 class Mark:
     """Leaves a file behind when a pickle of it is loaded."""
 
@@ -1108,6 +1120,21 @@ def test_what_would_lie_outside_is_refused_and_not_moved_inside(room: Path, kind
     ):
         data.load(path)
     assert tree(room) == sorted(["cache", "in", f"in/fer.{kind}"])
+
+
+def test_a_tar_that_ends_in_a_zip_is_a_tar(room: Path):
+    """`zipfile` finds the inner one's end, and would read that alone."""
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w") as archive:
+        archive.writestr("train/happy/zz.png", png(3))
+    with tarfile.open(room / "in" / "fer.tar", "w") as archive:
+        for name, raw in (("train/sad/1.png", png(0)), ("train/sad/2.png", png(1)), ("notes.zip", inner.getvalue())):
+            about = tarfile.TarInfo(name)
+            about.size = len(raw)
+            archive.addfile(about, io.BytesIO(raw))
+    with pytest.warns(UserWarning, match="notes.zip"):
+        found = data.load(room / "in" / "fer.tar")
+    assert found.labels.tolist() == 2 * [emotion_index("sad")]
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])

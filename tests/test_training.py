@@ -465,6 +465,17 @@ def test_processes_that_found_other_states_are_told(faces: FaceDataset, tmp_path
         run(faces, small(epochs=1), out=tmp_path, resume=True)
 
 
+@pytest.mark.parametrize("change", [{"step": 10**6}, {"step": -1}, {"history": []}, {"twice": True}])
+def test_a_state_that_contradicts_itself_is_refused(faces: FaceDataset, tmp_path, change):
+    run(faces, small(epochs=1), out=tmp_path)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    if change == {"twice": True}:
+        change = {"history": state["history"] * 2, "step": state["step"] * 2}
+    torch.save(state | change, tmp_path / "state.pt")
+    with pytest.raises(ValueError, match=r"is no whole training state; .* \(it is at step -?\d+ after the epochs \["):
+        run(faces, small(epochs=1), out=tmp_path, resume=True)
+
+
 def test_only_its_own_scratch_files_are_removed(faces: FaceDataset, tmp_path):
     for name in ("state.pt.17.part", "film.mp4.part", "state.pt.part"):
         (tmp_path / name).touch()
