@@ -1013,6 +1013,19 @@ def fractions_tiff(side: int) -> bytes:
     return file.getvalue()
 
 
+def two_sizes_tiff(side: int) -> bytes:
+    """Both sides stand there twice, first as they are, then as 48."""
+    raw = picture_bomb("TIFF", side)
+    at = int.from_bytes(raw[4:8], "little")
+    count = int.from_bytes(raw[at : at + 2], "little")
+    entries = [raw[at + 2 + 12 * i : at + 14 + 12 * i] for i in range(count)]
+    for tag in (257, 256):
+        (place,) = (i for i, entry in enumerate(entries) if int.from_bytes(entry[:2], "little") == tag)
+        entries.insert(place + 1, struct.pack("<HHII", tag, 4, 1, 48))
+    table = struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
+    return raw[:4] + struct.pack("<I", len(raw)) + raw[8:] + table
+
+
 LARGE = "has over 33,554,432 pixels; save it smaller"
 BOMBS = {
     "claims.zip": (lambda: zip_that_claims(2**32 - 2), "was refused: it would unpack to over 1,073,741,824 bytes"),
@@ -1029,6 +1042,7 @@ BOMBS = {
     "blank.csv.xz": (lambda: lzma.compress(csv_of(7) + b"\n" * 2**26, preset=0), "line 9: 1 fields where 3 are due"),
     "0.png": (lambda: radiance(6600), "0.png cannot be read as an image"),
     "0.tif": (lambda: fractions_tiff(8000), "0.tif cannot be read as an image"),
+    "1.tif": (lambda: two_sizes_tiff(8000), "1.tif cannot be read as an image"),
     "1.png": (lambda: picture_bomb("PNG", 8000), LARGE),
     "2.png": (lambda: header_that_claims(".png", 30000), LARGE),
     "3.tif": (lambda: picture_bomb("TIFF", 8000), LARGE),
