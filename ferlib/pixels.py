@@ -4,6 +4,7 @@ import contextlib
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -86,6 +87,14 @@ def _pixels_claimed(raw: bytes) -> int:
             claimed = max(claimed, int.from_bytes(found[1], "big") * int.from_bytes(found[2], "big"))
             if claimed > MOST_PIXELS:
                 break
+    elif raw[:2] in (b"II", b"MM"):  # a TIFF's tag that stands there twice: Pillow takes the last, OpenCV the first
+        order: Any = "little" if raw[:2] == b"II" else "big"
+        at = int.from_bytes(raw[4:8], order)
+        tags = [
+            raw[start : start + 2] for start in range(at + 2, at + 2 + 12 * int.from_bytes(raw[at : at + 2], order), 12)
+        ]
+        if len({*tags}) < len(tags):
+            return 0
     if 0 < claimed <= MOST_PIXELS:
         return claimed
     try:

@@ -422,6 +422,12 @@ class _Run:
             kept = "what was there is still whole: make room, then go on with resume=True (`--resume`)"
             raise OSError(f"{why}; {kept}") from error
 
+    def settings(self) -> list[Any]:
+        """What of the optimizer and the plateau's schedule no epoch changes."""
+        groups = self.optimizer.state_dict()["param_groups"]
+        kinds = {name: type(value) for name, value in self.plateau.state_dict().items()}
+        return [kinds, *({name: value for name, value in group.items() if name != "lr"} for group in groups)]
+
     def resume(self) -> None:
         """Take up the state in `out`, if there is one."""
         if self.out is None:
@@ -450,13 +456,23 @@ class _Run:
                 f"{self.out} was trained with other settings ({', '.join(changed):.500}); give those again "
                 "(on the command line: the command that began it, with --resume), or another out"
             )
+
         try:
+            given = self.settings()
             for part in ("raw_model", "optimizer", "plateau", "scaler", *(["ema"] if self.ema else [])):
                 getattr(self, part).load_state_dict(state[part])
             self.history, self.step, self.kept = state["history"], state["step"], state["kept"]
             rows = [row[name] for row in self.history for name in HISTORY] + [self.step]
             if not isinstance(self.history, list) or not all(isinstance(number, (int, float)) for number in rows):
                 raise ValueError("its history holds what is no number")
+            moments = [
+                (value, parameter)
+                for parameter, values in self.optimizer.state.items()
+                for value in values.values()
+                if isinstance(value, torch.Tensor) and value.ndim
+            ]
+            if self.settings() != given or any(value.shape != parameter.shape for value, parameter in moments):
+                raise ValueError("its optimizer or schedule is another one")
             epochs, steps = [row["epoch"] for row in self.history], len(self.history) * len(self.train)
             if epochs != [*range(1, len(epochs) + 1)] or len(epochs) > self.config.epochs or self.step != steps:
                 raise ValueError(

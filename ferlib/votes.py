@@ -23,7 +23,7 @@ def read_votes(path: Path) -> pd.DataFrame:
         raise FileNotFoundError(f"there is no file {path}; FER+'s fer2013new.csv is at github.com/microsoft/FERPlus")
     with open(path, newline="", encoding="utf-8-sig") as file:
         try:
-            rows = _vote_rows(file)
+            rows = _vote_rows(iter(lambda: file.readline(2**16), ""))  # a longer line is no row, and not held whole
         except (ValueError, csv.Error) as error:
             raise ValueError(
                 f"{path.name} is no table of FER+ votes: {error!s:.200}; fetch fer2013new.csv again"

@@ -205,6 +205,13 @@ def test_low_memory(monkeypatch: pytest.MonkeyPatch):
     assert doctor._memory(0.5) == doctor.Check("memory", True, "0.9 GB of memory free")
 
 
+def test_memory_that_cannot_be_looked_at(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "psutil", None)
+    check = doctor._memory(1.5)
+    assert (check.ok, check.fix) == (False, "pip install psutil")
+    assert check.found.startswith("cannot look at the memory: ")
+
+
 def test_low_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: Usage(9e9, 7.5e9, 1.5e9))
     check = doctor._disk(tmp_path, 2.0)

@@ -476,6 +476,21 @@ def test_a_state_that_contradicts_itself_is_refused(faces: FaceDataset, tmp_path
         run(faces, small(epochs=1), out=tmp_path, resume=True)
 
 
+@pytest.mark.parametrize("part", ["moments", "weight_decay", "plateau"])
+def test_an_optimizer_of_another_run_is_refused(faces: FaceDataset, tmp_path, part):
+    run(faces, small(epochs=1), out=tmp_path)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    if part == "moments":
+        state["optimizer"]["state"][0]["exp_avg"] = torch.zeros(3)
+    elif part == "weight_decay":
+        state["optimizer"]["param_groups"][0]["weight_decay"] = -5
+    else:
+        state["plateau"]["best"] = "x"
+    torch.save(state, tmp_path / "state.pt")
+    with pytest.raises(ValueError, match=r"is no whole training state; .* \(its optimizer or schedule is another one"):
+        run(faces, small(epochs=1), out=tmp_path, resume=True)
+
+
 def test_only_its_own_scratch_files_are_removed(faces: FaceDataset, tmp_path):
     for name in ("state.pt.17.part", "film.mp4.part", "state.pt.part"):
         (tmp_path / name).touch()

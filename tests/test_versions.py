@@ -2,6 +2,7 @@
 
 import itertools
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,18 @@ def test_the_environment_is_made_with_the_bounds_and_removed(monkeypatch, capsys
     assert called[-1][1:] == ["-m", "pytest", "-n", "2", "--dist", "worksteal", "-W", "default", "-k", "data"]
     assert not place.exists()
     assert "torch 2.4.1" in capsys.readouterr().out
+
+
+def test_the_oldest_packages_are_not_tried_with_another_python(monkeypatch, capsys):
+    monkeypatch.setattr(colab, "find_python", lambda version: sys.executable)
+    monkeypatch.setattr(versions.sys, "version_info", (3, 12, 1))
+    monkeypatch.setattr(versions, "check", lambda *_: pytest.fail("it was tried"))
+    with pytest.raises(SystemExit):
+        versions.main(["oldest"])
+    assert "Python 3.10 is not here; install it, or name another: --python PATH" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("tool", [versions, colab])
+def test_a_python_that_is_not_there_is_told(capsys, tool):
+    assert tool.main(["oldest" if tool is versions else "check", "--python", "/nowhere/python"]) == 1
+    assert "/nowhere/python" in capsys.readouterr().err

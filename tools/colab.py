@@ -125,9 +125,9 @@ def check(python: str, only: Sequence[str] = (), keep: bool = False) -> int:
     import lesson
 
     sources, failed = course.find_lessons(ROOT, only), []
-    said = subprocess.run([python, "--version"], capture_output=True, text=True, check=True).stdout.strip()
-    print(f"{said}; Colab has Python {PYTHON}")
     try:
+        said = subprocess.run([python, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+        print(f"{said}; Colab has Python {PYTHON}")
         with throwaway("colab", keep) as place:
             own = make(place, python)
             env = {"FERLIB_FAST": "1", "FERLIB_ANSWERS": "solution", "FERLIB_RUNS": str(place / "runs")}

@@ -54,9 +54,9 @@ def find_python(which: str) -> str:
 
 def check(which: str, python: str, pytest_args: Sequence[str] = (), keep: bool = False) -> int:
     """Make the environment, run the tests in a copy of this repository, remove both; pytest's exit code."""
-    said = subprocess.run([python, "--version"], capture_output=True, text=True, check=True).stdout.strip()
-    print(f"{said}, the {which} packages")
     try:
+        said = subprocess.run([python, "--version"], capture_output=True, text=True, check=True).stdout.strip()
+        print(f"{said}, the {which} packages")
         with colab.throwaway(which, keep) as place:
             home, own = copied(place / "ferlib"), installed(place, python, which)
             there = {name.lower(): version for name, version in colab.versions(own).items()}
