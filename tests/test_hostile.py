@@ -348,7 +348,7 @@ def test_folders(room: Path):
                         os.path.relpath(os.path.join(at, name), root)
                         for at, _, files in os.walk(root, followlinks=True)
                         for name in files
-                        if name.lower().endswith((".png", ".jpg")) and not name.startswith("._")
+                        if name.lower().endswith((".png", ".jpg")) and ".DS_Store" not in os.path.relpath(at, root)
                     }
                     assert there == set(dataset.table["path"])
                     for path, split, image in zip(
