@@ -428,6 +428,27 @@ class _Run:
         kinds = {name: type(value) for name, value in self.plateau.state_dict().items()}
         return [kinds, *({name: value for name, value in group.items() if name != "lr"} for group in groups)]
 
+    def check_taken(self, given: list[Any]) -> None:
+        """Raise `ValueError` where what was taken up contradicts itself, or `settings`, which were `given`."""
+        rows = [row[name] for row in self.history for name in HISTORY] + [self.step]
+        if not isinstance(self.history, list) or not all(isinstance(number, (int, float)) for number in rows):
+            raise ValueError("its history holds what is no number")
+        moments = [
+            (value, parameter)
+            for parameter, values in self.optimizer.state.items()
+            for value in values.values()
+            if isinstance(value, torch.Tensor) and value.ndim
+        ]
+        if self.settings() != given or any(value.shape != parameter.shape for value, parameter in moments):
+            raise ValueError("its optimizer or schedule is another one")
+        epochs, steps = [row["epoch"] for row in self.history], len(self.history) * len(self.train)
+        if epochs != [*range(1, len(epochs) + 1)] or len(epochs) > self.config.epochs or self.step != steps:
+            raise ValueError(f"it is at step {self.step} after the epochs {epochs}, of {len(self.train)} steps each")
+        forms = [{name: value.shape for name, value in weights.items()}
+                 for weights in (self.kept or {}, self.eval_model.state_dict())]  # fmt: skip
+        if forms[0] != forms[1] and (self.history or self.kept):  # in the first epoch nothing is kept yet
+            raise ValueError("the weights that it kept are of another model")
+
     def resume(self) -> None:
         """Take up the state in `out`, if there is one."""
         if self.out is None:
@@ -456,32 +477,12 @@ class _Run:
                 f"{self.out} was trained with other settings ({', '.join(changed):.500}); give those again "
                 "(on the command line: the command that began it, with --resume), or another out"
             )
-
         try:
             given = self.settings()
             for part in ("raw_model", "optimizer", "plateau", "scaler", *(["ema"] if self.ema else [])):
                 getattr(self, part).load_state_dict(state[part])
             self.history, self.step, self.kept = state["history"], state["step"], state["kept"]
-            rows = [row[name] for row in self.history for name in HISTORY] + [self.step]
-            if not isinstance(self.history, list) or not all(isinstance(number, (int, float)) for number in rows):
-                raise ValueError("its history holds what is no number")
-            moments = [
-                (value, parameter)
-                for parameter, values in self.optimizer.state.items()
-                for value in values.values()
-                if isinstance(value, torch.Tensor) and value.ndim
-            ]
-            if self.settings() != given or any(value.shape != parameter.shape for value, parameter in moments):
-                raise ValueError("its optimizer or schedule is another one")
-            epochs, steps = [row["epoch"] for row in self.history], len(self.history) * len(self.train)
-            if epochs != [*range(1, len(epochs) + 1)] or len(epochs) > self.config.epochs or self.step != steps:
-                raise ValueError(
-                    f"it is at step {self.step} after the epochs {epochs}, of {len(self.train)} steps each"
-                )
-            forms = [{name: value.shape for name, value in weights.items()}
-                     for weights in (self.kept or {}, self.eval_model.state_dict())]  # fmt: skip
-            if forms[0] != forms[1] and (self.history or self.kept):  # in the first epoch nothing is kept yet
-                raise ValueError("the weights that it kept are of another model")
+            self.check_taken(given)
         except Exception as error:
             raise ValueError(f"{broken} ({error!s:.200})") from error
 

@@ -17,6 +17,7 @@ import tempfile
 import threading
 import time
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -318,6 +319,18 @@ def cached() -> list[Path]:
 def check(dataset: FaceDataset, images: np.ndarray) -> None:
     np.testing.assert_array_equal(dataset.images, images[:21])
     assert dataset.labels.tolist() == LABELS[:21] and dataset.table["split"].tolist() == SPLITS[:21]
+
+
+@posix
+def test_a_full_disk_while_an_archive_is_unpacked_is_told_so(csv: Path, tmp_path: Path, images: np.ndarray):
+    path = tmp_path / "faces.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(csv, "fer2013.csv")
+    said = r"no room for the cache in .* \(File too large\): make some"
+    with no_file_above(50_000), pytest.raises(OSError, match=said):
+        load(path)
+    assert cached() == []
+    check(load(path), images)
 
 
 @posix

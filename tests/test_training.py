@@ -491,6 +491,14 @@ def test_an_optimizer_of_another_run_is_refused(faces: FaceDataset, tmp_path, pa
         run(faces, small(epochs=1), out=tmp_path, resume=True)
 
 
+def test_a_run_without_an_epoch_has_no_best_one(faces: FaceDataset, monkeypatch):
+    monkeypatch.setattr(training, "train_one_epoch", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    found = run(faces, small(epochs=1))
+    assert found.stopped == "interrupted" and not found.model.training and found.history.empty
+    with pytest.raises(ValueError, match="no epoch was finished: the run was interrupted in its first"):
+        _ = found.best_epoch
+
+
 def test_only_its_own_scratch_files_are_removed(faces: FaceDataset, tmp_path):
     for name in ("state.pt.17.part", "film.mp4.part", "state.pt.part"):
         (tmp_path / name).touch()
