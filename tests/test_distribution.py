@@ -3,9 +3,11 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -31,9 +33,11 @@ NETWORK = {"name": "resnet18", "channels": (8, 16, 16, 32), "layers": (1, 1, 1, 
 CONFIG = {"epochs": 8, "batch_size": 16, "optimizer": "sgd", "precision": "fp32"}
 RECIPES = {  # without dropout and augmentation, whose random numbers differ by process
     "alike": recipes.Recipe("alike", "group normalisation", NETWORK | {"norm_layer": "groupnorm1"},
-                            TrainConfig(lr=0.05, patience=2, **CONFIG)),
+                            TrainConfig(lr=0.02, patience=2, **CONFIG)),
     "drawn": recipes.Recipe("drawn", "faces drawn by class", NETWORK | {"norm_layer": "groupnorm1"},
                             TrainConfig(lr=0.05, balance="sampling", **CONFIG | {"epochs": 2})),
+    "weighed": recipes.Recipe("weighed", "loss weighed by class", NETWORK | {"norm_layer": "groupnorm1"},
+                              TrainConfig(lr=0.05, balance="loss", **CONFIG | {"epochs": 2})),
     "averaged": recipes.Recipe("averaged", "BatchNorm and averaged weights", NETWORK,
                                TrainConfig(lr=0.1, ema=0.9, **CONFIG | {"epochs": 2})),
 }  # fmt: skip
@@ -92,6 +96,7 @@ def scenes(folder: Path) -> None:
         (folder / f"written-{rank}.json").write_text(json.dumps(written))
     assert train(folder, "alike", "part", "--resume") == 0
     assert train(folder, "drawn", "drawn-by-two") == 0
+    assert train(folder, "weighed", "weighed-by-two") == 0
     assert train(folder, "averaged", "averaged") == 0
     with pytest.MonkeyPatch.context() as patch:
         if rank == 1:
@@ -107,6 +112,7 @@ def scenes(folder: Path) -> None:
 @dataclass(frozen=True)
 class Launched:
     folder: Path
+    places: dict[str, str]  # the environment of its processes
     code: int
     out: str
     err: str
@@ -119,12 +125,13 @@ class Launched:
 def launched(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]) -> Iterator[Launched]:
     """One process's runs, whole and interrupted, then the launch."""
     folder = tmp_path_factory.mktemp("two")
-    images, table = sample.draw(406, seed=4, balance="equal")
+    images, table = sample.draw(406, seed=4)
     write_csv(folder / "faces.csv", images, table["label"], ["Training"] * 105 + ["PublicTest"] * 301)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recipes, "RECIPES", recipes.RECIPES | RECIPES)
         assert train(folder, "alike", "alone") == 0
         assert train(folder, "drawn", "drawn-by-one") == 0
+        assert train(folder, "weighed", "weighed-by-one") == 0
         with pytest.MonkeyPatch.context() as stopping:
             at_step(stopping, 2 * STEPS + 3, interrupt)
             assert train(folder, "alike", "part") == 130
@@ -140,7 +147,7 @@ def launched(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], i
             launch.terminate()  # which ends its two processes, as a kill would not
             pytest.fail(f"the launch hangs: {launch.communicate()[1][-2000:]}")
         assert (folder / "reached-0").exists() and (folder / "reached-1").exists(), said
-        yield Launched(folder, launch.returncode, printed, said)
+        yield Launched(folder, places, launch.returncode, printed, said)
 
 
 def assert_alike(mine: pd.DataFrame, theirs: pd.DataFrame) -> None:
@@ -153,7 +160,8 @@ def test_two_processes_have_one_processs_history_and_stop_early_together(launche
     assert 3 <= len(alone) < 8, "patience ended it"
     assert alone["train_loss"].iloc[-1] < alone["train_loss"].iloc[0]
     assert_alike(launched.history("pair"), alone)
-    assert_alike(launched.history("drawn-by-two"), launched.history("drawn-by-one"))
+    for recipe in ("drawn", "weighed"):
+        assert_alike(launched.history(f"{recipe}-by-two"), launched.history(f"{recipe}-by-one"))
 
 
 def test_each_face_is_validated_once_and_in_order(launched: Launched):
@@ -173,9 +181,9 @@ def test_only_the_first_process_writes_and_speaks(launched: Launched):
     assert written[1] == []
     epochs = len(launched.history("pair"))
     assert written[0].count("pair/model.safetensors") == epochs
-    for stopped in ("patience", "finished"):
-        assert launched.out.count(f"{stopped}, in fp32, on 2 processes; kept epoch") == 2
-    assert launched.out.count(": resnet18, ") == launched.err.count("note: faces.csv: Training") == 6
+    for stopped, runs in (("patience", 2), ("finished", 3)):
+        assert launched.out.count(f"{stopped}, in fp32, on 2 processes; kept epoch") == runs
+    assert launched.out.count(": resnet18, ") == launched.err.count("note: faces.csv: Training") == 7
     folders = sorted(path.name for path in (launched.folder / "cache").iterdir())
     assert len(folders) == 1 and folders[0].startswith("faces-csv-"), "both filled one cache at once"
 
@@ -205,6 +213,50 @@ def test_numbers_lost_in_one_process_stop_all_at_that_batch(launched: Launched):
 def test_a_killed_process_ends_the_run_with_a_message(launched: Launched):
     assert launched.code != 0
     assert "SIGKILL" in launched.err and "[rank0]:" not in launched.err, "no traceback but the launcher's"
+
+
+def command_line(folder: Path, out: str, *more: str) -> list[str]:
+    faces = ["--data", str(folder / "faces.csv"), "--out", str(folder / out)]
+    return ["-m", "ferlib", "train", *faces, "--recipe", "plain_cnn", "--batch-size", "16", *more]
+
+
+def test_the_command_of_the_guide_launches_two(launched: Launched, free_port: Callable[[], int]):
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", *TWO, str(free_port()), *PLAIN]
+    done = subprocess.run(
+        [*launcher, *command_line(launched.folder, "typed", "--epochs", "2")],
+        env=os.environ | launched.places, capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(re.findall("finished, in .*, on 2 processes; kept epoch", done.stdout)) == 1
+    assert list(launched.history("typed")["images_seen"]) == [96, 192]
+
+
+def test_a_process_that_loses_the_other_says_so_itself(launched: Launched, free_port: Callable[[], int]):
+    """Without a launcher, which would end the first process too, at times before it can speak."""
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+    places, state = os.environ | launched.places | place, launched.folder / "halved" / "history.csv"
+    pair = [
+        subprocess.Popen(
+            [sys.executable, *command_line(launched.folder, "halved", "--epochs", "100000")],
+            env=places | {"RANK": rank, "LOCAL_RANK": rank}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for rank in ("0", "1")
+    ]  # fmt: skip
+    try:
+        for _ in range(1200):
+            if (state.exists() and len(state.read_text().splitlines()) > 1) or pair[0].poll() is not None:
+                break
+            time.sleep(0.1)
+        pair[1].kill()
+        said = pair[0].communicate(timeout=60)[1]
+    finally:
+        for process in pair:
+            process.kill()
+            process.communicate()
+    assert pair[0].returncode == 2, said
+    lost = "ferlib train: error: another process of this run was lost; resume=True (`--resume`) goes on after the last"
+    assert lost in said and "Traceback" not in said
+    assert models.load_model(launched.folder / "halved").about["epoch"] >= 1
 
 
 def test_processes_that_cannot_work_together_are_told_so(launched: Launched, capsys, monkeypatch):
