@@ -13,7 +13,7 @@ CODE := ferlib tools tests benchmarks notebooks/src
 .PHONY: help course lab test lint notebooks assignments class colab-check bench mutations test-oldest test-newest torture clean
 
 help: ## list the goals
-	@grep -E '^[a-z -]+:.*## ' Makefile | sed -E 's/^([a-z -]+):.*## /  make \1\t/' | expand -t 20
+	@grep -E '^[a-z -]+:.*## ' Makefile | sed -E 's/^([a-z -]+):.*## /  make \1\t/' | expand -t 32
 
 course: $(DONE) ## run every lesson and write the pages to build/course (ARGS="--only 01" for one)
 	$(PY) tools/course.py $(ARGS)

@@ -404,7 +404,10 @@ def main() -> None:
         busy = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
         if busy > 0.5 * (os.cpu_count() or 1):
             print(f"the load of this machine is {busy:.1f}: something else runs, and the figures will tell of it too")
-        dataset = data.load(args.data).subset("Training")
+        try:
+            dataset = data.load(args.data).subset("Training")
+        except (ValueError, FileNotFoundError) as error:
+            sys.exit(str(error))
         source = "drawn" if args.data == "sample" else "FER2013's Training" if len(dataset) == 28_709 else "a copy's"
         text = "# What things cost\n\nMade by `make bench`; read the ratios, not the times.\n\n" + heading(source, busy)
         print(text, flush=True)

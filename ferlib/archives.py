@@ -42,12 +42,16 @@ def unpack(path: Path, folder: Path) -> None:
         if is_zip or path.suffix.lower() == ".zip":
             with zipfile.ZipFile(path) as archive:
                 names: set[str] = set()
-                total = sum(_admit(entry.filename, entry.file_size, names) for entry in listed(archive, path))
+                entries = listed(archive, path)
+                total = sum(_admit(entry.filename, entry.file_size, names) for entry in entries)
                 if total > most(path):
                     raise _RefusedError
                 archive.extractall(folder)
+                files = sum(not entry.is_dir() for entry in entries)
         else:
-            _unpack_tar(path, folder)
+            files = _unpack_tar(path, folder)
+        if files > sum(len(there) for _, _, there in os.walk(folder)):  # Windows and macOS tell no A from a
+            raise _RefusedError("names of its entries are the same on this disk; rename them where they are not")
     except (_RefusedError, getattr(tarfile, "FilterError", _RefusedError)) as error:
         raise ValueError(f"{path.name} {f'was refused: {error}' if error.args else bomb_told(path)}") from error
     except (RuntimeError, NotImplementedError) as error:  # a zip with a password, or packed in another way
@@ -76,12 +80,13 @@ def listed(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
     return entries
 
 
-def _unpack_tar(path: Path, folder: Path) -> None:
+def _unpack_tar(path: Path, folder: Path) -> int:
+    """Unpack it; returns how many files it holds."""
     if not hasattr(tarfile, "data_filter"):
         raise _RefusedError("this Python cannot unpack a tar safely: take 3.10.12, 3.11.4 or newer")
     with open(path, "rb") as file:
         opener: Any = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}.get(file.read(2), open)
-    total, names = 0, set[str]()
+    total, files, names = 0, 0, set[str]()
     with opener(path, "rb") as file, tarfile.open(fileobj=_Metered(file), mode="r:") as tar:  # type: ignore[call-overload]
         for member in tar:
             if not (member.isreg() or member.isdir()):  # links mislead, one after another even Python's own filter
@@ -90,12 +95,14 @@ def _unpack_tar(path: Path, folder: Path) -> None:
             if max(total, tar.offset) > most(path):
                 raise _RefusedError
             tar.extract(member, folder, filter="data")
+            files += member.isreg()
         file.seek(tar.offset)  # where a whole one ends in zeros: tarfile takes a broken header for the end
         if file.read(512) != bytes(512):
             raise tarfile.ReadError("its last header is no whole one")
         while file.read(1 << 20):  # to the end, where the checksum is
             if file.tell() > most(path):
                 raise _RefusedError
+    return files
 
 
 class _Metered:

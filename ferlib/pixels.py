@@ -12,6 +12,7 @@ from PIL import Image
 
 FRAME = re.compile(rb"(?s)\xff[\xc0-\xcf](?=...(..)(..))")  # of a JPEG: length, bits, height, width
 MOST_PIXELS = 2**25  # of an image among the data: several are decoded at a time
+MOST_BYTES = 6 * MOST_PIXELS  # of its file: three colours of 16 bits
 
 
 def parse_pixels(images: list[bytes], count: int) -> np.ndarray | None:
@@ -53,7 +54,10 @@ def shown(text: bytes) -> str:
 
 def read_image(root: Path, name: str, size: int) -> tuple[np.ndarray, bool]:
     """One image file as (size, size) uint8 gray, and whether it was cropped; a `ValueError` names what is not read."""
-    raw, image = (root / name).read_bytes(), None
+    path, image = root / name, None
+    if path.stat().st_size > MOST_BYTES:
+        raise ValueError(f"{name} has over {MOST_BYTES:,} bytes; save it smaller")
+    raw = path.read_bytes()
     claimed = _pixels_claimed(raw)
     if claimed > MOST_PIXELS:
         raise ValueError(f"{name} has over {MOST_PIXELS:,} pixels; save it smaller")

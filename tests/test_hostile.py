@@ -1057,6 +1057,7 @@ BOMBS = {
     "4.webp": (lambda: webp_that_claims(16000), LARGE),
     "5.gif.png": (lambda: picture_bomb("GIF", 6000, "L"), LARGE),
     "6.jpg": (lambda: header_that_claims(".jpg", 32000), LARGE),
+    "9.jpg": (lambda: b"\xff\xd8" + b"\xff\xc0\0\x11\x08\0\1\0\1" * 300_000, "9.jpg cannot be read as an image"),
     "7.bmp": (lambda: header_that_claims(".bmp", 30000), LARGE),
     "8.pgm": (lambda: header_that_claims(".pgm", 30000), LARGE),
 }  # fmt: skip
@@ -1079,6 +1080,15 @@ def little_memory(most: int = 300) -> Iterator[None]:
         yield
     used = peak("VmHWM") - before
     assert used < most, f"{used} MiB"
+
+
+def test_a_picture_whose_file_is_too_large_is_not_read(room: Path):
+    path = room / "in" / "fer" / "train" / "happy" / "1.png"
+    path.parent.mkdir(parents=True)
+    with open(path, "wb") as file:
+        file.truncate(2**30)  # of nothing, which takes no disk
+    with little_memory(100), pytest.raises(ValueError, match="1.png has over 201,326,592 bytes; save it smaller"):
+        data.load(room / "in" / "fer")
 
 
 @pytest.mark.parametrize("name", BOMBS)
@@ -1157,6 +1167,34 @@ def test_what_stands_there_twice_is_refused(room: Path):
         ValueError, match="fer2013.csv has a column twice, of emotion, pixels, Usage; leave one of each"
     ):
         data.load(room / "in" / "fer2013.csv")
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_names_that_are_one_on_this_disk_are_told(room: Path, kind: str, monkeypatch: pytest.MonkeyPatch):
+    """As on Windows and macOS, where of two names that differ in case one file would be written over the other."""
+    names = ("train/happy/a.png", "train/happy/A.png")
+    if kind == "zip":
+        with zipfile.ZipFile(room / "in" / "fer.zip", "w") as archive:
+            for i, name in enumerate(names):
+                archive.writestr(name, png(i))
+    else:
+        with tarfile.open(room / "in" / "fer.tar", "w") as archive:
+            for i, name in enumerate(names):
+                about = tarfile.TarInfo(name)
+                about.size = len(png(i))
+                archive.addfile(about, io.BytesIO(png(i)))
+    assert len(data._load(room / "in" / f"fer.{kind}", size=48, sealed=True)) == 2
+    monkeypatch.setenv("FERLIB_CACHE", str(room / "other"))
+
+    def folding(path: str, mode: str) -> io.BufferedWriter:
+        at, name = os.path.split(path)
+        return open(os.path.join(at, name.lower()), mode)
+
+    module, opener = (zipfile, "open") if kind == "zip" else (tarfile, "bltn_open")
+    real = getattr(module, opener, open)
+    monkeypatch.setattr(module, opener, lambda at, mode: folding(at, mode) if mode == "wb" else real(at, mode), False)
+    with pytest.raises(ValueError, match=f"fer.{kind} was refused: names of its entries are the same on this disk"):
+        data._load(room / "in" / f"fer.{kind}", size=48, sealed=True)
 
 
 @pytest.mark.parametrize("name", ["../out.png", "train/../../out.png", "train\\..\\out.png", "/out.png", "C:\\out.png"])

@@ -1,0 +1,79 @@
+"""The three slowest places, each as it was before and as it is now, in turn in one run (two minutes).
+
+    python benchmarks/slowest.py
+
+Before: BatchAugment clamped its grid into a new array; each picture of a class folder was handed to a thread, whatever
+its size; models kept torch's channels-first layout. Shown is time before over time now: median, least and most.
+"""
+
+import argparse
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from unittest import mock
+
+import cv2
+import torch
+from bench import ratio, turns
+
+from ferlib import data, evaluation, layouts, models
+from ferlib.emotions import EMOTIONS
+from ferlib.transforms import BatchAugment, EvalTransform, InputSpec
+
+
+class Before(BatchAugment):
+    """As it was: `grid` gives a clamped copy, so that clamping it in place, which it still does, costs as little."""
+
+    def grid(self, n: int, device: torch.device | str = "cpu") -> torch.Tensor:
+        edge = 1 - 1 / torch.tensor([48, 48], device=device)
+        return super().grid(n, device).clamp(-edge, edge)
+
+
+def pictures(folder: Path, faces: data.FaceDataset, size: int, suffix: str) -> Path:
+    """A tree of class folders, and an empty cache for each load of it."""
+    for i, (image, label) in enumerate(zip(faces.images, faces.labels, strict=True)):
+        path = folder / f"{size}" / "train" / EMOTIONS[label] / f"{i}{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(path), cv2.resize(image, (size, size)))
+    return folder / f"{size}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=9, help="measured rounds, after one that warms up (9)")
+    rounds = parser.parse_args().rounds
+    faces = data.load().subset("Training").subset(range(2800))
+    batch = torch.from_numpy(faces.images[:128])[:, None]
+    calls: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {}
+    for size in (224, 48):
+        before, now = Before(InputSpec(size=size)), BatchAugment(InputSpec(size=size))
+        assert torch.equal(*(torch.manual_seed(0) and way(batch) for way in (before, now)))
+        calls[f"BatchAugment, 128 faces to {size} px"] = (lambda way=before: way(batch), lambda way=now: way(batch))
+    for name in ("fer2013-small", "fer2013"):
+        now = models.load_model(name)
+        before = models.load_model(name).to(memory_format=torch.contiguous_format)
+        some, prepare = faces.subset(range(512)), EvalTransform(models.input_spec(now))
+
+        def predict(way: torch.nn.Module, some: data.FaceDataset = some, prepare: EvalTransform = prepare) -> None:
+            evaluation.predict(way, some.images, some.labels, prepare)
+
+        calls[f"predict, {name}, 512 faces"] = (lambda way=before: predict(way), lambda way=now: predict(way))
+    with tempfile.TemporaryDirectory() as folder, mock.patch.dict("os.environ"):
+        small = pictures(Path(folder), faces, 48, ".png")
+
+        def read(most: int) -> None:
+            with tempfile.TemporaryDirectory() as cache, mock.patch.object(layouts, "SMALL", most):
+                os.environ["FERLIB_CACHE"] = cache
+                data.load(small)
+
+        calls["2,800 PNG of 48 px from folders"] = (lambda: read(0), lambda: read(layouts.SMALL))
+        for threads in (1, torch.get_num_threads()):
+            torch.set_num_threads(threads)
+            each = turns({f"{name}{i}": call for name, pair in calls.items() for i, call in enumerate(pair)}, rounds)
+            for name in calls:
+                print(f"| {name} | {threads} threads | {ratio(each[name + '0'], each[name + '1'])} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
