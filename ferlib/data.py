@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import tempfile
 import time
 import warnings
@@ -187,8 +188,13 @@ def loader(
         drawn = WeightedRandomSampler(torch.as_tensor(weights).tolist(), len(dataset), generator=generator)
     return DataLoader(
         _Batches(dataset), batch_size, shuffle=shuffle and drawn is None, sampler=drawn, drop_last=shuffle,
-        num_workers=workers, collate_fn=_as_is, pin_memory=torch.cuda.is_available(),
+        num_workers=workers, collate_fn=_as_is, pin_memory=torch.cuda.is_available(), worker_init_fn=_undisturbed,
     )  # fmt: skip
+
+
+def _undisturbed(_: int) -> None:
+    """A worker leaves Ctrl-C, which reaches all processes of a terminal or notebook, to the one that it works for."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class _Batches(Dataset):

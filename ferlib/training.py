@@ -4,17 +4,20 @@ Runs on CPU, on a GPU, or under `accelerate launch` on several processes, unchan
 random numbers from (seed, epoch), so that a run resumed at an epoch's end goes on exactly as it would have.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import io
+import itertools
 import math
 import os
 import reprlib
+import signal
 import tempfile
+import threading
 import time
 import zipfile
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,7 +97,10 @@ def train_one_epoch(
     # Loss, hits, faces, and batches up to the first whose loss is not finite: summed on the device, without waiting.
     totals = torch.zeros(4, device=accelerator.device)
     every = 1 if accelerator.device.type == "cpu" else 50  # batches: a look at the sums makes a GPU wait
-    for number, (images, labels) in enumerate(batches, 1):
+    given = iter(batches)
+    with _ctrl_c_waits():
+        first = [*itertools.islice(given, 1)]
+    for number, (images, labels) in enumerate(itertools.chain(first, given), 1):
         with _autocast(accelerator, precision):
             inputs, targets = transform(images), labels
             if mixes:
@@ -129,6 +135,22 @@ def train_one_epoch(
     return loss_sum / face_sum, hit_sum / face_sum
 
 
+@contextlib.contextmanager
+def _ctrl_c_waits() -> Iterator[None]:
+    """Heed Ctrl-C after the block: where a worker begins, Python may swallow it. The worker itself never heeds it."""
+    if threading.current_thread() is not threading.main_thread():  # where it never comes
+        yield
+        return
+    came: list[tuple[int, Any]] = []
+    before = signal.signal(signal.SIGINT, lambda *how: came.append(how))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if came and callable(before):
+            before(*came[0])
+
+
 def _summed(totals: torch.Tensor, accelerator: Accelerator) -> list[float]:
     """Loss, hits and faces over all processes; names the first batch whose loss is not finite, if there is one."""
     parts = accelerator.gather(totals[None])  # (processes, 4)
@@ -155,9 +177,9 @@ def validate(
     return F.cross_entropy(logits, labels).item(), (logits.argmax(1) == labels).sum().item() / len(labels)
 
 
-def _autocast(accelerator: Accelerator, precision: str) -> AbstractContextManager:
+def _autocast(accelerator: Accelerator, precision: str) -> contextlib.AbstractContextManager:
     if precision == "fp32":
-        return nullcontext()
+        return contextlib.nullcontext()
     return torch.autocast(accelerator.device.type, torch.float16 if precision == "fp16" else torch.bfloat16)
 
 

@@ -12,6 +12,7 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
@@ -572,6 +573,69 @@ def test_after_ctrl_c_model_and_history_so_far_are_of_use(faces: FaceDataset, ct
             assert (loss, accuracy) == (pytest.approx(row["val_loss"], rel=1e-5), row["val_accuracy"]), (
                 f"after {delay} s"
             )
+
+
+TERMINAL = """
+import sys
+import torch
+from ferlib import data, models, sample, training
+from ferlib.optim import TrainConfig
+def whole(image):
+    return torch.from_numpy(image.copy())[None]
+if __name__ == "__main__":
+    images, table = sample.draw(140, seed=5, balance="equal")
+    faces = data.FaceDataset(images, table.assign(row=range(140)), "tiny", transform=whole)
+    model = models.build_model("fernet", widths=(8, 8, 8, 8), depths=(1, 1, 1))
+    config = TrainConfig(epochs=100_000, batch_size=16, precision="fp32", workers=2)
+    result = training.fit(model, faces, faces, config, out=sys.argv[1])
+    print(result.stopped, len(result.history) > 0)
+"""
+
+
+@posix
+def test_ctrl_c_reaches_the_workers_too_and_still_interrupts(tmp_path: Path, ctrl_c: None):
+    """As in a terminal or a notebook, where all processes of the run get the signal at once."""
+    (tmp_path / "run.py").write_text(TERMINAL)
+    for number in range(LONG or 2):
+        out = tmp_path / f"out{number}"
+        process = subprocess.Popen(
+            [sys.executable, str(tmp_path / "run.py"), str(out)],
+            start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        try:
+            for _ in range(10 * int(PATIENCE)):
+                begun = (out / "history.csv").exists() and len((out / "history.csv").read_text().splitlines()) > 1
+                if begun or process.poll() is not None:
+                    break
+                time.sleep(0.1)
+            time.sleep(random.uniform(0, 0.3))
+            os.killpg(process.pid, signal.SIGINT)
+            printed, said = process.communicate(timeout=PATIENCE)
+        finally:
+            process.kill()
+        assert printed.strip() == "interrupted True", said
+        assert "Traceback" not in said
+
+
+@posix
+def test_ctrl_c_while_workers_begin_comes_after_it(ctrl_c: None):
+    done = []
+
+    def block(error: Exception | None = None) -> None:
+        with training._ctrl_c_waits():
+            os.kill(os.getpid(), signal.SIGINT)
+            done.append("begun")
+            if error is not None:
+                raise error
+
+    for error in (None, RuntimeError("DataLoader worker (pid 1) exited unexpectedly")):  # where it is no copy of us
+        with pytest.raises(KeyboardInterrupt):
+            block(error)
+    assert done == ["begun", "begun"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    elsewhere = threading.Thread(target=lambda: done.append(training._ctrl_c_waits().__enter__()))
+    elsewhere.start()
+    elsewhere.join()
+    assert done[2:] == [None], "in a thread it does nothing, where signals cannot be set"
 
 
 NOTEBOOK = """
