@@ -190,6 +190,8 @@ def test_killed_at_random_moments_and_resumed_a_run_is_the_uninterrupted_one(ser
                 break  # it was faster: begin another
             process.kill()
             process.join()
+            if process.exitcode == 0:
+                break  # so it was, by a hair
             assert process.exitcode == -signal.SIGKILL
             kills += 1
         finish(server(train_in, out))
@@ -614,7 +616,7 @@ def test_ctrl_c_reaches_the_workers_too_and_still_interrupts(tmp_path: Path, ctr
         finally:
             process.kill()
         assert printed.strip() == "interrupted True", said
-        assert "Traceback" not in said
+        assert "KeyboardInterrupt" not in said, "a worker minded it"
 
 
 @posix
