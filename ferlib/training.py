@@ -458,6 +458,9 @@ class _Run:
         rows = [row[name] for row in self.history for name in HISTORY] + [self.step]
         if not isinstance(self.history, list) or not all(isinstance(number, (int, float)) for number in rows):
             raise ValueError("its history holds what is no number")
+        epochs, steps = [row["epoch"] for row in self.history], len(self.history) * len(self.train)
+        if epochs != [*range(1, len(epochs) + 1)] or len(epochs) > self.config.epochs or self.step != steps:
+            raise ValueError(f"it is at step {self.step} after the epochs {epochs}, of {len(self.train)} steps each")
         moments = self.optimizer.state.items()  # of each parameter that has moved
         forms = {tuple((name, type(value)) for name, value in values.items()) for _, values in moments}
         shapes = [
@@ -468,11 +471,9 @@ class _Run:
         ]
         lrs = [group["lr"] for group in self.optimizer.param_groups]
         alike = len(forms) < 2 and all(mine == theirs for mine, theirs in shapes)
-        if not alike or self.settings() != given or not all(0 <= lr < math.inf for lr in lrs):
+        counted = all(0 < values.get("step", 1) <= self.step for _, values in moments)
+        if not (alike and counted and self.settings() == given and all(0 <= lr < math.inf for lr in lrs)):
             raise ValueError("its optimizer or schedule is another one")
-        epochs, steps = [row["epoch"] for row in self.history], len(self.history) * len(self.train)
-        if epochs != [*range(1, len(epochs) + 1)] or len(epochs) > self.config.epochs or self.step != steps:
-            raise ValueError(f"it is at step {self.step} after the epochs {epochs}, of {len(self.train)} steps each")
         kept, now = (
             {name: (value.shape, value.dtype) for name, value in weights.items()}
             for weights in (self.kept or {}, self.eval_model.state_dict())
