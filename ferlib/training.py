@@ -137,12 +137,21 @@ def train_one_epoch(
 
 @contextlib.contextmanager
 def _ctrl_c_waits() -> Iterator[None]:
-    """Heed Ctrl-C after the block: where a worker begins, Python may swallow it. The worker itself never heeds it."""
+    """Heed Ctrl-C after the block, for where a worker begins Python may swallow it; a second one at once.
+
+    The worker itself, if it is a copy of this process, never heeds it.
+    """
     if threading.current_thread() is not threading.main_thread():  # where it never comes
         yield
         return
     came: list[tuple[int, Any]] = []
-    before = signal.signal(signal.SIGINT, lambda *how: came.append(how))
+
+    def heed(*how: Any) -> None:
+        came.append(how)
+        if len(came) > 1 and callable(before):  # the first batch takes long, or hangs
+            before(*how)
+
+    before = signal.signal(signal.SIGINT, heed)
     try:
         yield
     finally:
