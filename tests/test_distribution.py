@@ -33,7 +33,7 @@ NETWORK = {"name": "resnet18", "channels": (8, 16, 16, 32), "layers": (1, 1, 1, 
 CONFIG = {"epochs": 8, "batch_size": 16, "optimizer": "sgd", "precision": "fp32"}
 RECIPES = {  # without dropout and augmentation, whose random numbers differ by process
     "alike": recipes.Recipe("alike", "group normalisation", NETWORK | {"norm_layer": "groupnorm1"},
-                            TrainConfig(lr=0.02, patience=2, **CONFIG)),
+                            TrainConfig(lr=0.05, patience=2, **CONFIG)),
     "drawn": recipes.Recipe("drawn", "faces drawn by class", NETWORK | {"norm_layer": "groupnorm1"},
                             TrainConfig(lr=0.05, balance="sampling", **CONFIG | {"epochs": 2})),
     "weighed": recipes.Recipe("weighed", "loss weighed by class", NETWORK | {"norm_layer": "groupnorm1"},
@@ -45,10 +45,9 @@ STEPS = 105 // 16  # of an epoch
 
 
 def train(folder: Path, recipe: str, out: str, *more: str) -> int:
-    """`ferlib train` as it is typed, with one of the recipes above."""
-    return cli.main(
-        ["train", "--data", str(folder / "faces.csv"), "--recipe", recipe, "--out", str(folder / out), *more]
-    )
+    """`ferlib train` as it is typed, with one of the recipes above; "weighed" has classes of unequal sizes."""
+    faces = folder / ("uneven.csv" if recipe == "weighed" else "faces.csv")
+    return cli.main(["train", "--data", str(faces), "--recipe", recipe, "--out", str(folder / out), *more])
 
 
 def at_step(patch: pytest.MonkeyPatch, step: int, happens: Callable[[training._Run], None]) -> None:
@@ -125,8 +124,10 @@ class Launched:
 def launched(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], int]) -> Iterator[Launched]:
     """One process's runs, whole and interrupted, then the launch."""
     folder = tmp_path_factory.mktemp("two")
-    images, table = sample.draw(406, seed=4)
-    write_csv(folder / "faces.csv", images, table["label"], ["Training"] * 105 + ["PublicTest"] * 301)
+    images, table = sample.draw(406, seed=4, balance="equal")
+    splits = ["Training"] * 105 + ["PublicTest"] * 301
+    write_csv(folder / "faces.csv", images, table["label"], splits)
+    write_csv(folder / "uneven.csv", images, [label * (i % 3 > 0) for i, label in enumerate(table["label"])], splits)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recipes, "RECIPES", recipes.RECIPES | RECIPES)
         assert train(folder, "alike", "alone") == 0
@@ -183,9 +184,9 @@ def test_only_the_first_process_writes_and_speaks(launched: Launched):
     assert written[0].count("pair/model.safetensors") == epochs
     for stopped, runs in (("patience", 2), ("finished", 3)):
         assert launched.out.count(f"{stopped}, in fp32, on 2 processes; kept epoch") == runs
-    assert launched.out.count(": resnet18, ") == launched.err.count("note: faces.csv: Training") == 7
+    assert launched.out.count(": resnet18, ") == launched.err.count(".csv: Training: 105 of") == 7
     folders = sorted(path.name for path in (launched.folder / "cache").iterdir())
-    assert len(folders) == 1 and folders[0].startswith("faces-csv-"), "both filled one cache at once"
+    assert [name.partition("-csv-")[0] for name in folders] == ["faces", "uneven"], "both filled one cache at once"
 
 
 def test_a_run_goes_on_with_another_number_of_processes(launched: Launched):
