@@ -141,21 +141,23 @@ def predict(
     device = next(model.parameters()).device
     modes = {module: module.training for module in model.modules()}
     model.eval()
-    logits = []
+    logits = np.empty((0, len(EMOTIONS)), np.float32)
     try:
         for start in range(0, len(images), batch_size):
             part = np.ascontiguousarray(images[start : start + batch_size])
             batch = transform(torch.tensor(part)[:, None].to(device))
             seen = [model(batch if view is None else view(batch)).float() for view in views]
             mean = torch.stack([one.log_softmax(1) for one in seen]).logsumexp(0) - np.log(len(views))
-            logits.append((seen[0] if len(views) == 1 else mean).cpu().numpy())
+            found = (seen[0] if len(views) == 1 else mean).cpu().numpy()
+            if not start:  # one array for all: small ones kept among the layers' large ones would cut the memory up
+                logits = np.empty((len(images), *found.shape[1:]), np.float32)
+            if len(found) != len(part):
+                raise RuntimeError(f"{len(found)} of {len(part)} faces were evaluated")
+            logits[start : start + batch_size] = found
     finally:
         for module, mode in modes.items():
             module.training = mode
-    gathered = np.concatenate(logits) if logits else np.empty((0, len(EMOTIONS)), np.float32)
-    if len(gathered) != len(images):
-        raise RuntimeError(f"{len(gathered)} of {len(images)} faces were evaluated")
-    return Predictions(gathered, np.asarray(labels, np.int64))
+    return Predictions(logits, np.asarray(labels, np.int64))
 
 
 def metrics_of(confusion: np.ndarray) -> dict[str, np.ndarray]:
