@@ -10,6 +10,7 @@ import hashlib
 import io
 import itertools
 import math
+import multiprocessing
 import os
 import reprlib
 import signal
@@ -97,8 +98,8 @@ def train_one_epoch(
     # Loss, hits, faces, and batches up to the first whose loss is not finite: summed on the device, without waiting.
     totals = torch.zeros(4, device=accelerator.device)
     every = 1 if accelerator.device.type == "cpu" else 50  # batches: a look at the sums makes a GPU wait
-    given = iter(batches)
     with _ctrl_c_waits():
+        given = iter(batches)
         first = [*itertools.islice(given, 1)]
     for number, (images, labels) in enumerate(itertools.chain(first, given), 1):
         with _autocast(accelerator, precision):
@@ -139,24 +140,27 @@ def train_one_epoch(
 def _ctrl_c_waits() -> Iterator[None]:
     """Heed Ctrl-C after the block, for where a worker begins Python may swallow it; a second one at once.
 
-    The worker itself, if it is a copy of this process, never heeds it.
+    The worker itself never heeds it. Only where workers are copies of this process (fork).
     """
-    if threading.current_thread() is not threading.main_thread():  # where it never comes
+    before = signal.getsignal(signal.SIGINT)
+    started = multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
+    # In other threads it never comes; and a worker that is no copy dies of it, and must not be waited for.
+    if threading.current_thread() is not threading.main_thread() or started != "fork" or not callable(before):
         yield
         return
     came: list[tuple[int, Any]] = []
 
     def heed(*how: Any) -> None:
         came.append(how)
-        if len(came) > 1 and callable(before):  # the first batch takes long, or hangs
+        if len(came) > 1:  # the first batch takes long, or hangs
             before(*how)
 
-    before = signal.signal(signal.SIGINT, heed)
+    signal.signal(signal.SIGINT, heed)
     try:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-        if came and callable(before):
+        if came:
             before(*came[0])
 
 
