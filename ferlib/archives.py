@@ -7,6 +7,7 @@ import lzma
 import os
 import re
 import tarfile
+import unicodedata
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -47,11 +48,12 @@ def unpack(path: Path, folder: Path) -> None:
                 if total > most(path):
                     raise _RefusedError
                 archive.extractall(folder)
-                files = sum(not entry.is_dir() for entry in entries)
+                files = [entry.filename for entry in entries if not entry.is_dir()]
         else:
             files = _unpack_tar(path, folder)
-        if files > sum(len(there) for _, _, there in os.walk(folder)):  # Windows and macOS tell no A from a
-            raise _RefusedError("names of its entries are the same on this disk; rename them where they are not")
+        written = sum(len(there) for _, _, there in os.walk(folder))
+        if len(files) > written:
+            raise _RefusedError(_lost(files, written))
     except (_RefusedError, getattr(tarfile, "FilterError", _RefusedError)) as error:
         raise ValueError(f"{path.name} {f'was refused: {error}' if error.args else bomb_told(path)}") from error
     except (RuntimeError, NotImplementedError) as error:  # a zip with a password, or packed in another way
@@ -60,6 +62,16 @@ def unpack(path: Path, folder: Path) -> None:
         if isinstance(error, OSError) and error.errno not in BAD_NAMES:
             raise
         raise ValueError(f"{path.name} is broken or cut short: {error!s:.200}; fetch it again") from error
+
+
+def _lost(files: list[str], written: int) -> str:
+    """Why fewer files were written than there are: Windows and macOS tell no A from a, nor two ways to write é."""
+    seen: dict[str, str] = {}
+    for name in files:
+        other = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
+        if other != name:
+            return f"its entries {other!r:.80} and {name!r:.80} are one file on this disk; rename one"
+    return f"of its {len(files)} files {written} were written"
 
 
 def listed(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
@@ -80,13 +92,13 @@ def listed(archive: zipfile.ZipFile, path: Path) -> list[zipfile.ZipInfo]:
     return entries
 
 
-def _unpack_tar(path: Path, folder: Path) -> int:
-    """Unpack it; returns how many files it holds."""
+def _unpack_tar(path: Path, folder: Path) -> list[str]:
+    """Unpack it; returns the names of its files."""
     if not hasattr(tarfile, "data_filter"):
         raise _RefusedError("this Python cannot unpack a tar safely: take 3.10.12, 3.11.4 or newer")
     with open(path, "rb") as file:
         opener: Any = {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}.get(file.read(2), open)
-    total, files, names = 0, 0, set[str]()
+    total, names, files = 0, set[str](), list[str]()
     with opener(path, "rb") as file, tarfile.open(fileobj=_Metered(file), mode="r:") as tar:  # type: ignore[call-overload]
         for member in tar:
             if not (member.isreg() or member.isdir()):  # links mislead, one after another even Python's own filter
@@ -95,7 +107,7 @@ def _unpack_tar(path: Path, folder: Path) -> int:
             if max(total, tar.offset) > most(path):
                 raise _RefusedError
             tar.extract(member, folder, filter="data")
-            files += member.isreg()
+            files += [member.name] if member.isreg() else []
         file.seek(tar.offset)  # where a whole one ends in zeros: tarfile takes a broken header for the end
         if file.read(512) != bytes(512):
             raise tarfile.ReadError("its last header is no whole one")

@@ -12,7 +12,7 @@ from PIL import Image
 
 FRAME = re.compile(rb"(?s)\xff[\xc0-\xcf](?=...(..)(..))")  # of a JPEG: length, bits, height, width
 MOST_PIXELS = 2**25  # of an image among the data: several are decoded at a time
-MOST_BYTES = 6 * MOST_PIXELS  # of its file: three colours of 16 bits
+MOST_BYTES = 8 * MOST_PIXELS  # of its file: three colours and alpha, of 16 bits
 
 
 def parse_pixels(images: list[bytes], count: int) -> np.ndarray | None:

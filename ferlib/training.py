@@ -7,17 +7,14 @@ random numbers from (seed, epoch), so that a run resumed at an epoch's end goes 
 import contextlib
 import dataclasses
 import hashlib
-import io
 import itertools
 import math
 import multiprocessing
 import os
-import reprlib
 import signal
 import tempfile
 import threading
 import time
-import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,15 +32,15 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from tqdm.auto import tqdm
 
+from ferlib import state
 from ferlib.data import FaceDataset, loader
 from ferlib.emotions import EMOTIONS
-from ferlib.files import write_whole
-from ferlib.models import WEIGHTS_FILE, built_with, input_spec, model_hash, save_model
+from ferlib.models import WEIGHTS_FILE, built_with, input_spec, model_hash
 from ferlib.optim import TrainConfig, balance_weights, build_optimizer, choose_precision, lr_factor
+from ferlib.state import HISTORY
 from ferlib.transforms import BatchAugment, EvalTransform, PerImage
 
 BatchTransform = Callable[[torch.Tensor], torch.Tensor]
-HISTORY = ("epoch", "images_seen", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds")
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,7 +225,7 @@ def fit(
             raise ValueError(f"cannot write into {out} ({error.strerror}); give another out (`--out`)") from error
     run = _Run(model, train_set, val_set, config, train_transform, teacher, None if out is None else Path(out))
     if resume:
-        run.resume()
+        state.resume(run)
         begun = [len(each) for each in gather_object([run.history])]
         if len({*begun}) > 1:
             raise ValueError(f"the processes found other states in {out}, of {begun} epochs; give a folder they share")
@@ -237,7 +234,7 @@ def fit(
             for left in Path(out).glob(f"{name}.*.part"):  # of a process that was killed
                 left.unlink()
     if not run.history:
-        run.save(model=False)  # so that no moment leaves a model without the state that goes with it
+        state.save(run, model=False)  # so that no moment leaves a model without the state that goes with it
     quiet = not (progress and run.accelerator.is_main_process)
     stopped = "finished"
     with tqdm(total=config.epochs, initial=len(run.history), unit="epoch", disable=quiet) as bar:
@@ -416,7 +413,7 @@ class _Run:
         if better:
             kept = {name: value.detach().cpu().clone() for name, value in self.eval_model.state_dict().items()}
         self.history, self.kept = history, kept  # together, as an interrupt may come at any moment
-        self.save(model=better)
+        state.save(self, model=better)
         return row
 
     def after_step(self) -> None:
@@ -430,106 +427,6 @@ class _Run:
             factor = lr_factor(self.step, len(self.train) * self.config.epochs, self.config)
             for group, base_lr in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
                 group["lr"] = base_lr * factor
-
-    def save(self, *, model: bool) -> None:
-        """Write the model, if it is to be, the history and the state, each whole or not at all."""
-        if self.out is None or not self.accelerator.is_main_process:
-            return
-        out, history = self.out, pd.DataFrame(self.history, columns=HISTORY)
-        parts = ("raw_model", "optimizer", "plateau", "scaler", *(["ema"] if self.ema else []))
-        state = {part: getattr(self, part).state_dict() for part in parts}
-        state |= {
-            "config": dataclasses.asdict(self.config),
-            "made_with": self.made_with,
-            "history": self.history,
-            "step": self.step,
-            "kept": self.kept,
-        }
-        content = io.BytesIO()
-        torch.save(state, content)  # not into the file: of a full disk it would say no more than "unexpected pos"
-        about = dataclasses.asdict(self.config) | {
-            name: self.made_with[name] for name in ("data", "faces", "augmentation", "per_image", "teacher")
-        }
-        try:
-            if model:
-                save_model(self.eval_model, out, training=about, epoch=len(self.history))
-            write_whole(out / "history.csv", lambda path: history.to_csv(path, index=False))
-            write_whole(out / "state.pt", lambda path: path.write_bytes(content.getbuffer()))
-        except OSError as error:
-            why = f"cannot write into {out} after epoch {len(self.history)} ({error.strerror or error})"
-            kept = "what was there is still whole: make room, then go on with resume=True (`--resume`)"
-            raise OSError(f"{why}; {kept}") from error
-
-    def settings(self) -> list[Any]:
-        """What of the optimizer and the plateau's schedule no epoch changes."""
-        groups = self.optimizer.state_dict()["param_groups"]
-        kinds = {name: type(value) for name, value in self.plateau.state_dict().items()}
-        return [kinds, *({name: value for name, value in group.items() if name != "lr"} for group in groups)]
-
-    def check_taken(self, given: list[Any]) -> None:
-        """Raise `ValueError` where what was taken up contradicts itself, or `settings`, which were `given`."""
-        rows = [row[name] for row in self.history for name in HISTORY] + [self.step]
-        if not isinstance(self.history, list) or not all(isinstance(number, (int, float)) for number in rows):
-            raise ValueError("its history holds what is no number")
-        epochs, steps = [row["epoch"] for row in self.history], len(self.history) * len(self.train)
-        if epochs != [*range(1, len(epochs) + 1)] or len(epochs) > self.config.epochs or self.step != steps:
-            raise ValueError(f"it is at step {self.step} after the epochs {epochs}, of {len(self.train)} steps each")
-        moments = self.optimizer.state.items()  # of each parameter that has moved
-        forms = {tuple((name, type(value)) for name, value in values.items()) for _, values in moments}
-        shapes = [
-            (value.shape, parameter.shape)
-            for parameter, values in moments
-            for value in values.values()
-            if isinstance(value, torch.Tensor) and value.ndim
-        ]
-        lrs = [group["lr"] for group in self.optimizer.param_groups]
-        alike = len(forms) < 2 and all(mine == theirs for mine, theirs in shapes)
-        counted = all(0 < values.get("step", 1) <= self.step for _, values in moments)
-        if not (alike and counted and self.settings() == given and all(0 <= lr < math.inf for lr in lrs)):
-            raise ValueError("its optimizer or schedule is another one")
-        kept, now = (
-            {name: (value.shape, value.dtype) for name, value in weights.items()}
-            for weights in (self.kept or {}, self.eval_model.state_dict())
-        )
-        if kept != now and (self.history or self.kept):  # in the first epoch nothing is kept yet
-            raise ValueError("the weights that it kept are of another model")
-
-    def resume(self) -> None:
-        """Take up the state in `out`, if there is one."""
-        if self.out is None:
-            raise ValueError("resume needs out, the folder of the run to go on with")
-        path = self.out / "state.pt"
-        if not path.exists():
-            if (self.out / WEIGHTS_FILE).exists():
-                raise ValueError(f"{self.out} holds a model but no {path.name} to go on from; give another out")
-            return
-        broken = f"{path} is no whole training state; remove it to begin anew"
-        now, short = dataclasses.asdict(self.config) | self.made_with, reprlib.Repr()
-        short.maxstring, short.maxother, short.maxlevel = 200, 200, 3  # characters; lists in one another
-        try:
-            with zipfile.ZipFile(path) as archive:  # torch itself compares no checksum
-                if any(entry.compress_type for entry in archive.infolist()) or archive.testzip():
-                    raise ValueError("a byte of it is wrong")
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            old = state["config"] | state["made_with"]
-            changed = [
-                f"{name} {short.repr(old.get(name))} -> {now[name]!r}" for name in now if old.get(name) != now[name]
-            ]
-        except Exception as error:  # torch's unpickler fails in many ways
-            raise ValueError(f"{broken} ({error!s:.200})") from error
-        if changed:
-            raise ValueError(
-                f"{self.out} was trained with other settings ({', '.join(changed):.500}); give those again "
-                "(on the command line: the command that began it, with --resume), or another out"
-            )
-        try:
-            given = self.settings()
-            for part in ("raw_model", "optimizer", "plateau", "scaler", *(["ema"] if self.ema else [])):
-                getattr(self, part).load_state_dict(state[part])
-            self.history, self.step, self.kept = state["history"], state["step"], state["kept"]
-            self.check_taken(given)
-        except Exception as error:
-            raise ValueError(f"{broken} ({error!s:.200})") from error
 
 
 def seed_of(*parts: int) -> int:

@@ -1,5 +1,5 @@
 """Two processes on one machine are one run: its history, its one file, its end. Each start costs seconds, so a single
-`accelerate launch` of this very file goes through all scenes; the last of them kills the second process."""
+`accelerate launch` of this very file goes through most scenes; the last of them kills the second process."""
 
 import json
 import os
@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from accelerate import Accelerator, PartialState
 from on_disk import write_csv
 
-from ferlib import cli, data, models, recipes, sample, training
+from ferlib import cli, data, models, recipes, sample, state, training
 from ferlib.optim import TrainConfig
 from ferlib.transforms import EvalTransform
 
@@ -75,7 +75,7 @@ def scenes(folder: Path) -> None:
     """What each of the two processes does; notes what it wrote and which logits it validated by."""
     written: list[str] = []
     gathered: list[np.ndarray] = []
-    real_write, real_gather = training.write_whole, Accelerator.gather_for_metrics
+    real_write, real_gather = state.write_whole, Accelerator.gather_for_metrics
 
     def write_whole(path: Path, write: object) -> Path:
         written.append(str(Path(path).relative_to(folder)))
@@ -86,7 +86,7 @@ def scenes(folder: Path) -> None:
         return found
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (training, models):
+        for module in (state, models):
             patch.setattr(module, "write_whole", write_whole)
         patch.setattr(Accelerator, "gather_for_metrics", gather)
         assert train(folder, "alike", "pair") == 0
@@ -106,6 +106,18 @@ def scenes(folder: Path) -> None:
         if rank == 1:
             at_step(patch, 2 * STEPS + 3, lambda _: os.kill(os.getpid(), signal.SIGKILL))
         train(folder, "alike", "killed")
+
+
+def ended(command: list[str], places: dict[str, str]) -> tuple[int, str, str]:
+    """What a launch ends with, and says on either stream."""
+    told = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    launch = subprocess.Popen(command, env=os.environ | places, **told)
+    try:
+        printed, said = launch.communicate(timeout=240)
+    except subprocess.TimeoutExpired:
+        launch.terminate()  # which ends its two processes, as a kill would not
+        pytest.fail(f"the launch hangs: {launch.communicate()[1][-2000:]}")
+    return launch.returncode, printed, said
 
 
 @dataclass(frozen=True)
@@ -140,15 +152,9 @@ def launched(tmp_path_factory: pytest.TempPathFactory, free_port: Callable[[], i
         places["FERLIB_CACHE"] = str(folder / "cache")  # empty: both processes fill it
         launcher = [sys.executable, "-m", "accelerate.commands.launch"]
         command = [*launcher, *TWO, str(free_port()), *PLAIN, __file__, str(folder)]
-        told = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        launch = subprocess.Popen(command, env=os.environ | places, **told)
-        try:
-            printed, said = launch.communicate(timeout=240)
-        except subprocess.TimeoutExpired:
-            launch.terminate()  # which ends its two processes, as a kill would not
-            pytest.fail(f"the launch hangs: {launch.communicate()[1][-2000:]}")
+        code, printed, said = ended(command, places)
         assert (folder / "reached-0").exists() and (folder / "reached-1").exists(), said
-        yield Launched(folder, places, launch.returncode, printed, said)
+        yield Launched(folder, places, code, printed, said)
 
 
 def assert_alike(mine: pd.DataFrame, theirs: pd.DataFrame) -> None:
@@ -223,19 +229,16 @@ def command_line(folder: Path, out: str, *more: str) -> list[str]:
 
 def test_the_command_of_the_guide_launches_two(launched: Launched, free_port: Callable[[], int]):
     launcher = [sys.executable, "-m", "accelerate.commands.launch", *TWO, str(free_port()), *PLAIN]
-    done = subprocess.run(
-        [*launcher, *command_line(launched.folder, "typed", "--epochs", "2")],
-        env=os.environ | launched.places, capture_output=True, text=True, timeout=240,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert len(re.findall("finished, in .*, on 2 processes; kept epoch", done.stdout)) == 1
+    code, printed, said = ended([*launcher, *command_line(launched.folder, "typed", "--epochs", "2")], launched.places)
+    assert code == 0, said
+    assert len(re.findall("finished, in .*, on 2 processes; kept epoch", printed)) == 1
     assert list(launched.history("typed")["images_seen"]) == [96, 192]
 
 
 def test_a_process_that_loses_the_other_says_so_itself(launched: Launched, free_port: Callable[[], int]):
     """Without a launcher, which would end the first process too, at times before it can speak."""
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
-    places, state = os.environ | launched.places | place, launched.folder / "halved" / "history.csv"
+    places, history = os.environ | launched.places | place, launched.folder / "halved" / "history.csv"
     pair = [
         subprocess.Popen(
             [sys.executable, *command_line(launched.folder, "halved", "--epochs", "100000")],
@@ -245,7 +248,7 @@ def test_a_process_that_loses_the_other_says_so_itself(launched: Launched, free_
     ]  # fmt: skip
     try:
         for _ in range(1200):
-            if (state.exists() and len(state.read_text().splitlines()) > 1) or pair[0].poll() is not None:
+            if (history.exists() and len(history.read_text().splitlines()) > 1) or pair[0].poll() is not None:
                 break
             time.sleep(0.1)
         pair[1].kill()

@@ -30,7 +30,7 @@ import torch
 from accelerate import Accelerator
 from on_disk import write_csv
 
-from ferlib import data, models, protocol, sample, training
+from ferlib import data, models, protocol, sample, state, training
 from ferlib.data import FaceDataset, load, loader
 from ferlib.optim import TrainConfig
 from ferlib.training import FitResult, fit, validate
@@ -70,11 +70,11 @@ def run(faces: FaceDataset, out: Path | None, config: TrainConfig = CONFIG, **mo
 def left_in(out: Path) -> dict[str, Any]:
     """All that a run leaves, but for its times; `out` holds nothing else, and each file is whole."""
     assert {path.name for path in out.iterdir()} == {"model.safetensors", "history.csv", "state.pt"}
-    state = torch.load(out / "state.pt", weights_only=True)
-    history = pd.DataFrame(state.pop("history")).drop(columns="seconds")
+    kept = torch.load(out / "state.pt", weights_only=True)
+    history = pd.DataFrame(kept.pop("history")).drop(columns="seconds")
     written = pd.read_csv(out / "history.csv").drop(columns="seconds")
     pd.testing.assert_frame_equal(written, history, check_exact=False)
-    return {"history": history, "model": (out / "model.safetensors").read_bytes(), "state": state}
+    return {"history": history, "model": (out / "model.safetensors").read_bytes(), "state": kept}
 
 
 def assert_same(mine: dict[str, Any], theirs: dict[str, Any]) -> None:
@@ -131,7 +131,7 @@ def train_in(out: Path, begun: Path | None = None) -> None:
 
 def train_until(out: Path, name: str, nth: int, moment: str) -> None:
     """Train, and die as a file is written for the n-th time: before it, half way, or before or after its move."""
-    real, times = training.write_whole, 0
+    real, times = state.write_whole, 0
 
     def die() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -152,7 +152,7 @@ def train_until(out: Path, name: str, nth: int, moment: str) -> None:
         die()
         return path
 
-    training.write_whole = models.write_whole = write_whole  # in this process, which ends by it
+    state.write_whole = models.write_whole = write_whole  # in this process, which ends by it
     train_in(out)
 
 
@@ -578,13 +578,14 @@ def test_after_ctrl_c_model_and_history_so_far_are_of_use(faces: FaceDataset, ct
 
 
 TERMINAL = """
-import sys
+import multiprocessing, sys
 import torch
 from ferlib import data, models, sample, training
 from ferlib.optim import TrainConfig
 def whole(image):
     return torch.from_numpy(image.copy())[None]
 if __name__ == "__main__":
+    multiprocessing.set_start_method(sys.argv[2])
     images, table = sample.draw(140, seed=5, balance="equal")
     faces = data.FaceDataset(images, table.assign(row=range(140)), "tiny", transform=whole)
     model = models.build_model("fernet", widths=(8, 8, 8, 8), depths=(1, 1, 1))
@@ -595,13 +596,14 @@ if __name__ == "__main__":
 
 
 @posix
-def test_ctrl_c_reaches_the_workers_too_and_still_interrupts(tmp_path: Path, ctrl_c: None):
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_ctrl_c_reaches_the_workers_too_and_still_interrupts(tmp_path: Path, ctrl_c: None, method: str):
     """As in a terminal or a notebook, where all processes of the run get the signal at once."""
     (tmp_path / "run.py").write_text(TERMINAL)
     for number in range(LONG or 2):
         out = tmp_path / f"out{number}"
         process = subprocess.Popen(
-            [sys.executable, str(tmp_path / "run.py"), str(out)],
+            [sys.executable, str(tmp_path / "run.py"), str(out), method],
             start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         try:
@@ -616,11 +618,40 @@ def test_ctrl_c_reaches_the_workers_too_and_still_interrupts(tmp_path: Path, ctr
         finally:
             process.kill()
         assert printed.strip() == "interrupted True", said
-        assert "KeyboardInterrupt" not in said, "a worker minded it"
+        assert method == "spawn" or "KeyboardInterrupt" not in said, "a worker minded it"
+
+
+class Minding:
+    """A face that says, one or none, whether its process leaves Ctrl-C alone."""
+
+    def __call__(self, image: np.ndarray) -> torch.Tensor:
+        return torch.full((1, *image.shape), signal.getsignal(signal.SIGINT) == signal.SIG_IGN, dtype=torch.uint8)
+
+
+def test_a_loaders_worker_leaves_ctrl_c_alone(faces: FaceDataset):
+    (images, _), *_ = loader(dataclasses.replace(faces, transform=Minding()), 4, workers=1)
+    assert images.all()
+    assert signal.getsignal(signal.SIGINT) != signal.SIG_IGN
+
+
+def test_an_epoch_puts_ctrl_c_off_for_its_first_batch_alone(ctrl_c: None, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(training.multiprocessing, "get_start_method", lambda allow_none: "fork")
+    put_off = []
+
+    def batches() -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for _ in range(3):
+            put_off.append(signal.getsignal(signal.SIGINT) is not signal.default_int_handler)
+            yield torch.zeros(4, 1, 48, 48, dtype=torch.uint8), torch.arange(4)
+
+    model = models.build_model("fernet", widths=(8, 8, 8, 8), depths=(1, 1, 1))
+    sgd = torch.optim.SGD(model.parameters(), 0.01)
+    training.train_one_epoch(model, batches(), EvalTransform(InputSpec()), sgd, Accelerator(), CONFIG)
+    assert put_off == [True, False, False]
 
 
 @posix
-def test_ctrl_c_while_workers_begin_comes_after_it(ctrl_c: None):
+def test_ctrl_c_while_workers_begin_comes_after_it(ctrl_c: None, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(training.multiprocessing, "get_start_method", lambda allow_none: "fork")
     done = []
 
     def block(error: Exception | None = None) -> None:

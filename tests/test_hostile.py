@@ -1096,7 +1096,7 @@ def test_a_picture_whose_file_is_too_large_is_not_read(room: Path):
     path.parent.mkdir(parents=True)
     with open(path, "wb") as file:
         file.truncate(2**30)  # of nothing, which takes no disk
-    with little_memory(100), pytest.raises(ValueError, match="1.png has over 201,326,592 bytes; save it smaller"):
+    with little_memory(100), pytest.raises(ValueError, match="1.png has over 268,435,456 bytes; save it smaller"):
         data.load(room / "in" / "fer")
 
 
@@ -1192,17 +1192,19 @@ def test_names_that_are_one_on_this_disk_are_told(room: Path, kind: str, monkeyp
                 about = tarfile.TarInfo(name)
                 about.size = len(png(i))
                 archive.addfile(about, io.BytesIO(png(i)))
-    assert len(data._load(room / "in" / f"fer.{kind}", size=48, sealed=True)) == 2
+    if not (room / "IN").exists():  # on a disk that tells them apart
+        assert len(data._load(room / "in" / f"fer.{kind}", size=48, sealed=True)) == 2
     monkeypatch.setenv("FERLIB_CACHE", str(room / "other"))
 
     def folding(path: str, mode: str) -> io.BufferedWriter:
         at, name = os.path.split(path)
         return open(os.path.join(at, name.lower()), mode)
 
+    said = "its entries 'train/happy/a.png' and 'train/happy/A.png' are one file on this disk; rename one"
     module, opener = (zipfile, "open") if kind == "zip" else (tarfile, "bltn_open")
     real = getattr(module, opener, open)
     monkeypatch.setattr(module, opener, lambda at, mode: folding(at, mode) if mode == "wb" else real(at, mode), False)
-    with pytest.raises(ValueError, match=f"fer.{kind} was refused: names of its entries are the same on this disk"):
+    with pytest.raises(ValueError, match=f"fer.{kind} was refused: {said}"):
         data._load(room / "in" / f"fer.{kind}", size=48, sealed=True)
 
 

@@ -1,0 +1,142 @@
+"""What a run keeps in its folder: the model, the history, and a state to resume from, each whole at any moment."""
+
+import dataclasses
+import io
+import math
+import reprlib
+import zipfile
+from pathlib import Path
+from typing import Any, Protocol
+
+import pandas as pd
+import torch
+from accelerate import Accelerator
+from timm.utils import ModelEmaV3
+from torch import nn
+
+from ferlib.files import write_whole
+from ferlib.models import WEIGHTS_FILE, save_model
+from ferlib.optim import TrainConfig
+
+HISTORY = ("epoch", "images_seen", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds")
+
+
+class Run(Protocol):
+    """What of a run under way is saved, and what that takes."""
+
+    config: TrainConfig
+    made_with: dict[str, Any]  # what a resumed run must equal, beside the config
+    out: Path | None
+    accelerator: Accelerator
+    raw_model: nn.Module
+    eval_model: nn.Module  # the averaged one, if there is one
+    ema: ModelEmaV3 | None
+    optimizer: torch.optim.Optimizer
+    plateau: torch.optim.lr_scheduler.ReduceLROnPlateau
+    scaler: torch.amp.GradScaler
+    train: Any  # the training batches
+    step: int
+    history: list[dict[str, float]]
+    kept: dict[str, torch.Tensor]
+
+
+def save(run: Run, *, model: bool) -> None:
+    """Write the model, if it is to be, the history and the state, each whole or not at all."""
+    if run.out is None or not run.accelerator.is_main_process:
+        return
+    out, history = run.out, pd.DataFrame(run.history, columns=HISTORY)
+    parts = ("raw_model", "optimizer", "plateau", "scaler", *(["ema"] if run.ema else []))
+    state = {part: getattr(run, part).state_dict() for part in parts}
+    state |= {
+        "config": dataclasses.asdict(run.config),
+        "made_with": run.made_with,
+        "history": run.history,
+        "step": run.step,
+        "kept": run.kept,
+    }
+    content = io.BytesIO()
+    torch.save(state, content)  # not into the file: of a full disk it would say no more than "unexpected pos"
+    about = dataclasses.asdict(run.config) | {
+        name: run.made_with[name] for name in ("data", "faces", "augmentation", "per_image", "teacher")
+    }
+    try:
+        if model:
+            save_model(run.eval_model, out, training=about, epoch=len(run.history))
+        write_whole(out / "history.csv", lambda path: history.to_csv(path, index=False))
+        write_whole(out / "state.pt", lambda path: path.write_bytes(content.getbuffer()))
+    except OSError as error:
+        why = f"cannot write into {out} after epoch {len(run.history)} ({error.strerror or error})"
+        kept = "what was there is still whole: make room, then go on with resume=True (`--resume`)"
+        raise OSError(f"{why}; {kept}") from error
+
+
+def resume(run: Run) -> None:
+    """Take up the state in `out`, if there is one."""
+    if run.out is None:
+        raise ValueError("resume needs out, the folder of the run to go on with")
+    path = run.out / "state.pt"
+    if not path.exists():
+        if (run.out / WEIGHTS_FILE).exists():
+            raise ValueError(f"{run.out} holds a model but no {path.name} to go on from; give another out")
+        return
+    broken = f"{path} is no whole training state; remove it to begin anew"
+    now, short = dataclasses.asdict(run.config) | run.made_with, reprlib.Repr()
+    short.maxstring, short.maxother, short.maxlevel = 200, 200, 3  # characters; lists in one another
+    try:
+        with zipfile.ZipFile(path) as archive:  # torch itself compares no checksum
+            if any(entry.compress_type for entry in archive.infolist()) or archive.testzip():
+                raise ValueError("a byte of it is wrong")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        old = state["config"] | state["made_with"]
+        changed = [f"{name} {short.repr(old.get(name))} -> {now[name]!r}" for name in now if old.get(name) != now[name]]
+    except Exception as error:  # torch's unpickler fails in many ways
+        raise ValueError(f"{broken} ({error!s:.200})") from error
+    if changed:
+        raise ValueError(
+            f"{run.out} was trained with other settings ({', '.join(changed):.500}); give those again "
+            "(on the command line: the command that began it, with --resume), or another out"
+        )
+    try:
+        given = _settings(run)
+        for part in ("raw_model", "optimizer", "plateau", "scaler", *(["ema"] if run.ema else [])):
+            getattr(run, part).load_state_dict(state[part])
+        run.history, run.step, run.kept = state["history"], state["step"], state["kept"]
+        _check_taken(run, given)
+    except Exception as error:
+        raise ValueError(f"{broken} ({error!s:.200})") from error
+
+
+def _settings(run: Run) -> list[Any]:
+    """What of the optimizer and the plateau's schedule no epoch changes."""
+    groups = run.optimizer.state_dict()["param_groups"]
+    kinds = {name: type(value) for name, value in run.plateau.state_dict().items()}
+    return [kinds, *({name: value for name, value in group.items() if name != "lr"} for group in groups)]
+
+
+def _check_taken(run: Run, given: list[Any]) -> None:
+    """Raise `ValueError` where what was taken up contradicts itself, or `_settings`, which were `given`."""
+    rows = [row[name] for row in run.history for name in HISTORY] + [run.step]
+    if not isinstance(run.history, list) or not all(isinstance(number, (int, float)) for number in rows):
+        raise ValueError("its history holds what is no number")
+    epochs, steps = [row["epoch"] for row in run.history], len(run.history) * len(run.train)
+    if epochs != [*range(1, len(epochs) + 1)] or len(epochs) > run.config.epochs or run.step != steps:
+        raise ValueError(f"it is at step {run.step} after the epochs {epochs}, of {len(run.train)} steps each")
+    moments = run.optimizer.state.items()  # of each parameter that has moved
+    forms = {tuple((name, type(value)) for name, value in values.items()) for _, values in moments}
+    shapes = [
+        (value.shape, parameter.shape)
+        for parameter, values in moments
+        for value in values.values()
+        if isinstance(value, torch.Tensor) and value.ndim
+    ]
+    lrs = [group["lr"] for group in run.optimizer.param_groups]
+    alike = len(forms) < 2 and all(mine == theirs for mine, theirs in shapes)
+    counted = all(0 < values.get("step", 1) <= run.step for _, values in moments)
+    if not (alike and counted and _settings(run) == given and all(0 <= lr < math.inf for lr in lrs)):
+        raise ValueError("its optimizer or schedule is another one")
+    kept, now = (
+        {name: (value.shape, value.dtype) for name, value in weights.items()}
+        for weights in (run.kept or {}, run.eval_model.state_dict())
+    )
+    if kept != now and (run.history or run.kept):  # in the first epoch nothing is kept yet
+        raise ValueError("the weights that it kept are of another model")
