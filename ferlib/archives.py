@@ -107,7 +107,8 @@ def _unpack_tar(path: Path, folder: Path) -> list[str]:
             if max(total, tar.offset) > most(path):
                 raise _RefusedError
             tar.extract(member, folder, filter="data")
-            files += [member.name] if member.isreg() else []
+            if member.isreg():
+                files.append(member.name)
         file.seek(tar.offset)  # where a whole one ends in zeros: tarfile takes a broken header for the end
         if file.read(512) != bytes(512):
             raise tarfile.ReadError("its last header is no whole one")

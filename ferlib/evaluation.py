@@ -141,7 +141,8 @@ def predict(
     device = next(model.parameters()).device
     modes = {module: module.training for module in model.modules()}
     model.eval()
-    logits = np.empty((0, len(EMOTIONS)), np.float32)
+    # One array for all: a small one a batch, kept among the layers' large ones, would cut the memory up.
+    logits = np.empty((len(images), len(EMOTIONS)), np.float32)
     try:
         for start in range(0, len(images), batch_size):
             part = np.ascontiguousarray(images[start : start + batch_size])
@@ -149,10 +150,8 @@ def predict(
             seen = [model(batch if view is None else view(batch)).float() for view in views]
             mean = torch.stack([one.log_softmax(1) for one in seen]).logsumexp(0) - np.log(len(views))
             found = (seen[0] if len(views) == 1 else mean).cpu().numpy()
-            if not start:  # one array for all: small ones kept among the layers' large ones would cut the memory up
-                logits = np.empty((len(images), *found.shape[1:]), np.float32)
-            if len(found) != len(part):
-                raise RuntimeError(f"{len(found)} of {len(part)} faces were evaluated")
+            if found.shape != (len(part), len(EMOTIONS)):
+                raise ValueError(f"logits {found.shape} do not fit labels {(len(part),)} and {len(EMOTIONS)} classes")
             logits[start : start + batch_size] = found
     finally:
         for module, mode in modes.items():

@@ -45,8 +45,7 @@ def save(run: Run, *, model: bool) -> None:
     if run.out is None or not run.accelerator.is_main_process:
         return
     out, history = run.out, pd.DataFrame(run.history, columns=HISTORY)
-    parts = ("raw_model", "optimizer", "plateau", "scaler", *(["ema"] if run.ema else []))
-    state = {part: getattr(run, part).state_dict() for part in parts}
+    state = {name: part.state_dict() for name, part in _parts(run).items()}
     state |= {
         "config": dataclasses.asdict(run.config),
         "made_with": run.made_with,
@@ -98,12 +97,18 @@ def resume(run: Run) -> None:
         )
     try:
         given = _settings(run)
-        for part in ("raw_model", "optimizer", "plateau", "scaler", *(["ema"] if run.ema else [])):
-            getattr(run, part).load_state_dict(state[part])
+        for name, part in _parts(run).items():
+            part.load_state_dict(state[name])
         run.history, run.step, run.kept = state["history"], state["step"], state["kept"]
         _check_taken(run, given)
     except Exception as error:
         raise ValueError(f"{broken} ({error!s:.200})") from error
+
+
+def _parts(run: Run) -> dict[str, Any]:
+    """What of a run has a state of its own."""
+    parts = {"raw_model": run.raw_model, "optimizer": run.optimizer, "plateau": run.plateau, "scaler": run.scaler}
+    return parts | ({"ema": run.ema} if run.ema else {})
 
 
 def _settings(run: Run) -> list[Any]:

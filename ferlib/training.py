@@ -108,8 +108,8 @@ def train_one_epoch(
                 teacher_logits = teacher(inputs) if teacher is not None else None
         loss = F.cross_entropy(logits.float(), targets, weights, label_smoothing=config.label_smoothing)
         if weights is not None and targets.ndim == 1:  # divided by this process's weights; the run's are meant
-            mine = weights[targets].sum()
-            loss = loss * (mine / accelerator.reduce(mine, "mean"))
+            share = weights[targets].sum()
+            loss = loss * (share / accelerator.reduce(share, "mean"))
         if teacher_logits is not None:
             t = config.distill_temperature
             mine, theirs = ((side.float() / t).log_softmax(1) for side in (logits, teacher_logits))

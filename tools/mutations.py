@@ -56,7 +56,7 @@ MUTATIONS = (
     Mutation("faces upside down", "evaluation", "return batch.flip(3)", "return batch.flip(2)", "test_evaluation"),
     Mutation("contrast about black", "transforms", "+ 127.5 * (1 - gain)", "", "test_transforms"),
     Mutation("normalised by the sd twice", "transforms", ".mul_(scale)", ".mul_(scale * scale)", "test_transforms"),
-    Mutation("prediction in training mode", "evaluation", "    model.eval()\n    logits =", "    logits =",
+    Mutation("prediction in training mode", "evaluation", "    model.eval()\n    # One array", "    # One array",
              "test_evaluation"),
     Mutation("views are averaged as logits", "evaluation",
              "mean = torch.stack([one.log_softmax(1) for one in seen]).logsumexp(0) - np.log(len(views))",
