@@ -77,15 +77,24 @@ def _parser() -> argparse.ArgumentParser:
                 "ferlib demo --model fer2013")
 
     listed.add_argument("name", nargs="?", help="the recipe to describe (default: all, in a line each)")
-    fetch = show.add_subparsers(metavar="fetch").add_parser("fetch", help="download FER2013: ferlib data fetch fer2013")
+    more = show.add_subparsers(metavar="fetch | export", parser_class=_Parser)
+    fetch = more.add_parser("fetch", help="download FER2013: ferlib data fetch fer2013")
     fetch.add_argument("name", choices=("fer2013",), help="fer2013")
     fetch.add_argument("--to", type=Path, default=Path("data"), metavar="FOLDER", help="where to (default: data)")
     fetch.add_argument("--source", choices=("auto", "kaggle", "mirror"), default="auto", help="default: auto, in turn")
     fetch.set_defaults(run="fetch")
+    saved = more.add_parser("export", help="write a dataset as class folders or CSV: ferlib data export sample faces/")
+    saved.add_argument("source", help="sample, fer2013, or the path of a CSV, folder or archive")
+    saved.add_argument("to", type=Path, metavar="OUT", help="a new folder, or for csv a new file")
+    saved.add_argument("--as", dest="layout", choices=("folders", "csv"), default="folders", help="default: folders")
+    saved.set_defaults(run="save_data")
 
     for made in (show, audit, train, evaluate, compare, explain, export):
         made.add_argument("--data", default="sample", metavar="SOURCE",
                           help="sample, fer2013, or the path of a CSV, folder or archive (default: sample)")
+    for made in (show, audit, train, evaluate, compare, explain, export, saved):
+        made.add_argument("--classes", metavar="NAMES", help="what labels mean: rafdb, affectnet, fer2013, folders, "
+                          "1=surprise,2=fear, or happy,sad,contempt (default: FER2013's seven names)")
     for made in (predict, explain, export, demo):
         made.add_argument("--model", default="fer2013", help="a run's folder, a file, or a shipped name (%(default)s)")
     for made in (predict, explain, demo):

@@ -28,14 +28,16 @@ import cv2
 import numpy as np
 import pandas as pd
 import torch
-from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, WeightedRandomSampler
 
 from ferlib import __version__, faces, layouts, sample
+from ferlib.classes import Classes, ClassMap, check_classes, class_map, match_classes
 from ferlib.emotions import EMOTIONS, FER2013_COUNTS, SPLITS
+from ferlib.transforms import apply_transform, check_transform
 from ferlib.votes import VOTES
 
 Kept = TypeVar("Kept")
-FORMAT = 4  # of the cache's files; another number makes them anew
+FORMAT = 5  # of the cache's files; another number makes them anew
 FER2013_NAMES = (  # under which FER2013 is looked for, in this order
     *(f"fer2013{end}" for end in (".csv", ".csv.gz", ".csv.xz", "", *layouts.ARCHIVES, "-folders.zip")),
     "icml_face_data.csv",
@@ -44,52 +46,92 @@ FER2013_NAMES = (  # under which FER2013 is looked for, in this order
 
 @dataclass(frozen=True, eq=False)
 class FaceDataset(Dataset):
-    """Faces in memory: `images` (n, size, size) uint8 and a `table` of n rows with at least `label`, `split` and `row`.
+    """Faces in memory, a map-style torch `Dataset` of (tensor, label).
 
-    `row` counts from 0 in the order of the source, over all splits. `transform`, if any, maps one (size, size) uint8
-    array to what `dataset[i]` hands out in its place; `notes` say what is missing or odd about the source. `targets`,
-    if any, (n, 7) float32, are soft labels: shares of the emotions, handed out in place of labels; with `draw` a label
-    is drawn from them instead, anew each time a face is taken (`ferlib.ferplus` makes both).
+    images: uint8 (n, h, w).
+    table: n rows with the column `label` (class index); `split` ("Training") and `row` (0 to n - 1, in the order of the
+        source over all splits) are added where they are missing.
+    name: what messages call it.
+    notes: what is missing or odd about the source.
+    transform: what each face goes through when it is taken, None for none. An Albumentations pipeline (`A.Compose`)
+        gets the array, torchvision's transforms a PIL image, any other module a uint8 tensor (1, h, w), any other
+        callable the array (h, w). An Albumentations pipeline is seeded from torch's generator for each face, so that
+        workers do not repeat each other and reruns are equal.
+    targets: soft labels, float32 (n, k), shares of the classes that are handed out in place of labels (`ferplus`).
+    draw: draw a label from `targets` each time a face is taken.
+    classes: the names of the classes, in the order of the indices.
+
+    Raises `ValueError` for lengths that differ, labels outside of the classes, or two classes of one name.
     """
 
     images: np.ndarray
     table: pd.DataFrame
-    name: str
+    name: str = "faces"
     notes: tuple[str, ...] = ()
-    transform: Callable[[np.ndarray], torch.Tensor] | None = None
+    transform: Callable[..., Any] | None = None
     targets: np.ndarray | None = None
     draw: bool = False
+    classes: tuple[str, ...] = EMOTIONS
 
     def __post_init__(self) -> None:
         if len(self.images) != len(self.table):
             raise ValueError(
                 f"{len(self.images)} images but {len(self.table)} rows in the table: give one row an image"
             )
+        if "label" not in self.table:
+            raise ValueError(f"the table has the columns {', '.join(map(str, self.table))}; a column label is needed")
+        missing: dict[str, Any] = {"split": "Training", "row": np.arange(len(self.table))}
+        missing = {column: value for column, value in missing.items() if column not in self.table}
+        object.__setattr__(self, "table", self.table.assign(**missing) if missing else self.table)
+        object.__setattr__(self, "classes", check_classes(self.classes))
+        labels = self.table["label"].to_numpy()
+        if len(labels) and not (labels.min() >= 0 and labels.max() < len(self.classes)):
+            raise ValueError(
+                f"labels are {labels.min()} to {labels.max()}, and there are {len(self.classes)} classes "
+                f"({', '.join(self.classes)}); give classes with a name for each label"
+            )
+        check_transform(self.transform)
         if self.draw and self.targets is None:
-            raise ValueError("draw=True draws labels from targets, and there are none: give targets (n, 7)")
+            raise ValueError("draw=True draws labels from targets, and there are none: give targets (n, classes)")
         if (given := self.targets) is not None:
-            fits = given.shape == (len(self), len(EMOTIONS)) and given.dtype == np.float32 and (given >= 0).all()
+            shape = (len(self), len(self.classes))
+            fits = given.shape == shape and given.dtype == np.float32 and (given >= 0).all()
             if not (fits and np.allclose(given.sum(1), 1, atol=1e-4)):
-                due = f"float32 ({len(self)}, {len(EMOTIONS)}), shares that sum to 1 in each row"
+                due = f"float32 {shape}, shares that sum to 1 in each row"
                 raise ValueError(f"targets is {given.dtype} {given.shape}; due is {due}")
+
+    @classmethod
+    def from_arrays(
+        cls, images: np.ndarray, labels: Sequence[int] | np.ndarray, classes: Sequence[str] = EMOTIONS, **facts: Any
+    ) -> "FaceDataset":
+        """Make a dataset of arrays, all of it `Training`.
+
+        images: uint8 (n, h, w). labels: class indices (n,). facts: other fields of the dataset.
+
+        >>> faces = FaceDataset.from_arrays(np.zeros((2, 48, 48), np.uint8), [0, 1], classes=("open", "shut"))
+        >>> len(faces), faces.classes
+        (2, ('open', 'shut'))
+        """
+        return cls(images, pd.DataFrame({"label": np.asarray(labels, np.int64)}), classes=tuple(classes), **facts)
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int | torch.Tensor]:
-        """One face, a uint8 tensor (1, size, size) unless `transform` makes something else of it, and its label.
+        """Return one face, a tensor (channels, h, w), and its label.
 
-        With `targets` the label is their float32 tensor (7,), with `draw` an int drawn from it by torch's generator.
+        The face is uint8 (1, h, w) unless `transform` makes something else of it. With `targets` the label is their
+        float32 tensor (k,), with `draw` an int drawn from it by torch's generator.
         """
-        label = self._said([index])[0]
-        return self._face(index), int(label) if label.ndim == 0 else label
+        label = self.labels_at([index])[0]
+        return self.face(index), int(label) if label.ndim == 0 else label
 
-    def _face(self, index: int) -> torch.Tensor:
-        image = self.images[index]
-        return torch.from_numpy(image.copy())[None] if self.transform is None else self.transform(image)
+    def face(self, index: int) -> torch.Tensor:
+        """Return one face through the transform: a tensor (channels, h, w), uint8 or float32."""
+        return apply_transform(self.transform, self.images[index])
 
-    def _said(self, indices: list[int]) -> torch.Tensor:
-        """What a loader says of the faces at positions: int64 labels (b,), or float32 targets (b, 7)."""
+    def labels_at(self, indices: list[int]) -> torch.Tensor:
+        """Return what a loader says of the faces at positions: int64 labels (b,), or float32 targets (b, k)."""
         if self.targets is None:
             return torch.from_numpy(self.labels[indices])
         targets = torch.from_numpy(self.targets[indices])
@@ -97,13 +139,40 @@ class FaceDataset(Dataset):
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """The class of each image, (n,) int64 in the order of `EMOTIONS`."""
+        """The class index of each image, (n,) int64."""
         return np.array(self.table["label"], dtype=np.int64)
 
     def counts(self) -> pd.DataFrame:
-        """Images by split (rows) and emotion (columns)."""
-        counts = _counts(self.table)
+        """Images by split (rows) and class (columns)."""
+        counts = _counts(self.table, self.classes)
         return counts[counts.any(axis=1)]
+
+    def with_transform(self, transform: Callable[..., Any] | None) -> "FaceDataset":
+        """Return the same faces with another transform; see the class.
+
+        Raises `ValueError` for what is no transform, naming what is.
+
+        >>> faces = FaceDataset.from_arrays(np.full((2, 48, 48), 255, np.uint8), [0, 1])
+        >>> faces.with_transform(lambda image: image[:24, :24] / np.float32(255))[0][0].shape
+        torch.Size([1, 24, 24])
+        """
+        return replace(self, transform=transform)
+
+    def with_classes(self, classes: Sequence[str]) -> "FaceDataset":
+        """Return the same faces with their classes in another order, matched by name.
+
+        Raises `ValueError` for other names.
+        """
+        places = match_classes(tuple(classes), self.classes, self.name)
+        if places is None:
+            return replace(self, classes=tuple(classes))
+        targets = self.targets
+        if targets is not None:
+            moved = np.empty_like(targets)
+            moved[:, places] = targets
+            targets = moved
+        table = self.table.assign(label=places[self.labels])
+        return replace(self, table=table, targets=targets, classes=tuple(classes))
 
     def subset(self, which: str | Sequence[int] | np.ndarray | pd.Series) -> "FaceDataset":
         """The rows of one split (by name), of a boolean mask (n,), or at positions; without a copy where rows adjoin.
@@ -133,63 +202,122 @@ class FaceDataset(Dataset):
         return "\n".join(lines + [f"  note: {note}" for note in self.notes])
 
 
-def _counts(table: pd.DataFrame) -> pd.DataFrame:
+def _counts(table: pd.DataFrame, classes: Sequence[str] = EMOTIONS) -> pd.DataFrame:
     counts = pd.crosstab(table["split"], table["label"])
-    return counts.reindex(index=SPLITS, columns=range(len(EMOTIONS)), fill_value=0).set_axis(EMOTIONS, axis=1)
+    return counts.reindex(index=SPLITS, columns=range(len(classes)), fill_value=0).set_axis(list(classes), axis=1)
 
 
-def load(source: str | Path = "sample", *, size: int = 48) -> FaceDataset:
+def load(source: str | Path = "sample", *, size: int = 48, classes: Classes = None) -> FaceDataset:
     """Load every open split of a source; `PrivateTest` is read only by `ferlib.protocol.open_sealed`.
 
-    `source` is `"sample"` (faces drawn by `ferlib.sample`), `"fer2013"` (looked up in `FERLIB_DATA`, then `data/`), or
-    a path: the challenge's CSV, also .gz or .xz, a tree of class folders, FER+'s folders, a .zip or .tgz of these, or a
-    .npz. Images become grayscale (0.299 R + 0.587 G + 0.114 B), square (the middle of them) and size x size px
-    (area-averaged down, cubic up); data/README.md has the layouts and the rules in full.
+    source: `"sample"` (faces drawn by `ferlib.sample`), `"fer2013"` (looked up in `FERLIB_DATA`, then `data/`), or a
+        path: the challenge's CSV, also .gz or .xz, a tree of class folders, FER+'s folders, a .zip or .tgz of these, or
+        a .npz.
+    size: side of the faces in pixels. Images become grayscale (0.299 R + 0.587 G + 0.114 B), square (the middle of
+        them) and size x size (area-averaged down, cubic up); data/README.md has the layouts and the rules in full.
+    classes: what the labels stand for. None: FER2013's seven emotions by name or alias; numbers only where the source
+        shows that they are FER2013's. A list of names; a mapping from folder names or numbers to names, as
+        `{"1": "surprise", "2": "fear"}`; `"rafdb"`, `"affectnet"` or `"fer2013"` for their published numbers;
+        `"folders"` for each folder's own name; a function from an image's relative path to its class, or None to leave
+        it out.
 
-    Raises `FileNotFoundError` for what is not there, `ValueError` naming the first row or file that is not as it should
-    be. Warns of what a copy of FER2013 lacks.
+    Returns a `FaceDataset` whose `classes` are the names. Raises `FileNotFoundError` for what is not there,
+    `ValueError` naming the first row or file that is not as it should be, or a label that `classes` does not explain.
+    Warns of what a copy of FER2013 lacks.
+
+    >>> faces = load("sample")
+    >>> len(faces.subset("Training")), faces.classes[3]
+    (2800, 'happy')
     """
-    dataset = _load(source, size=size, sealed=False)
+    dataset = _load(source, size=size, sealed=False, classes=classes)
     for note in dataset.notes:
         warnings.warn(f"{dataset.name}: {note}", stacklevel=2)
     return dataset
 
 
-def all_counts(source: str | Path = "sample") -> pd.DataFrame:
-    """Images by split (all three, sealed `PrivateTest` too) and emotion (columns), without a look at any image.
+def all_counts(source: str | Path = "sample", *, classes: Classes = None) -> pd.DataFrame:
+    """Images by split (all three, sealed `PrivateTest` too) and class (columns), without a look at any image.
 
     Raises as `load` does; what is not in the cache yet is decoded into it first.
     """
-    return _from_cache(source, 48, lambda folder, name: _counts(_read_table(folder)[0]))
+
+    def count(folder: Path, name: str) -> pd.DataFrame:
+        table, meta = _read_table(folder)
+        return _counts(table, meta["classes"])
+
+    return _from_cache(source, 48, count, classes)
 
 
 def loader(
-    dataset: FaceDataset,
+    dataset: Dataset,
     batch_size: int,
     *,
     shuffle: bool = False,
     workers: int = 0,
     weights: Sequence[float] | np.ndarray | torch.Tensor | None = None,
+    generator: torch.Generator | None = None,
 ) -> DataLoader:
-    """Batches (images, labels) of a dataset; without a transform they are cut whole from the array.
+    """Batches (images, labels) of a `FaceDataset`, or of any map-style dataset of (tensor, label).
 
-    Images are uint8 (batch, 1, size, size) without a transform, labels int64 (batch,), or float32 (batch, 7) where the
-    dataset has targets and draws no label from them. A shuffled loader drops the last, smaller batch. Seed torch before
-    each epoch: the order, and each worker's random numbers, follow from it. With `weights` (n,), a shuffled loader
-    draws faces with replacement, as often as they weigh, by the numbers of `loader.sampler.generator`: torch's seed at
-    this call starts them, and `manual_seed` starts them again. Raises `ValueError` for weights that do not fit.
+    Faces without a transform are cut whole from the array: uint8 (batch, 1, size, size). Labels are int64 (batch,), or
+    float32 (batch, k) where the dataset has targets and draws no label from them. A shuffled loader drops the last,
+    smaller batch. Seed torch before each epoch: the order, and each worker's random numbers, follow from it, or from
+    `generator`. With `weights` (n,), a shuffled loader draws faces with replacement, as often as they weigh, by the
+    numbers of `loader.sampler.generator`: torch's seed at this call starts them, and `manual_seed` starts them again.
+    Raises `ValueError` for weights that do not fit.
     """
-    drawn = None
+    drawn, count = None, len(dataset)  # type: ignore[arg-type]
     if weights is not None:
-        if len(weights) != len(dataset) or not shuffle:
-            given = f"{len(weights)} weights and shuffle={shuffle} were given for {len(dataset)} faces"
+        if len(weights) != count or not shuffle:
+            given = f"{len(weights)} weights and shuffle={shuffle} were given for {count} faces"
             raise ValueError(f"{given}; give one weight a face, and shuffle=True")
-        generator = torch.Generator().manual_seed(torch.initial_seed())
-        drawn = WeightedRandomSampler(torch.as_tensor(weights).tolist(), len(dataset), generator=generator)
+        drawing = torch.Generator().manual_seed(torch.initial_seed())
+        drawn = WeightedRandomSampler(torch.as_tensor(weights).tolist(), count, generator=drawing)
+    faces = isinstance(dataset, FaceDataset)
     return DataLoader(
-        _Batches(dataset), batch_size, shuffle=shuffle and drawn is None, sampler=drawn, drop_last=shuffle,
-        num_workers=workers, collate_fn=_as_is, pin_memory=torch.cuda.is_available(), worker_init_fn=_undisturbed,
+        _Batches(dataset) if isinstance(dataset, FaceDataset) else dataset, batch_size,
+        shuffle=shuffle and drawn is None, sampler=drawn, drop_last=shuffle, num_workers=workers,
+        collate_fn=_as_is if faces else None, pin_memory=torch.cuda.is_available(), worker_init_fn=_undisturbed,
+        generator=generator,
     )  # fmt: skip
+
+
+def labels_of(dataset: Dataset) -> np.ndarray | None:
+    """Return the labels (n,) int64 of any map-style dataset without touching its images; None where it does not say.
+
+    Read from `labels` or `targets`, through torch's `Subset` and `ConcatDataset`.
+    """
+    if isinstance(dataset, Subset):
+        labels = labels_of(dataset.dataset)
+        return None if labels is None else labels[np.asarray(dataset.indices, np.int64)]
+    if isinstance(dataset, ConcatDataset):
+        parts = [labels_of(part) for part in dataset.datasets]
+        return None if any(part is None for part in parts) else np.concatenate([p for p in parts if p is not None])
+    for name in ("labels", "targets"):
+        found = getattr(dataset, name, None)
+        if found is not None:
+            labels = np.asarray(found)
+            if labels.ndim == 1 and labels.dtype.kind in "iu" and len(labels) == len(dataset):  # type: ignore[arg-type]
+                return labels.astype(np.int64)
+    return None
+
+
+def classes_of(dataset: Dataset) -> tuple[str, ...] | None:
+    """Return the class names of any map-style dataset, through `Subset` and `ConcatDataset`; None if it has none.
+
+    Raises `ValueError` where the parts of a `ConcatDataset` have other classes, or the same in another order.
+    """
+    if isinstance(dataset, Subset):
+        return classes_of(dataset.dataset)
+    if isinstance(dataset, ConcatDataset):
+        parts = {classes_of(part) for part in dataset.datasets}
+        if len(parts) > 1:
+            told = "; ".join(", ".join(part or ("unknown",)) for part in parts)
+            raise ValueError(f"the parts of a ConcatDataset have other classes ({told}); give them one order first: "
+                             "faces.with_classes(classes)")  # fmt: skip
+        return parts.pop()
+    found = getattr(dataset, "classes", None)
+    return None if found is None else check_classes(map(str, found))
 
 
 def _undisturbed(_: int) -> None:
@@ -213,8 +341,8 @@ class _Batches(Dataset):
         if self.dataset.transform is None:
             images = torch.from_numpy(self.dataset.images[indices])[:, None]
         else:
-            images = torch.stack([self.dataset._face(i) for i in indices])
-        return images, self.dataset._said(indices)
+            images = torch.stack([self.dataset.face(i) for i in indices])
+        return images, self.dataset.labels_at(indices)
 
 
 def _as_is(batch: Any) -> Any:
@@ -254,25 +382,31 @@ def find(source: str | Path) -> Path:
                             "into data/, or set FERLIB_DATA to where it is")  # fmt: skip
 
 
-def _load(source: str | Path, *, size: int, sealed: bool) -> FaceDataset:
+def _load(source: str | Path, *, size: int, sealed: bool, classes: Classes = None) -> FaceDataset:
     """`load`, with the sealed split included if `sealed`: for `ferlib.protocol` alone."""
-    return _from_cache(source, size, lambda folder, name: _read_kept(folder, name, sealed))
+    return _from_cache(source, size, lambda folder, name: _read_kept(folder, name, sealed), classes)
 
 
-def _from_cache(source: str | Path, size: int, take: Callable[[Path, str], Kept]) -> Kept:
+def _from_cache(source: str | Path, size: int, take: Callable[[Path, str], Kept], classes: Classes = None) -> Kept:
     """What `take` makes of the cache folder of a source and its name; decoded first where it is absent or damaged."""
     if not 1 <= size <= 1024:
         raise ValueError(f"size is {size}; it is the side of an image in pixels, 1 to 1024")
+    known = class_map(classes)
     drawn = str(source) == "sample"
+    if drawn and classes is not None:
+        raise ValueError(f"classes is {classes!r:.80}, and sample has its own seven; leave classes= out")
     if drawn and size != 48:
         raise ValueError(f"size {size} was asked of sample, whose faces are 48 px; ferlib.sample.draw draws any size")
     path = Path("sample") if drawn else find(source)
     name = path.name if drawn else path.resolve().name
     key = inspect.getsource(faces) + inspect.getsource(sample) if drawn else _fingerprint(path)
+    key += "" if classes is None else repr((known.classes, sorted(known.names.items())))
     key = hashlib.sha256(f"{__version__} {FORMAT} {cv2.__version__} {size} {key}".encode()).hexdigest()[:16]
     kept = cache_folder() / f"{re.sub(r'[^A-Za-z0-9]+', '-', name)[:40]}-{key}"
     try:
-        return take(kept, name)
+        damaged = False
+        if known.by_file is None:  # of a function nobody can tell whether it is still the same
+            return take(kept, name)
     except (FileNotFoundError, NotADirectoryError):
         damaged = kept.exists()
     except Exception as error:  # what was altered fails in many ways, and is made anew
@@ -294,15 +428,20 @@ def _from_cache(source: str | Path, size: int, take: Callable[[Path, str], Kept]
         with tempfile.TemporaryDirectory(dir=folder) as unpacked:
             notes: list[str] = []
             try:
-                chunks = iter([sample.dataset()]) if drawn else layouts.read(path, size, Path(unpacked), notes)
-                _write_kept(made, name, chunks, notes)
+                if drawn:
+                    names: tuple[str, ...] = EMOTIONS
+                    chunks = iter([sample.dataset()])
+                else:
+                    names, chunks = layouts.read(path, size, Path(unpacked), notes, known)
+                _write_kept(made, name, chunks, notes, names)
+                _check_present(made, known)
             except OSError as error:
                 if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                     raise
                 full = f"no room for the cache in {Path(folder).parent} ({error.strerror})"
                 raise OSError(f"{full}: make some, or set FERLIB_CACHE to a folder on another disk") from error
         taken = take(made, name)
-        if made.parent.parent == kept.parent:
+        if made.parent.parent == kept.parent and known.by_file is None:
             if damaged:
                 shutil.rmtree(kept, ignore_errors=True)
             with contextlib.suppress(OSError):  # another process was first: what it made is the same
@@ -320,7 +459,22 @@ def _fingerprint(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _write_kept(folder: Path, name: str, chunks: Iterator[layouts.Chunk], notes: list[str]) -> None:
+def _check_present(folder: Path, known: ClassMap) -> None:
+    """Raise `ValueError` for a class that was asked for by name and has no image."""
+    if not known.asked or known.by_file is not None:
+        return
+    table, meta = _read_table(folder)
+    counts = _counts(table, meta["classes"]).sum()
+    if (counts == 0).any():
+        raise ValueError(
+            f"no image has the class {', '.join(counts.index[counts == 0])}, which classes= names; it has "
+            f"{', '.join(counts.index[counts > 0])}: leave the others out of classes="
+        )
+
+
+def _write_kept(
+    folder: Path, name: str, chunks: Iterator[layouts.Chunk], notes: list[str], classes: Sequence[str]
+) -> None:
     """Write what a reader yields: `open.u8` and `sealed.u8` hold the images, `table.npz` and `meta.json` the rest."""
     tables, shape, checks = [], (0, 0), {"open.u8": 0, "sealed.u8": 0}
     with open(folder / "open.u8", "wb") as opened, open(folder / "sealed.u8", "wb") as closed:
@@ -339,7 +493,8 @@ def _write_kept(folder: Path, name: str, chunks: Iterator[layouts.Chunk], notes:
     columns: dict[str, Any] = {str(name): column.to_numpy() for name, column in whole.items()}
     columns = {name: values.astype(str) if values.dtype == object else values for name, values in columns.items()}
     np.savez(folder / "table.npz", **columns)  # exact, typed and without pickle, which a CSV and a DataFrame are not
-    meta = {"shape": shape, "rows": len(whole), "notes": notes + _notes(name, whole), "checks": checks}
+    meta = {"shape": shape, "rows": len(whole), "notes": notes + _notes(name, whole, classes), "checks": checks,
+            "classes": [*classes]}  # fmt: skip
     text = json.dumps(meta)
     (folder / "meta.json").write_text(f"{text}\n{zlib.crc32(text.encode())}")
 
@@ -372,14 +527,14 @@ def _read_kept(folder: Path, name: str, sealed: bool) -> FaceDataset:
         if zlib.crc32(space.data) != meta["checks"][file]:
             raise ValueError(f"{file} was altered")
         start += len(part)
-    return FaceDataset(images, table, name, tuple(meta["notes"]))
+    return FaceDataset(images, table, name, tuple(meta["notes"]), classes=tuple(meta["classes"]))
 
 
-def _notes(name: str, table: pd.DataFrame) -> list[str]:
+def _notes(name: str, table: pd.DataFrame, classes: Sequence[str]) -> list[str]:
     """Crops, splits and labels that are not the official ones, and images and classes that are missing."""
     if name == "sample":
         return []
-    notes, counts = [], _counts(table)
+    notes, counts = [], _counts(table, classes)
     sizes = ", ".join(f"{split} {count:,}" for split, count in counts.sum(axis=1).items() if count)
     own, voted = not table["official"].any(), VOTES[-1] in table
     if "cropped" in table and table["cropped"].any():
@@ -389,16 +544,17 @@ def _notes(name: str, table: pd.DataFrame) -> list[str]:
     elif not own and not table["official"].all():
         unofficial = (~table["official"]).sum()
         notes.append(f"{unofficial:,} images carry no official file name; their folder tells their split")
-    elif own and (table["split"] != "Training").any():
+    elif own and (table["split"] != "Training").any() and tuple(classes) == EMOTIONS:
         notes.append(f"its splits ({sizes}) are not FER2013's official ones (28,709, 3,589, 3,589): scores on them "
                      "compare with no published figure")  # fmt: skip
-        if not counts.loc["PublicTest"].any():
-            notes.append("its test folder carries no official file names, so which images are PublicTest cannot be "
-                         "told: all of it stays sealed as PrivateTest; to choose between models, carve a validation "
-                         "split out of Training")  # fmt: skip
+    if own and not voted and counts.loc["PrivateTest"].any() and not counts.loc["PublicTest"].any():
+        notes.append("its test folder carries no official file names, so which images are PublicTest cannot be "
+                     "told: all of it stays sealed as PrivateTest; to choose between models, carve a validation "
+                     "split out of Training")  # fmt: skip
     for split, want in FER2013_COUNTS.items():
         found = counts.loc[split]
-        off = [f"{name} {n} of {due}" for (name, n), due in zip(found.items(), want, strict=True) if n != due]
+        of_fer2013 = zip(found.items(), want, strict=True) if tuple(classes) == EMOTIONS else ()
+        off = [f"{name} {n} of {due}" for (name, n), due in of_fer2013 if n != due]
         said = []
         if off and not own and not voted:
             listed = f" ({', '.join(off)})" if found.any() else ""

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from ferlib import explain, models, plots
+from ferlib import explain, plots
 from ferlib.detection import crop_face
-from ferlib.emotions import EMOTIONS
 from ferlib.recognizer import BOX, EmotionRecognizer, annotate
 from ferlib.transforms import EvalTransform
 
@@ -21,7 +20,7 @@ HEAT = "How far this answer's probability falls where a small gray square hides 
 LIMITS = """### What this cannot tell
 - **What somebody feels.** It names a look. The same look means different things in different people and places, and
   feelings often do not show (L. F. Barrett et al., *Emotional expressions reconsidered*, 2019).
-- **Anything beyond seven words.** Whatever it is shown, it chooses among them; "unsure" is its only way out.
+- **Anything beyond its few words.** Whatever it is shown, it chooses among them; "unsure" is its only way out.
 - **How sure you may be.** It learned from small gray pictures, on whose labels people often disagree. How often it is
   right with your camera, your light, or people of one age or origin has not been measured.
 - **Why.** A heat map is not a reason, and looks as neat for a wrong answer as for a right one.
@@ -32,15 +31,18 @@ February 2025 (Regulation 2024/1689, article 5). Your pictures do not leave this
 
 
 def find(recognizer: EmotionRecognizer, picture: np.ndarray | None) -> tuple[np.ndarray | None, list[dict], str]:
-    """The RGB picture, marked; `name`, `chances` (7,) and `crop` (h, w) of each face from the left; what to say."""
+    """The RGB picture, marked; `name`, `chances` (k,) and `crop` (h, w) of each face from the left; what to say."""
     if picture is None:
         return None, [], "Upload a picture, or take one with the camera."
     rows, detector, faces = recognizer.predict(picture), recognizer.detector, []
     margin = detector.margin if recognizer.margin is None else recognizer.margin
     for number, row in enumerate(rows.dropna(subset=[*BOX]).sort_values("x0").to_dict("records"), 1):
-        box, size = np.array([row[edge] for edge in BOX]), models.input_spec(recognizer.model).size
+        box, size = np.array([row[edge] for edge in BOX]), recognizer.model.input_spec.size
         seen = f"unsure, perhaps {row['emotion']}" if row["abstained"] else row["emotion"]
-        name, chances = f"face {number}: {seen} ({row['confidence']:.0%})", [row[emotion] for emotion in EMOTIONS]
+        name, chances = (
+            f"face {number}: {seen} ({row['confidence']:.0%})",
+            [row[emotion] for emotion in recognizer.model.classes],
+        )
         faces.append({"name": name, "chances": chances, "crop": crop_face(picture, box, margin=margin, size=size)})
     said = "; ".join([str(face["name"]) for face in faces] or [*filter(None, rows["error"].tolist()), NO_FACE][:1])
     return annotate(picture, rows), faces, said
@@ -49,8 +51,9 @@ def find(recognizer: EmotionRecognizer, picture: np.ndarray | None) -> tuple[np.
 def explain_face(recognizer: EmotionRecognizer, face: dict) -> tuple[Figure, np.ndarray, str]:
     """A face's probabilities as bars; the likeliest emotion's occlusion map over it, RGB; and what to say of that."""
     figure = Figure(figsize=(5, 3.4), layout="constrained")
-    plots.plot_probabilities(face["chances"], ax=figure.subplots()).set_title(face["name"])
-    batch = EvalTransform(models.input_spec(recognizer.model))(torch.tensor(face["crop"])[None, None])
+    bars = plots.plot_probabilities(face["chances"], classes=recognizer.model.classes, ax=figure.subplots())
+    bars.set_title(face["name"])
+    batch = EvalTransform(recognizer.model.input_spec)(torch.tensor(face["crop"])[None, None])
     falls = explain.occlusion(recognizer.model, batch, int(np.argmax(face["chances"])))
     heat, times = explain.overlay(face["crop"][None], falls)[0], max(1, 336 // len(face["crop"]))
     return figure, heat.repeat(times, 0).repeat(times, 1), HEAT

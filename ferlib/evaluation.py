@@ -16,7 +16,11 @@ from scipy.stats import binomtest
 from sklearn.metrics import precision_recall_fscore_support
 from torch import nn
 
+from ferlib.classes import canonical, check_classes
+from ferlib.data import loader
 from ferlib.emotions import EMOTIONS
+from ferlib.feed import feed, without_targets
+from ferlib.models import check_outputs, unwrap
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
 View = Callable[[torch.Tensor], torch.Tensor] | None
@@ -25,21 +29,29 @@ MOST = 1 << 30  # bytes that a file of logits may take unpacked: 30 million face
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """A model's `logits` (n, 7) float32 for n faces and their `labels` (n,) int64, in the dataset's order.
+    """What a model answers to n faces, and their labels, in the dataset's order.
 
-    Where views of a face were averaged, `logits` are the logarithms of the mean probabilities.
+    logits: float32 (n, k); where views of a face were averaged, the logarithms of the mean probabilities.
+    labels: class indices, int64 (n,).
+    classes: the k names.
+
+    >>> found = Predictions(np.array([[2.0, 0.0], [0.0, 1.0]]), np.array([0, 0]), ("open", "shut"))
+    >>> found.correct.tolist()
+    [True, False]
     """
 
     logits: np.ndarray
     labels: np.ndarray
+    classes: tuple[str, ...] = EMOTIONS
 
     def __post_init__(self) -> None:
-        if self.labels.ndim != 1 or self.logits.shape != (len(self.labels), len(EMOTIONS)):
+        object.__setattr__(self, "classes", check_classes(self.classes))
+        if self.labels.ndim != 1 or self.logits.shape != (len(self.labels), len(self.classes)):
             raise ValueError(
-                f"logits {self.logits.shape} do not fit labels {self.labels.shape} and {len(EMOTIONS)} classes"
+                f"logits {self.logits.shape} do not fit labels {self.labels.shape} and {len(self.classes)} classes"
             )
-        if not np.isin(self.labels, range(len(EMOTIONS))).all():
-            raise ValueError(f"labels must be 0 to {len(EMOTIONS) - 1}: {np.unique(self.labels)}")
+        if not np.isin(self.labels, range(len(self.classes))).all():
+            raise ValueError(f"labels must be 0 to {len(self.classes) - 1}: {np.unique(self.labels)}")
         if not np.isfinite(self.logits).all():
             raise ValueError(
                 f"the logits of {(~np.isfinite(self.logits)).any(1).sum()} faces are not finite: diverged training?"
@@ -52,7 +64,7 @@ class Predictions:
 
     @property
     def probabilities(self) -> np.ndarray:
-        """Softmax of the logits, (n, 7)."""
+        """Softmax of the logits, (n, k)."""
         return softmax(self.logits, axis=1)
 
     @property
@@ -61,18 +73,21 @@ class Predictions:
         return self.predicted == self.labels
 
     def confusion(self) -> np.ndarray:
-        """Counts (7, 7): rows are true classes, columns predicted ones."""
-        classes = len(EMOTIONS)
+        """Counts (k, k): rows are true classes, columns predicted ones."""
+        classes = len(self.classes)
         return np.bincount(classes * self.labels + self.predicted, minlength=classes**2).reshape(classes, classes)
 
     def subset(self, mask: np.ndarray) -> "Predictions":
         """The predictions of some of the faces, by a boolean mask (n,) or positions."""
-        return Predictions(self.logits[mask], self.labels[mask])
+        return Predictions(self.logits[mask], self.labels[mask], self.classes)
 
     def save(self, path: str | Path) -> None:
-        """Keep the numbers in a .npz file: float32 logits, one byte a label."""
+        """Keep the numbers in a .npz file: float32 logits, labels, and the classes' names."""
         with open(path, "wb") as file:
-            np.savez_compressed(file, logits=self.logits.astype(np.float32), labels=self.labels.astype(np.uint8))
+            np.savez_compressed(
+                file, logits=self.logits.astype(np.float32), classes=np.array(self.classes),
+                labels=self.labels.astype(np.min_scalar_type(len(self.classes))),
+            )  # fmt: skip
 
     @classmethod
     def load(cls, path: str | Path) -> "Predictions":
@@ -85,9 +100,11 @@ class Predictions:
                 if total > MOST or any(entry.compress_type not in (0, 8) for entry in archive.infolist()):
                     raise ValueError(f"it would unpack to {total:,} bytes, or was packed in another way")
                 logits, labels = (np.load(archive.open(f"{name}.npy")) for name in ("logits", "labels"))
+                named = "classes.npy" in archive.namelist()  # older files are of the seven
+                classes = np.load(archive.open("classes.npy")).tolist() if named else EMOTIONS
             if logits.dtype.kind != "f" or labels.dtype.kind not in "iu":
                 raise ValueError(f"logits are {logits.dtype!s:.40} and labels {labels.dtype!s:.40}")
-            return cls(logits.astype(np.float32), labels.astype(np.int64))
+            return cls(logits.astype(np.float32), labels.astype(np.int64), tuple(classes))
         except Exception as error:  # zipfile and NumPy trust what they read, and fail in many ways
             raise ValueError(f"{path} holds no logits of Predictions.save ({error!s:.200}); evaluate again") from error
 
@@ -120,47 +137,60 @@ VIEWS: dict[str, Sequence[View]] = {  # what to average over, by the names under
 }
 
 
-@torch.inference_mode()
 def predict(
-    model: nn.Module,
-    images: np.ndarray,
-    labels: np.ndarray,
-    transform: Callable[[torch.Tensor], torch.Tensor],
-    *,
-    views: Sequence[View] = (None,),
-    batch_size: int = 128,
+    model: nn.Module, dataset: Any, *, views: Sequence[View] = (None,), batch_size: int = 128, workers: int = 0
 ) -> Predictions:
-    """Run a model once over uint8 faces (n, h, w), averaging its probabilities over `views` of each face.
+    """Run a model once over a dataset, averaging its probabilities over `views` of each face.
 
-    `transform` is the batch transform that fits the model: `EvalTransform(input_spec(model))`. A view maps the
-    transformed batch, None is the face as it is: `views=(None, flip)` adds its mirror image; see `VIEWS`. The
-    model runs where its parameters are, in evaluation mode, and each of its layers is left in the mode that it was in.
+    model: a `FaceModel`, or any `nn.Module` that gives logits (n, k). It runs where its parameters are, in evaluation
+        mode, and each of its layers is left in the mode that it was in.
+    dataset: a `FaceDataset`, or any map-style dataset of (tensor, label). Its own transform is used; uint8 faces are
+        prepared by the FaceModel's `input_spec`. Labels are matched to the model's classes by name.
+    views: what to average over. A view maps a prepared batch, None is the face as it is: `views=(None, flip)` adds its
+        mirror image; see `VIEWS`.
+    batch_size: faces at a time. workers: loader processes, for datasets with a slow transform.
+
+    Raises `ValueError` where model and data do not go together.
+
+    >>> from ferlib import data, models
+    >>> found = predict(models.load_model("drawn"), data.load("sample").subset("PublicTest"))
+    >>> found.logits.shape
+    (2000, 7)
     """
     if not views:
         raise ValueError("views is empty; (None,) is the face as it is, (None, flip) averages it with its mirror image")
-    device = next(model.parameters()).device
+    fed = feed(model, without_targets(dataset))
+    parameter = next(model.parameters(), None)
+    device = torch.device("cpu") if parameter is None else parameter.device
+    classes = fed.classes or tuple(map(str, range(check_outputs(unwrap(model), fed.shape, None))))
     modes = {module: module.training for module in model.modules()}
     model.eval()
     # One array for all: a small one a batch, kept among the layers' large ones, would cut the memory up.
-    logits = np.empty((len(images), len(EMOTIONS)), np.float32)
+    logits = np.empty((len(dataset), len(classes)), np.float32)
+    labels = np.empty(len(dataset), np.int64)
+    start = 0
+    # A generator of its own: to predict draws none of the numbers that training would draw.
+    batches = loader(fed.dataset, batch_size, workers=workers, generator=torch.Generator())
     try:
-        for start in range(0, len(images), batch_size):
-            part = np.ascontiguousarray(images[start : start + batch_size])
-            batch = transform(torch.tensor(part)[:, None].to(device))
-            seen = [model(batch if view is None else view(batch)).float() for view in views]
-            mean = torch.stack([one.log_softmax(1) for one in seen]).logsumexp(0) - np.log(len(views))
-            found = (seen[0] if len(views) == 1 else mean).cpu().numpy()
-            if found.shape != (len(part), len(EMOTIONS)):
-                raise ValueError(f"logits {found.shape} do not fit labels {(len(part),)} and {len(EMOTIONS)} classes")
-            logits[start : start + batch_size] = found
+        with torch.inference_mode():
+            for images, given in batches:
+                batch = fed.transform(images.to(device))
+                seen = [model(batch if view is None else view(batch)).float() for view in views]
+                mean = torch.stack([one.log_softmax(1) for one in seen]).logsumexp(0) - np.log(len(views))
+                part = slice(start, start + len(images))
+                logits[part] = (seen[0] if len(views) == 1 else mean).cpu().numpy()
+                labels[part] = (given.argmax(1) if given.ndim == 2 else given).numpy()
+                start += len(images)
     finally:
         for module, mode in modes.items():
             module.training = mode
-    return Predictions(logits, np.asarray(labels, np.int64))
+    if start != len(dataset):
+        raise RuntimeError(f"{start} of {len(dataset)} faces were predicted")
+    return Predictions(logits, labels, classes)
 
 
 def metrics_of(confusion: np.ndarray) -> dict[str, np.ndarray]:
-    """Accuracy, balanced accuracy and macro-F1 of confusion matrices (..., 7, 7), as fractions (...).
+    """Accuracy, balanced accuracy and macro-F1 of confusion matrices (..., k, k), as fractions (...).
 
     A class without examples is left out of balanced accuracy; a class neither present nor predicted, out of macro-F1.
     """
@@ -176,7 +206,7 @@ def metrics_of(confusion: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def bootstrap(confusion: np.ndarray, *, resamples: int = 2000, seed: int = 0) -> np.ndarray:
-    """Confusion matrices (resamples, 7, 7) of test sets redrawn with replacement (Efron's bootstrap).
+    """Confusion matrices (resamples, k, k) of test sets redrawn with replacement (Efron's bootstrap).
 
     To redraw n faces is to redraw n (true, predicted) pairs, whose counts are multinomial: so no face is touched.
     (And so for counts of any other shape: `compare` redraws triples, of which two are predictions.)
@@ -242,6 +272,10 @@ def compare(a: Predictions, b: Predictions, *, level: float = 0.95, resamples: i
     asks the faces that only one of the two got right (Q. McNemar, Psychometrika 12, 1947). Raises `ValueError` unless
     both hold the same labels in the same order.
     """
+    if [*map(canonical, a.classes)] != [*map(canonical, b.classes)]:
+        raise ValueError(
+            f"a has the classes {', '.join(a.classes)}, b {', '.join(b.classes)}; compare models of equal ones"
+        )
     if not np.array_equal(a.labels, b.labels):
         raise ValueError("the two do not hold the same labels in the same order; predict both for the same faces")
 
@@ -249,8 +283,9 @@ def compare(a: Predictions, b: Predictions, *, level: float = 0.95, resamples: i
         old, new = metrics_of(counts.sum(-1)), metrics_of(counts.sum(-2))
         return {name: new[name] - old[name] for name in METRICS}
 
-    triples = np.ravel_multi_index((a.labels, a.predicted, b.predicted), (len(EMOTIONS),) * 3)
-    joint = np.bincount(triples, minlength=len(EMOTIONS) ** 3).reshape((len(EMOTIONS),) * 3)
+    shape = (len(a.classes),) * 3
+    triples = np.ravel_multi_index((a.labels, a.predicted, b.predicted), shape)
+    joint = np.bincount(triples, minlength=len(a.classes) ** 3).reshape(shape)
     drawn = gain(bootstrap(joint, resamples=resamples, seed=seed))
     right = np.bincount(2 * a.correct + b.correct, minlength=4).reshape(2, 2)
     table = pd.DataFrame(right, ["a wrong", "a right"], ["b wrong", "b right"])
@@ -316,15 +351,17 @@ def cross_calibrate(predictions: Predictions, *, folds: int = 5, seed: int = 0) 
     for fold in range(min(folds, len(order)) if len(order) > 1 else 0):
         held = np.s_[fold::folds]
         logits[order[held]] /= fit_temperature(predictions.subset(np.delete(order, held)))
-    return Predictions(logits, predictions.labels)
+    return Predictions(logits, predictions.labels, predictions.classes)
 
 
 def report(predictions: Predictions) -> pd.DataFrame:
-    """Precision, recall, F1 (fractions) and support (faces) of each emotion."""
+    """Precision, recall, F1 (fractions) and support (faces) of each class."""
     columns = precision_recall_fscore_support(
-        predictions.labels, predictions.predicted, labels=range(len(EMOTIONS)), zero_division=0
+        predictions.labels, predictions.predicted, labels=range(len(predictions.classes)), zero_division=0
     )
-    return pd.DataFrame(dict(zip(("precision", "recall", "f1", "support"), columns, strict=True)), index=list(EMOTIONS))
+    return pd.DataFrame(
+        dict(zip(("precision", "recall", "f1", "support"), columns, strict=True)), index=list(predictions.classes)
+    )
 
 
 def as_json(predictions: Predictions) -> dict[str, Any]:
@@ -338,5 +375,5 @@ def as_json(predictions: Predictions) -> dict[str, Any]:
         "temperature": fit_temperature(predictions),  # on all faces
         "per_class": report(predictions).to_dict("index"),
         "confusion": predictions.confusion().tolist(),
-        "classes": list(EMOTIONS),
+        "classes": list(predictions.classes),
     }

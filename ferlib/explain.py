@@ -17,6 +17,8 @@ import torch
 from captum.attr import LayerAttribution, LayerGradCam, LayerGradientXActivation, Occlusion
 from torch import nn
 
+from ferlib.models import unwrap
+
 LEAST = 6  # cells a side of a map: of a coarser one, no face's part is told from the next
 REGIONS = {  # where on the face an action unit shows (Ekman and Friesen 1978, Facial Action Coding System)
     "brows": ("au1", "au2", "au4"),
@@ -29,10 +31,10 @@ Targets = int | Sequence[int] | np.ndarray | torch.Tensor | None
 
 def first_filters(model: nn.Module) -> np.ndarray:
     """The weights of the first convolution, averaged over its input channels: float (n, k, k)."""
-    for module in model.modules():
+    for module in unwrap(model).modules():
         if isinstance(module, nn.Conv2d):
             return module.weight.detach().mean(1).cpu().numpy()
-    raise ValueError(f"{type(model).__name__} has no convolution, and so no filters to look at")
+    raise ValueError(f"{type(unwrap(model)).__name__} has no convolution, and so no filters to look at")
 
 
 def activations(model: nn.Module, batch: torch.Tensor, layer: str | None = None) -> np.ndarray:
@@ -52,7 +54,7 @@ def find_layer(model: nn.Module, batch: torch.Tensor, least: int = LEAST) -> str
 
     Raises `ValueError` when there is none: feed larger faces, or a network that shrinks them less.
     """
-    maps = _maps_of(model, batch[:1], dict(list(model.named_modules())[1:]))
+    maps = _maps_of(model, batch[:1], dict(list(unwrap(model).named_modules())[1:]))
     high, wide = batch.shape[2:]
     sizes = {name: tuple(found.shape[2:]) for name, found in maps.items()}
     sizes = {name: (h, w) for name, (h, w) in sizes.items() if h * wide == w * high}  # tokens have another form
@@ -60,8 +62,8 @@ def find_layer(model: nn.Module, batch: torch.Tensor, least: int = LEAST) -> str
     if not fine:
         there = ", ".join(sorted({f"{h}x{w}" for h, w in sizes.values()})) or "no map at all"
         raise ValueError(
-            f"no layer of {type(model).__name__} has a map of {least}x{least} for faces of {high} px (it has {there}); "
-            "feed larger faces, or build the model with small_stem=True"
+            f"no layer of {type(unwrap(model)).__name__} has a map of {least}x{least} for faces of {high} px (it has "
+            f"{there}); feed larger faces, or build the model with small_stem=True"
         )
     return fine[-1]
 
@@ -233,10 +235,11 @@ def _maps_of(model: nn.Module, batch: torch.Tensor, layers: dict[str, nn.Module]
 
 
 def _layer(model: nn.Module, name: str) -> nn.Module:
-    layers = dict(list(model.named_modules())[1:])  # the first is the model
+    network = unwrap(model)
+    layers = dict(list(network.named_modules())[1:])  # the first is the network
     if name not in layers:
-        near = difflib.get_close_matches(name, layers, 5, 0.4) or [known for known, _ in model.named_children()]
-        raise ValueError(f"{type(model).__name__} has no layer {name!r}; it has {', '.join(near)}, among others")
+        near = difflib.get_close_matches(name, layers, 5, 0.4) or [known for known, _ in network.named_children()]
+        raise ValueError(f"{type(network).__name__} has no layer {name!r}; it has {', '.join(near)}, among others")
     return layers[name]
 
 

@@ -1,7 +1,7 @@
 """A trained model as an ONNX file that needs no PyTorch, the same in 8-bit integers, and a check that both agree.
 
 Such a file takes "faces", uint8 (batch, 1, size, size) of any batch, normalises them itself, and gives "logits" and
-"probabilities", float32 (batch, 7), so that a program in any language is a few lines. Its metadata, in JSON, are
+"probabilities", float32 (batch, k), so that a program in any language is a few lines. Its metadata, in JSON, are
 "classes" (names in the outputs' order), "input_spec" (the faces' size, and what they are normalised by), "temperature"
 (calibrated probabilities are the softmax of the logits divided by it; "probabilities" are not) and "model_hash"
 (`models.model_hash` of the model that it was made of). Needs the packages of the extra `onnx`.
@@ -26,9 +26,10 @@ import torch
 from torch import nn
 
 from ferlib import evaluation
-from ferlib.emotions import EMOTIONS
+from ferlib.classes import check_classes
+from ferlib.data import FaceDataset
 from ferlib.files import write_whole
-from ferlib.models import built_with, input_spec, model_hash
+from ferlib.models import FaceModel, face_model, model_hash
 from ferlib.transforms import EvalTransform, InputSpec
 
 OPSET = 17  # the operators' version: every PyTorch and onnxruntime that we allow knows it
@@ -41,9 +42,9 @@ QUANTISED = ["Conv", "Gemm", "MatMul"]
 class _Whole(nn.Module):
     """A model with its normalisation in front and its softmax behind: what the file computes."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: FaceModel):
         super().__init__()
-        self.model, self.transform = model, EvalTransform(input_spec(model))
+        self.model, self.transform = model, EvalTransform(model.input_spec)
 
     def forward(self, faces: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         logits = self.model(self.transform(faces))
@@ -51,19 +52,16 @@ class _Whole(nn.Module):
 
 
 def to_onnx(model: nn.Module, path: str | Path) -> Path:
-    """Write a model of `build_model` or `load_model` as an ONNX file, whole or not at all; returns its path.
+    """Write a FaceModel as an ONNX file, whole or not at all; returns its path.
 
-    The model itself is not touched. Raises `ValueError` for a path that does not end in .onnx, for a model of other
-    classes or with an operation that ONNX does not know, and where `onnx` is missing; `FileNotFoundError` for a folder
-    that does not exist.
+    The model itself is not touched. Raises `ValueError` for a path that does not end in .onnx, for a bare network or an
+    operation that ONNX does not know, and where `onnx` is missing; `FileNotFoundError` for a folder that does not
+    exist.
     """
-    onnx, path = _package("onnx"), _target(path)
-    spec, facts = input_spec(model), built_with(model)
-    if facts["num_classes"] != len(EMOTIONS):
-        raise ValueError(f"the model has {facts['num_classes']} classes; a file is for the {len(EMOTIONS)} emotions")
-    temperature = float(vars(model).get("about", {}).get("temperature", 1.0))
-    about = {"classes": EMOTIONS, "input_spec": dataclasses.asdict(spec), "model_hash": model_hash(model),
-             "temperature": temperature}  # fmt: skip
+    onnx, path, model = _package("onnx"), _target(path), face_model(model, "an ONNX file")
+    spec = model.input_spec
+    about = {"classes": model.classes, "input_spec": dataclasses.asdict(spec), "model_hash": model_hash(model),
+             "temperature": model.temperature}  # fmt: skip
     whole, example = _Whole(copy.deepcopy(model)).cpu().eval(), torch.zeros(2, 1, spec.size, spec.size).byte()
 
     def write(scratch: Path) -> None:
@@ -83,7 +81,7 @@ def to_onnx(model: nn.Module, path: str | Path) -> Path:
         try:
             return write_whole(path, write)
         except RuntimeError as error:
-            raise ValueError(f"{facts['name']} cannot be an ONNX file: {str(error)[:150]}") from error
+            raise ValueError(f"{type(model.network).__name__} cannot be an ONNX file: {str(error)[:150]}") from error
 
 
 def quantise(onnx_path: str | Path, faces: np.ndarray, out: str | Path) -> Path:
@@ -130,29 +128,25 @@ def load_onnx(path: str | Path) -> tuple[Any, dict[str, Any]]:
     try:
         about = {name: json.loads(text) for name, text in texts.items() if name in FACTS}
         about["input_spec"] = dataclasses.asdict(InputSpec(**about["input_spec"]))
-        fine = 0 < float(about["temperature"]) < math.inf and all(isinstance(name, str) for name in about["classes"])
+        fine = 0 < float(about["temperature"]) < math.inf and bool(check_classes(about["classes"]))
         sides = {one.name: one.shape[2:] for one in (*session.get_inputs(), *session.get_outputs())}
         fine = fine and sides["faces"] == 2 * [about["input_spec"]["size"]] and "probabilities" in sides
     except (ValueError, TypeError, AttributeError, KeyError, ArithmeticError, RecursionError) as error:
         raise ValueError(f"{path} has damaged metadata ({error!s:.200}); export it again") from error
     if not fine:
         raise ValueError(f"{path} has damaged metadata, or other inputs and outputs; export it again")
-    if tuple(about["classes"]) != EMOTIONS:
-        named = ", ".join(about["classes"])
-        raise ValueError(f"{path} is for the classes {named:.200}; ferlib's are {', '.join(EMOTIONS)}")
     return session, about
 
 
 def predict_onnx(onnx_path: str | Path, faces: np.ndarray, *, batch_size: int = 64) -> np.ndarray:
-    """Probabilities (n, 7) float32 of uint8 faces (n, h, w), resized if they must be; raises as `load_onnx` does."""
+    """Probabilities (n, k) float32 of uint8 faces (n, h, w), resized if they must be; raises as `load_onnx` does."""
     session, about = load_onnx(onnx_path)
-    return _run(session, "probabilities", fitted(faces, about["input_spec"]["size"]), batch_size)
+    size, classes = about["input_spec"]["size"], len(about["classes"])
+    return _run(session, "probabilities", fitted(faces, size), batch_size, classes)
 
 
-def parity(
-    model: nn.Module, onnx_path: str | Path, images: np.ndarray, labels: np.ndarray, *, batch_size: int = 64
-) -> dict[str, float]:
-    """How far an ONNX file is from the model it was made of, on uint8 images (n, h, w) and their labels (n,).
+def parity(model: FaceModel, onnx_path: str | Path, dataset: FaceDataset, *, batch_size: int = 64) -> dict[str, float]:
+    """How far an ONNX file is from the model it was made of, on the faces of a dataset as they are stored.
 
     Gives the largest difference of a probability and of a logit; the share of `equal_predictions`, both accuracies and
     their change with its paired 95% bootstrap interval, fractions; bytes of PyTorch's float32 weights and of the file;
@@ -162,10 +156,12 @@ def parity(
     session, about = load_onnx(onnx_path)
     if about["model_hash"] != model_hash(model):
         raise ValueError(f"{onnx_path} was made of another model; write it anew: ferlib.export.to_onnx(model, path)")
-    model, transform = copy.deepcopy(model).cpu().eval(), EvalTransform(input_spec(model))
-    faces = fitted(images, transform.spec.size)
-    ours = evaluation.predict(model, faces[:, 0], labels, transform, batch_size=batch_size)
-    theirs = evaluation.Predictions(_run(session, "logits", faces, batch_size), ours.labels)
+    model, transform = copy.deepcopy(model).cpu().eval(), EvalTransform(model.input_spec)
+    faces = fitted(dataset.images, transform.spec.size)
+    same = dataclasses.replace(dataset, images=faces[:, 0], transform=None)
+    ours = evaluation.predict(model, same, batch_size=batch_size)
+    logits = _run(session, "logits", faces, batch_size, len(model.classes))
+    theirs = evaluation.Predictions(logits, ours.labels, ours.classes)
     change = evaluation.compare(ours, theirs).difference.loc["accuracy"]
     batch = np.resize(faces, (batch_size, *faces.shape[1:]))  # repeated, if there are fewer
     by_torch = torch.inference_mode()(lambda: model(transform(torch.from_numpy(batch))).softmax(1))
@@ -207,12 +203,12 @@ def interleaved(calls: Mapping[str, Callable[[], object]], rounds: int = 9) -> d
     return {name: statistics.median(times[1:]) for name, times in seconds.items()}
 
 
-def _run(session: Any, output: str, faces: np.ndarray, batch_size: int) -> np.ndarray:
+def _run(session: Any, output: str, faces: np.ndarray, batch_size: int, classes: int) -> np.ndarray:
     starts = range(0, len(faces), batch_size)
     parts = [session.run([output], {"faces": faces[start : start + batch_size]})[0] for start in starts]
-    if any(part.shape[1:] != (len(EMOTIONS),) for part in parts):
-        raise ValueError(f"this ONNX file gives other {output} than {len(EMOTIONS)} a face; export it again")
-    return np.concatenate([np.empty((0, len(EMOTIONS)), np.float32), *parts])
+    if any(part.shape[1:] != (classes,) for part in parts):
+        raise ValueError(f"this ONNX file gives other {output} than {classes} a face; export it again")
+    return np.concatenate([np.empty((0, classes), np.float32), *parts])
 
 
 def fitted(faces: np.ndarray, size: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ferlib.data import FaceDataset
-from ferlib.emotions import FER2013_COUNTS
+from ferlib.emotions import EMOTIONS, FER2013_COUNTS
 from ferlib.votes import VOTES, read_votes, seven_votes
 
 SCHEMES = ("majority", "probability", "cross_entropy")
@@ -37,6 +37,8 @@ def join(dataset: FaceDataset, votes: str | Path | None = None, *, how: str = "m
     """
     if how not in SCHEMES:
         raise ValueError(f"how is {how!r}; allowed are {', '.join(SCHEMES)}")
+    if dataset.classes != EMOTIONS:
+        raise ValueError(f"FER+'s votes are for the seven emotions; {dataset.name} has {', '.join(dataset.classes)}")
     counts, named, unsure = _own_votes(dataset) if votes is None else _votes_by_row(dataset, Path(votes))
     counts = np.where(counts > 1, counts, 0)
     seven, one_of_seven = seven_votes(counts)

@@ -21,7 +21,8 @@ import numpy as np
 import pandas as pd
 
 from ferlib.archives import DEEPEST, bomb_told, listed, most, unpack
-from ferlib.emotions import EMOTIONS, SPLITS, emotion_index
+from ferlib.classes import ORDERS, WAYS, ClassMap, canonical
+from ferlib.emotions import EMOTIONS, FER2013_COUNTS, SPLITS, emotion_index
 from ferlib.pixels import parse_pixels, parse_row, read_image, shown, square
 from ferlib.votes import VOTES, read_votes, seven_votes
 
@@ -46,11 +47,14 @@ CHUNK = 256  # images read, checked and written at a time: about 0.6 MB, which s
 Chunk = tuple[np.ndarray, pd.DataFrame]
 
 
-def read(path: Path, size: int, unpacked: Path, notes: list[str]) -> Iterator[Chunk]:
-    """Yield (images (m, size, size) uint8, table of m rows: label, split, ...) from whatever layout the path has.
+def read(
+    path: Path, size: int, unpacked: Path, notes: list[str], known: ClassMap
+) -> tuple[tuple[str, ...], Iterator[Chunk]]:
+    """Return the classes, and (images (m, size, size) uint8, table of m rows: label, split, ...) from any layout.
 
     Archives are unpacked into the folder `unpacked` first; what is left out or assumed is added to `notes`, which is
-    whole after the last chunk. Raises `ValueError` naming the first row or file at fault.
+    whole after the last chunk. `known` says what a label stands for. Raises `ValueError` naming the first row or file
+    at fault.
     """
     given, root, names = path, path, outer(path)
     if path.name.lower().endswith(ARCHIVES) and not path.is_dir():
@@ -67,7 +71,7 @@ def read(path: Path, size: int, unpacked: Path, notes: list[str]) -> Iterator[Ch
         found = {entry.name.lower(): entry for entry in _entries(path)}
         tables = [found[name].name for name in wanted if name in found and found[name].is_file()]
         if not tables:
-            return _read_folder(root, given, outer(given), size, notes)
+            return _read_folder(root, given, outer(given), size, notes, known)
         others = [*tables[1:], *(f"{entry.name}/" for entry in found.values() if entry.is_dir())]
         if others:
             notes.append(f"read from {tables[0]} alone; beside it were left out {', '.join(others[:5])}")
@@ -76,7 +80,10 @@ def read(path: Path, size: int, unpacked: Path, notes: list[str]) -> Iterator[Ch
     if not TABLE.search(path.name):
         raise ValueError(f"{path.name} is no layout that ferlib reads; give a .csv (also .gz, .xz), a folder, a .zip, "
                          "a .tgz or a .npz")  # fmt: skip
-    return (_read_npz if path.suffix.lower() == ".npz" else _read_csv)(path, names, size, notes)
+    if not known.classes:
+        how = "a function" if known.by_file else "folders"
+        raise ValueError(f"classes is {how}, and {path.name} has no class folders; give a list of names or a mapping")
+    return known.classes, (_read_npz if path.suffix.lower() == ".npz" else _read_csv)(path, names, size, notes, known)
 
 
 def walk(folder: str | Path, above: str = "", seen: set[str] | None = None) -> Iterator[tuple[str, os.DirEntry]]:
@@ -152,8 +159,11 @@ def beside(path: Path, names: Iterable[str] = (*VOTE_TABLES, "test.csv")) -> lis
     return [file for up in above for name in names if (file := up / name).is_file()]
 
 
-def _read_csv(path: Path, names: tuple[str, ...], size: int, notes: list[str]) -> Iterator[Chunk]:
-    """The challenge's CSV: emotion (0-6), pixels (48*48 numbers of 0-255 and blanks), Usage (else its name tells)."""
+def _read_csv(path: Path, names: tuple[str, ...], size: int, notes: list[str], known: ClassMap) -> Iterator[Chunk]:
+    """The challenge's CSV: emotion, pixels (48*48 numbers of 0-255 and blanks), Usage (else its name tells).
+
+    Its columns show that it is FER2013's layout, so that its numbers, 0 to 6, need no `classes=`.
+    """
     if size != 48:
         raise ValueError(
             f"size {size} was asked of {path.name}, whose images are 48 px; resize in the transform instead"
@@ -189,6 +199,7 @@ def _read_csv(path: Path, names: tuple[str, ...], size: int, notes: list[str]) -
             where.append(columns.index(b"usage") if b"usage" in columns else len(columns))
             rows: list[tuple[bytes, bytes, bytes]] = []
             first = 2  # the line of rows[0], as an editor counts them
+            labels = {} if known.asked else {number.encode(): int(number) for number in ORDERS["fer2013"]}
             for number, line in enumerate(lines, start=2):
                 fields = line.strip().replace(b'"', b"").split(b",")
                 if len(fields) != len(columns):
@@ -199,10 +210,10 @@ def _read_csv(path: Path, names: tuple[str, ...], size: int, notes: list[str]) -
                 fields.append(split)  # what stands for a missing Usage
                 rows.append((fields[where[0]], fields[where[1]], fields[where[2]]))
                 if len(rows) == CHUNK:
-                    yield _csv_chunk(rows, path.name, first, size)
+                    yield _csv_chunk(rows, path.name, first, size, known, labels)
                     rows, first = [], number + 1
             if rows:
-                yield _csv_chunk(rows, path.name, first, size)
+                yield _csv_chunk(rows, path.name, first, size, known, labels)
     except (EOFError, MemoryError, gzip.BadGzipFile, lzma.LZMAError, zlib.error) as error:
         raise ValueError(f"{path.name} is broken or cut short: {error}; fetch it again") from error
 
@@ -219,16 +230,24 @@ def _lines(file: io.BufferedReader, path: Path) -> Iterator[bytes]:
         yield line
 
 
-def _csv_chunk(rows: list[tuple[bytes, bytes, bytes]], name: str, first: int, size: int) -> Chunk:
+def _csv_chunk(
+    rows: list[tuple[bytes, bytes, bytes]], name: str, first: int, size: int, known: ClassMap, indices: dict[bytes, int]
+) -> Chunk:
+    """One chunk of rows (label, pixels, usage); `indices` keeps the class of each label text seen so far."""
     labels, splits, images = [], [], []
-    known = {split.encode(): split for split in SPLITS}
+    usages = {split.encode(): split for split in SPLITS}
     for number, (label, pixels, usage) in enumerate(rows, start=first):
-        if label.strip() not in (b"0", b"1", b"2", b"3", b"4", b"5", b"6"):
-            raise ValueError(f"{name}, line {number}: emotion is {shown(label)}; allowed are 0 to 6")
-        if usage.strip() not in known:
+        label = label.strip()
+        if label not in indices:
+            try:
+                indices[label] = known.index(label.decode(errors="replace"))
+            except ValueError as error:
+                allowed = "" if known.asked else "allowed are 0 to 6 and their names; "
+                raise ValueError(f"{name}, line {number}: emotion is {shown(label)}; {allowed}{error}") from error
+        if usage.strip() not in usages:
             raise ValueError(f"{name}, line {number}: Usage is {shown(usage)}; allowed are {', '.join(SPLITS)}")
-        labels.append(int(label))
-        splits.append(known[usage.strip()])
+        labels.append(indices[label])
+        splits.append(usages[usage.strip()])
         images.append(pixels.strip())
     table = pd.DataFrame({"label": labels, "split": splits, "official": True})
     values = parse_pixels(images, size * size)
@@ -237,7 +256,7 @@ def _csv_chunk(rows: list[tuple[bytes, bytes, bytes]], name: str, first: int, si
     return np.stack([parse_row(text, name, first + i, size) for i, text in enumerate(images)]), table
 
 
-def _read_npz(path: Path, names: tuple[str, ...], size: int, notes: list[str]) -> Iterator[Chunk]:
+def _read_npz(path: Path, names: tuple[str, ...], size: int, notes: list[str], known: ClassMap) -> Iterator[Chunk]:
     """Arrays images (n, h, w) or (n, h, w, 3) uint8, labels (n,) numbers or names, and maybe splits (n,) names."""
     arrays: dict[str, np.ndarray] = {}
     try:
@@ -272,47 +291,100 @@ def _read_npz(path: Path, names: tuple[str, ...], size: int, notes: list[str]) -
             due = f"({len(images)},) of {'names' if kinds == 'U' else 'whole numbers or names'}"
             raise ValueError(f"{path.name}: {name} is {array.dtype} {array.shape}; due is {due}")
     rows = []
-    for i, (label, split) in enumerate(zip(labels.tolist(), splits.tolist(), strict=True)):
-        try:
-            rows.append((SPLIT_FOLDERS[_key(split)], emotion_index(label), split in SPLITS))
-        except (KeyError, ValueError) as error:
-            found, allowed = f"label {label!r:.40} of split {split!r:.40}", ", ".join(EMOTIONS)
-            raise ValueError(f"{path.name}, image {i}: {found}; allowed are 0 to 6 and {allowed}, of "
-                             f"{', '.join(SPLIT_FOLDERS)}") from error  # fmt: skip
-    table = pd.DataFrame(rows, columns=["split", "label", "official"])
+    for i, split in enumerate(splits.tolist()):
+        if _key(split) not in SPLIT_FOLDERS:
+            raise ValueError(f"{path.name}, image {i}: split is {split!r:.40}; allowed are {', '.join(SPLIT_FOLDERS)}")
+        rows.append((SPLIT_FOLDERS[_key(split)], str(labels[i]), split in SPLITS))
+    table = pd.DataFrame(rows, columns=["split", "class", "official"])
+    _label(table, path.name, "its labels", known, notes)
     images = images[..., ::-1] if images.ndim == 4 else images  # OpenCV's order is blue, green, red
     for start in range(0, len(table), CHUNK):
         made = [square(image, size) for image in images[start : start + CHUNK]]
         yield _chunk(made, table[start : start + CHUNK])
 
 
-def _read_folder(root: Path, given: Path, names: tuple[str, ...], size: int, notes: list[str]) -> Iterator[Chunk]:
+def _read_folder(
+    root: Path, given: Path, names: tuple[str, ...], size: int, notes: list[str], known: ClassMap
+) -> tuple[tuple[str, ...], Iterator[Chunk]]:
     """A tree of class folders; the split is in the file name (`PublicTest_123.jpg`), else in a folder (`train`)."""
-    places, strangers = [], []
+    places, strangers, unnamed = [], [], 0
     for path, entry in walk(root):
         if os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES:
-            places.append((*_place(path, (*names, *path.split("/")[:-1])), path))
+            place = _place(path, (*names, *path.split("/")[:-1]), known)
+            unnamed += place is None
+            places += [] if place is None else [(*place, path)]
         elif entry.name not in UNMINDED:
             strangers.append(path)
+    if unnamed:
+        notes.append(f"left out {unnamed:,} images for which the function in classes= gave None")
     if not places:
-        raise ValueError(f"{given.name} holds no image in class folders such as train/happy/ ({', '.join(EMOTIONS)})")
+        wanted = ", ".join(known.classes or EMOTIONS)
+        raise ValueError(f"{given.name} holds no image in class folders such as train/happy/ ({wanted})")
     if strangers:
         more = f" and {len(strangers) - 5} more" if len(strangers) > 5 else ""
         notes.append(f"left out what ferlib does not read as an image: {', '.join(strangers[:5])}{more}")
-    known = [place for place in places if place[0]]
-    unknown = [place for place in places if not place[0]]
-    if known and unknown:
-        raise ValueError(f"{unknown[0][3]} lies in no folder of a split, unlike {known[0][3]}; known are "
+    told = [place for place in places if place[0]]
+    untold = [place for place in places if not place[0]]
+    if told and untold:
+        raise ValueError(f"{untold[0][3]} lies in no folder of a split, unlike {told[0][3]}; known are "
                          f"{', '.join(SPLIT_FOLDERS)}")  # fmt: skip
-    places = known or [("Training", *place[1:]) for place in unknown]
+    places = told or [("Training", *place[1:]) for place in untold]
     places.sort(key=lambda place: (SPLITS.index(place[0]), [int(n) for n in re.findall(r"\d+", place[3])], place[3]))
-    table = pd.DataFrame(places, columns=["split", "label", "official", "path"])
-    if (table["label"] < 0).any():
-        table = _label_by_votes(root, given, table, notes)
-    elif table["path"].str.contains(r"(?:^|/)\d/[^/]*$").any():
-        order = ", ".join(f"{number} {name}" for number, name in enumerate(EMOTIONS))
-        notes.append(f"its class folders are numbers, read in the CSV's order: {order}; one numbered by sorted names "
-                     "has other classes at 4, 5 and 6")  # fmt: skip
+    table = pd.DataFrame(places, columns=["split", "class", "official", "path"])
+    if (table["class"] == "").any():
+        if known.classes != EMOTIONS:
+            raise ValueError(f"{given.name} is labelled by FER+'s votes, for the seven emotions; leave classes= out")
+        return EMOTIONS, _image_chunks(root, _label_by_votes(root, given, table, notes), size)
+    classes = _label(table, given.name, "its class folders", known, notes)
+    return classes, _image_chunks(root, table, size)
+
+
+def _label(table: pd.DataFrame, name: str, what: str, known: ClassMap, notes: list[str]) -> tuple[str, ...]:
+    """Turn a table's column `class`, texts, into `label`, indices, in place; return the classes.
+
+    Numbers without `classes=` count as FER2013's only where the source itself shows that they are: by its official file
+    names, or by the count of each.
+    """
+    texts = table.pop("class")
+    unique = sorted(set(texts))
+    classes = known.classes
+    if not classes:  # the names as they are, of folders or by a function
+        seven = known.by_file and {canonical(text) for text in unique} <= set(EMOTIONS)
+        classes = EMOTIONS if seven else tuple(unique)
+        if len(classes) < 2:
+            raise ValueError(f"{name} has the class {', '.join(classes)} alone; two are the least")
+        indices = {text: classes.index(canonical(text) if seven else text) for text in unique}
+    elif not known.asked and any(map(str.isdigit, unique)):
+        numbers = pd.crosstab(table["split"], texts).reindex(columns=[*ORDERS["fer2013"]], fill_value=0)
+        counts = {split: tuple(row) for split, row in zip(numbers.index, numbers.to_numpy().tolist(), strict=True)}
+        by_name = {split: tuple(count for _, count in sorted(zip(EMOTIONS, due, strict=True)))
+                   for split, due in FER2013_COUNTS.items()}  # fmt: skip
+        fits = all(map(str.isdigit, unique)) and {*unique} <= {*ORDERS["fer2013"]}
+        if fits and any(counts[split] == by_name[split] for split in counts):
+            sorted_order = {str(number): emotion for number, emotion in enumerate(sorted(EMOTIONS))}
+            raise ValueError(f"{what} are numbers of FER2013 in alphabetical order, by their counts; give "
+                             f"classes={sorted_order}")  # fmt: skip
+        shown = any(counts[split] == FER2013_COUNTS[split] for split in counts)
+        if not fits or not (shown or ("path" in table and table["official"].all())):
+            listed = ", ".join(unique[:9])
+            raise ValueError(f"{name}: {what} are numbers ({listed}), and nothing shows what they stand for; {WAYS}")
+        indices = {number: int(number) for number in unique}
+        order = ", ".join(f"{number} {emotion}" for number, emotion in enumerate(EMOTIONS))
+        notes.append(f"{what} are numbers, read in FER2013's order: {order}")
+    else:
+        indices = {}
+        for text in unique:
+            try:
+                indices[text] = known.index(text)
+            except ValueError as error:
+                where = table["path"][texts == text].iloc[0] if "path" in table else f"image {(texts == text).argmax()}"
+                raise ValueError(f"{name}, {where:.300}: {error}") from error
+    table["label"] = texts.map(indices).astype(np.int64)
+    return classes
+
+
+def _image_chunks(root: Path, table: pd.DataFrame, size: int) -> Iterator[Chunk]:
+    """The images of a table's column `path`, decoded, in chunks."""
     with ThreadPoolExecutor() as pool:
         for start in range(0, len(table), CHUNK):
             part = table[start : start + CHUNK]
@@ -325,21 +397,31 @@ def _chunk(made: list[tuple[np.ndarray, bool]], table: pd.DataFrame) -> Chunk:
     return np.stack([image for image, _ in made]), table.assign(cropped=[cropped for _, cropped in made])
 
 
-def _place(path: str, folders: tuple[str, ...]) -> tuple[str, int, bool]:
-    """Split ("" if nothing tells it), label (-1: FER+'s votes tell it) and whether the split is official."""
+def _place(path: str, folders: tuple[str, ...], known: ClassMap) -> tuple[str, str, bool] | None:
+    """Split ("" if nothing tells it), class folder ("": FER+'s votes tell it) and whether the split is official.
+
+    None where the function in `classes=` leaves the image out.
+    """
     if folders[-1].lower() in ("fer2013train", "fer2013valid", "fer2013test"):
-        return SPLIT_FOLDERS[_key(folders[-1])], -1, True
-    try:
-        label = emotion_index(folders[-1])
-    except ValueError as error:
-        raise ValueError(f"{path:.300} lies in no class folder: {error}") from error
+        return SPLIT_FOLDERS[_key(folders[-1])], "", True
+    label, above = folders[-1], folders[:-1]
+    if known.by_file is not None:
+        said: object = known.by_file(path)
+        above = folders
+        if said is None:
+            return None
+        if not isinstance(said, str) or not said.strip():
+            raise ValueError(f"the function in classes= gave {said!r:.80} for {path:.200}; it gives a name, or None")
+        label = said
+    elif _key(label) in SPLIT_FOLDERS and not label.isdigit():
+        raise ValueError(f"{path:.300} lies in no class folder, but directly in {label}; put a folder a class into it")
     named = re.match(r"(Training|PublicTest|PrivateTest)_", path.rpartition("/")[2])
-    return (named[1], label, True) if named else (_split_of(folders[:-1], path), label, False)
+    return (named[1], label, True) if named else (_split_of(above, path), label, False)
 
 
 def _label_by_votes(root: Path, given: Path, table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     """FER+'s folders: each image's votes, and as label the class with the most; what is none of the seven is out."""
-    if (table["label"] >= 0).any():
+    if (table.pop("class") != "").any():
         raise ValueError(f"{given.name} holds both FER+'s folders and class folders; load one of them")
     tables = []
     for folder, part in table.groupby(table["path"].map(lambda name: Path(name).parent), sort=False):

@@ -70,7 +70,7 @@ class Lesson:
             print(f"the model that ships, {ships!r}: lesson {lesson} has kept none in {kept.parent}")
             return models.load_model(ships)
         model = models.load_model(kept)
-        about = vars(model)["about"]
+        about = model.about
         if about.get("source") == self.source:
             print(f"the model that lesson {lesson} kept, {kept}")
             return model

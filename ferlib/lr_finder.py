@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,16 +12,16 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch import nn
 
-from ferlib.data import FaceDataset, loader
-from ferlib.models import input_spec
+from ferlib.data import loader
+from ferlib.feed import BatchTransform
+from ferlib.models import check_outputs, unwrap
 from ferlib.optim import TrainConfig, balance_weights, build_optimizer
-from ferlib.training import BatchTransform, check_run, seed_of, train_one_epoch
-from ferlib.transforms import EvalTransform
+from ferlib.training import check_run, seed_of, train_one_epoch
 
 
 def find_lr(
     model: nn.Module,
-    train_set: FaceDataset,
+    train_set: Any,
     config: TrainConfig,
     *,
     train_transform: BatchTransform | None = None,
@@ -37,17 +38,17 @@ def find_lr(
     if not 0 < low < high or steps < 2:
         raise ValueError(f"low {low}, high {high}, steps {steps}: give 0 < low < high and at least 2 steps")
     config = dataclasses.replace(config, lr=1.0, distill=0.0)
-    check_run(model, train_set, config, None)
+    fed = check_run(model, train_set, config, train_transform, None)
     accelerator = Accelerator(mixed_precision="no")
     set_seed(seed_of(config.seed))
     device = accelerator.device
-    copied = copy.deepcopy(model).to(device)
+    copied = copy.deepcopy(unwrap(model)).to(device)
+    classes = check_outputs(copied, fed.shape, fed.classes)
     optimizer = build_optimizer(copied, config)
     shares = [group["lr"] for group in optimizer.param_groups]
-    transform = train_transform or EvalTransform(input_spec(model))
-    weights, draws = balance_weights(train_set, config)
+    weights, draws = balance_weights(fed.dataset, config, classes)
     weights = None if weights is None else weights.to(device)
-    batches = loader(train_set, config.batch_size, shuffle=True, weights=draws)
+    batches = loader(fed.dataset, config.batch_size, shuffle=True, weights=draws)
     feed = itertools.islice(itertools.chain.from_iterable(itertools.repeat(batches)), steps)
     rows: list[dict[str, float]] = []
     mean = 0.0
@@ -57,7 +58,9 @@ def find_lr(
             group["lr"] = lr * share
         batch = [(images.to(device), labels.to(device))]
         try:
-            loss, _ = train_one_epoch(copied, batch, transform, optimizer, accelerator, config, weights=weights)
+            loss, _ = train_one_epoch(
+                copied, batch, fed.transform, optimizer, accelerator, config, weights=weights, classes=classes
+            )
         except FloatingPointError:
             loss = math.nan
         mean = 0.9 * mean + 0.1 * loss

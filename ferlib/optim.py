@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ferlib.data import FaceDataset
-from ferlib.models import is_within
+from ferlib.data import classes_of, labels_of
+from ferlib.models import is_within, unwrap
 
 OPTIMIZERS = ("adamw", "adam", "sgd")
 SCHEDULES = ("linear", "onecycle", "cosine", "plateau", "constant")
@@ -18,14 +18,18 @@ BALANCES = ("none", "loss", "sampling")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """All that `fit` can be told. Learning rates are the highest of the run; an epoch is one pass over Training."""
+    """All that `fit` can be told, by keyword. An epoch is one pass over the training set.
+
+    >>> TrainConfig(epochs=5, lr=1e-3).schedule
+    'linear'
+    """
 
     epochs: int = 20
     batch_size: int = 128  # faces, over all processes
     optimizer: str = "adamw"
-    lr: float = 0.003
+    lr: float = 0.003  # the highest of the run
     weight_decay: float = 0.05  # not on biases and normalisation layers
     momentum: float = 0.9  # sgd only, Nesterov's
     lr_scales: tuple[tuple[str, float], ...] = ()  # parts of the model and their share of lr, as ("conv1", 0.1)
@@ -95,12 +99,12 @@ def choose_precision(model: nn.Module, device: torch.device) -> str:
 
 
 def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """The optimiser over a model's trainable parameters, without weight decay on vectors (biases, normalisation).
+    """The optimiser over a network's trainable parameters, without weight decay on vectors (biases, normalisation).
 
     Each part in `lr_scales` has groups of its own, named after it; all else is `"rest"`. A part that is frozen keeps
     its group, in which nothing moves, with a warning; one that the model lacks is a `ValueError`.
     """
-    scales = dict(config.lr_scales)
+    model, scales = unwrap(model), dict(config.lr_scales)
     groups: dict[tuple[str, bool], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         part = max((part for part in scales if is_within(name, part)), key=len, default="rest")
@@ -145,16 +149,32 @@ def lr_factor(step: int, steps: int, config: TrainConfig) -> float:
     return 1 - rest if config.schedule == "linear" else (1 + math.cos(math.pi * rest)) / 2
 
 
-def class_weights(dataset: FaceDataset) -> torch.Tensor:
-    """What each class weighs so that all weigh the same together: n / (classes present * n of the class), (7,)."""
-    shares = dataset.targets.sum(0) if dataset.targets is not None else np.bincount(dataset.labels, minlength=7)
+def class_weights(dataset: Any) -> torch.Tensor:
+    """Class weights n / (k n_c), float32 (k,), that give all classes the same weight; 0 for a class without a face.
+
+    dataset: a `FaceDataset`, or any map-style dataset of (tensor, label); its soft labels count by their shares.
+    """
+    targets = getattr(dataset, "targets", None)
+    if isinstance(targets, np.ndarray) and targets.ndim == 2:
+        shares = targets.sum(0)
+    else:
+        shares = np.bincount(_labels(dataset), minlength=len(classes_of(dataset) or ()))
     present = shares > 0
     weights = np.divide(shares.sum(), present.sum() * shares, out=np.zeros(len(shares)), where=present)
     return torch.tensor(weights, dtype=torch.float32)
 
 
-def balance_weights(dataset: FaceDataset, config: TrainConfig) -> tuple[torch.Tensor | None, list[float] | None]:
+def _labels(dataset: Any) -> np.ndarray:
+    """The labels of any data set; where it does not tell them, each sample is taken once."""
+    labels = labels_of(dataset)
+    return np.array([int(dataset[i][1]) for i in range(len(dataset))]) if labels is None else labels
+
+
+def balance_weights(dataset: Any, config: TrainConfig, classes: int) -> tuple[torch.Tensor | None, list[float] | None]:
     """What `config.balance` asks for: the weights of the classes in the loss, or of the faces in the drawing."""
+    if config.balance == "none":
+        return None, None
     weights = class_weights(dataset)
-    drawing = weights[torch.from_numpy(dataset.labels)].tolist() if config.balance == "sampling" else None
-    return (weights if config.balance == "loss" else None), drawing
+    if config.balance == "sampling":
+        return None, weights[torch.from_numpy(_labels(dataset))].tolist()
+    return torch.cat([weights, weights.new_zeros(classes - len(weights))]), None

@@ -18,7 +18,9 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from ferlib.emotions import COLORS, EMOTIONS, emotion_index
+from ferlib.classes import canonical
+from ferlib.emotions import EMOTIONS, class_colors
+from ferlib.evaluation import Predictions
 
 Pictures = Sequence[np.ndarray] | np.ndarray
 Texts = Sequence[object] | None
@@ -119,13 +121,16 @@ def augmentation_grid(originals: Pictures, augmented: Sequence[Pictures] | np.nd
 
 
 def plot_counts(counts: pd.DataFrame, *, ax: Axes | None = None, share: bool = False) -> Axes:
-    """Faces per emotion, one bar a split, with the numbers on the bars.
+    """Faces per class, one bar a split, with the numbers on the bars.
 
-    `counts`: one row a split, the emotions as columns in any order; `share=True`: percent of the split, a dash if none.
+    `counts`: one row a split, the classes as columns; `share=True`: percent of the split, a dash if none. Columns that
+    are the seven emotions, in any order, are shown in the order of `EMOTIONS`.
     """
-    table, unit = _table(counts, EMOTIONS), "share of the split (%)" if share else "faces (count)"
+    columns = [*getattr(counts, "columns", EMOTIONS)]
+    names = EMOTIONS if {*EMOTIONS} <= {*columns} or not columns else tuple(map(str, columns))
+    table, unit = _table(counts, names), "share of the split (%)" if share else "faces (count)"
     _need((table >= 0).all(axis=None), "counts must be finite and not negative", table.to_numpy().tolist())
-    ax = _axes(ax, (7.5, 5.5), EMOTIONS, title="Faces per emotion", xlabel=unit, ylabel="emotion")
+    ax = _axes(ax, (7.5, 5.5), names, title="Faces per class", xlabel=unit, ylabel="class")
     for place, (split, row) in enumerate(table.iterrows()):
         total, step = row.sum(), 0.84 / len(table)
         color, hatch = (DARK, LIGHT, MIDDLE)[place % 3], ("", "////", "....", "xx", "--", "++")[place % 6]
@@ -214,22 +219,28 @@ def history_grid(history: pd.DataFrame) -> Figure:
 
 
 def plot_confusion(
-    matrix: ArrayLike, *, normalize: str | None = "true", ax: Axes | None = None, classes: Sequence[str] = EMOTIONS
-) -> Axes:
-    """Confusion matrix of counts: rows true, columns predicted, k by k for the k `classes`.
+    found: Predictions | ArrayLike, *, normalize: str | None = "true", ax: Axes | None = None,
+    classes: Sequence[str] | None = None,
+) -> Axes:  # fmt: skip
+    """Confusion matrix of counts: rows true, columns predicted.
 
-    `normalize="true"` shows the percent of each row above the count, dashes in a row without faces; None only counts.
+    `found`: what `evaluation.predict` gives, or counts (k, k). `classes`: the k names; by default those of `found`, and
+    the seven emotions for a matrix. `normalize="true"` shows the percent of each row above the count, dashes in a row
+    without faces; None only counts.
 
     >>> ax = plot_confusion(np.eye(7, dtype=int) * 40 + 3)
     """
-    counts, size = np.asarray(matrix, dtype=float), len(classes)
+    predicted = found if isinstance(found, Predictions) else None
+    classes = classes or (EMOTIONS if predicted is None else predicted.classes)
+    counts = np.asarray(found if predicted is None else predicted.confusion(), dtype=float)
+    size = len(classes)
     _need(normalize in ("true", None), "normalize must be 'true' or None", repr(normalize))
     _need(counts.shape == (size, size), f"matrix must have the shape {(size, size)}, true by predicted", counts.shape)
     whole = np.isfinite(counts) & (counts >= 0) & (counts == counts.round())
     _need(whole.all(), "matrix must hold counts, whole and not negative", counts[~whole][:5])
-    totals, unit = counts.sum(axis=1, keepdims=True), "share of the true emotion (%)" if normalize else "faces (count)"
+    totals, unit = counts.sum(axis=1, keepdims=True), "share of the true class (%)" if normalize else "faces (count)"
     shown, top = (100 * counts / np.maximum(totals, 1), 100) if normalize else (counts, max(1, counts.max()))
-    ax = _axes(ax, (7, 6), [*classes], title="Confusion matrix", xlabel="predicted emotion", ylabel="true emotion")
+    ax = _axes(ax, (7, 6), [*classes], title="Confusion matrix", xlabel="predicted class", ylabel="true class")
     image = ax.imshow(shown, cmap=sns.color_palette("mako_r", as_cmap=True), vmin=0, vmax=top)
     ax.figure.colorbar(image, ax=ax, shrink=0.8, label=unit, format="{x:,.0f}")
     ax.set_xticks(range(size), classes, rotation=45, ha="right", rotation_mode="anchor")
@@ -242,13 +253,16 @@ def plot_confusion(
 
 
 def plot_report(report: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Precision, recall and F1 of each emotion, a marker and a number each, with the emotion's support.
+    """Precision, recall and F1 of each class, a marker and a number each, with the class's support.
 
-    `report`: emotions as rows (others are left out); columns precision, recall, f1 (fractions or NaN) and support.
+    `report`: classes as rows, as `evaluation.report` gives it; columns precision, recall, f1 (fractions or NaN) and
+    support. Of rows that hold the seven emotions, others (averages) are left out.
     """
-    table = _table(report, ["precision", "recall", "f1", "support"], EMOTIONS, fractions=3)
+    rows = [*map(str, getattr(report, "index", EMOTIONS))]
+    rows = [*EMOTIONS] if {*EMOTIONS} <= {*rows} or not rows else rows
+    table = _table(report, ["precision", "recall", "f1", "support"], rows, fractions=3)
     names = [f"{name}\n{support:,.0f} faces" for name, support in table["support"].items()]
-    ax = _axes(ax, (7, 5.2), names, title="Scores per emotion", xlabel="score (%)", ylabel="emotion and its support")
+    ax = _axes(ax, (7, 5.2), names, title="Scores per class", xlabel="score (%)", ylabel="class and its support")
     for name, marker, color, shift in zip(
         ("precision", "recall", "f1"), ">so", (LIGHT, MIDDLE, DARK), (-0.25, 0, 0.25), strict=True
     ):
@@ -281,16 +295,22 @@ def plot_intervals(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def plot_probabilities(probabilities: ArrayLike, *, ax: Axes | None = None, true: object = None) -> Axes:
-    """Seven bars, one an emotion in the order of `EMOTIONS`; the predicted and, where given, the true one are named.
+def plot_probabilities(
+    probabilities: ArrayLike, *, ax: Axes | None = None, true: object = None, classes: Sequence[str] = EMOTIONS
+) -> Axes:
+    """A bar for each class; the predicted and, where given, the true one are named.
 
-    `probabilities`: seven fractions that add up to 1; `true`: an emotion's name or index.
+    `probabilities`: k fractions that add up to 1; `true`: a class's name or index; `classes`: the k names.
     """
-    values, truth = np.asarray(probabilities, dtype=float), None if true is None else emotion_index(true)
-    fits = values.shape == (len(EMOTIONS),) and (values >= 0).all() and abs(values.sum() - 1) < 0.01
-    _need(fits, "probabilities must have the shape (7,) and add up to 1", f"{values.shape}: {values}")
-    ax = _axes(ax, (5.5, 3.2), EMOTIONS, title="Predicted probabilities", xlabel="probability (%)", ylabel="emotion")
-    bars = ax.barh(range(len(values)), 100 * values, color=[COLORS[name] for name in EMOTIONS], ec="black", lw=0.5)
+    values, count = np.asarray(probabilities, dtype=float), len(classes)
+    names = [*map(canonical, classes)]
+    truth = None if true is None else names.index(canonical(str(true))) if canonical(str(true)) in names else true
+    _need(truth is None or (isinstance(truth, int | np.integer) and 0 <= truth < count),
+          f"true must be one of {', '.join(classes)}, or its index", repr(true))  # fmt: skip
+    fits = values.shape == (count,) and (values >= 0).all() and abs(values.sum() - 1) < 0.01
+    _need(fits, f"probabilities must have the shape ({count},) and add up to 1", f"{values.shape}: {values}")
+    ax = _axes(ax, (5.5, 3.2), classes, title="Predicted probabilities", xlabel="probability (%)", ylabel="class")
+    bars = ax.barh(range(count), 100 * values, color=class_colors(classes), ec="black", lw=0.5)
     best = int(values.argmax())
     marks = [", predicted" * (k == best) + ", true" * (k == truth) for k in range(len(values))]
     ax.bar_label(bars, [f"{value:.1%}{mark}" for value, mark in zip(values, marks, strict=True)], padding=3, fontsize=8)
@@ -308,7 +328,7 @@ def plot_reliability(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     rows = every[every["n"] > 0]
     _need(len(rows) and rows.notna().all(axis=None), "bins with faces need all their numbers", every.to_numpy())
     low, high, confidence, accuracy = (100 * rows[name] for name in ("low", "high", "confidence", "accuracy"))
-    ax = _axes(ax, (5.6, 5.2), xlabel="confidence: probability of the predicted emotion (%)", ylabel="accuracy (%)")
+    ax = _axes(ax, (5.6, 5.2), xlabel="confidence: probability of the predicted class (%)", ylabel="accuracy (%)")
     ax.bar(low, accuracy, high - low, align="edge", color=LIGHT, edgecolor="black", linewidth=0.5, label="accuracy")
     ax.plot([0, 100], [0, 100], "--", color="#666666", label="perfect calibration")
     ax.vlines(confidence, np.minimum(confidence, accuracy), np.maximum(confidence, accuracy), color=DARK, linewidth=2)

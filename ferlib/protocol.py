@@ -22,8 +22,9 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from ferlib import data
+from ferlib.classes import Classes
 from ferlib.data import FaceDataset
-from ferlib.emotions import EMOTIONS, SPLITS
+from ferlib.emotions import SPLITS
 
 LEDGER = "sealed_test_ledger.jsonl"
 
@@ -87,12 +88,13 @@ class Audit:
         return "\n".join([self.name] + [f"  {what:<{width}}  {count:>7,}" for what, count in figures.items()])
 
 
-def audit(source: str | Path = "sample") -> Audit:
+def audit(source: str | Path = "sample", *, classes: Classes = None) -> Audit:
     """Look for identical twins within and across all splits, for conflicting labels and for blank images.
 
-    Of the sealed split too, but only counts and hashes leave this function: to audit is not to open.
+    Of the sealed split too, but only counts and hashes leave this function: to audit is not to open. `classes` as for
+    `data.load`.
     """
-    whole = data._load(source, size=48, sealed=True)
+    whole = data._load(source, size=48, sealed=True, classes=classes)
     table = whole.table[["row", "split"]].assign(hash=image_hashes(whole.images))
     table["blank"] = whole.images.min((1, 2)) == whole.images.max((1, 2))
     conflicts = int((whole.table["label"].groupby(table["hash"]).nunique() > 1).sum())
@@ -126,16 +128,19 @@ def split(dataset: FaceDataset, *, share: float = 0.1, seed: int = 0) -> tuple[F
             second[every[pick]] = True
     except ValueError as error:
         raise ValueError(
-            f"{len(dataset)} faces cannot be parted at a share of {share}: an emotion needs {part.denominator} or more"
+            f"{len(dataset)} faces cannot be parted at a share of {share}: each class needs {part.denominator} or more"
         ) from error
     return dataset.subset(~second), dataset.subset(second)
 
 
 def take(dataset: FaceDataset, n: int) -> FaceDataset:
     """n of a dataset's faces, the same ones each time: classes in proportion, their order kept."""
-    most = len(dataset) - len(EMOTIONS)  # one of each emotion is left on the other side
-    if not len(EMOTIONS) <= n <= most:
-        raise ValueError(f"{n:,} faces were asked for; of {len(dataset):,}, 7 to {most:,} can be taken in proportion")
+    least = len(dataset.classes)  # one of each class, and as many are left on the other side
+    most = len(dataset) - least
+    if not least <= n <= most:
+        raise ValueError(
+            f"{n:,} faces were asked for; of {len(dataset):,}, {least} to {most:,} can be taken in proportion"
+        )
     picks, _ = train_test_split(range(len(dataset)), train_size=n, stratify=dataset.labels, random_state=0)
     return dataset.subset(sorted(picks))
 
@@ -156,7 +161,9 @@ def _together(dataset: FaceDataset) -> np.ndarray:
     return connected_components(coo_array((np.ones(len(ends[0])), ends), shape=(nodes, nodes)), directed=False)[1][:n]
 
 
-def open_sealed(source: str | Path, reason: str, model_hash: str, *, ledger: str | Path = LEDGER) -> FaceDataset:
+def open_sealed(
+    source: str | Path, reason: str, model_hash: str, *, ledger: str | Path = LEDGER, classes: Classes = None
+) -> FaceDataset:
     """Give the sealed `PrivateTest`, after writing time, data, model and reason to the ledger.
 
     Open it once, when everything has been chosen on other data. `model_hash` says which model is to be judged
@@ -169,7 +176,7 @@ def open_sealed(source: str | Path, reason: str, model_hash: str, *, ledger: str
         raise ValueError(
             "opening the sealed test takes the hash of the one model to judge: ferlib.models.model_hash(model)"
         )
-    test = data._load(source, size=48, sealed=True)
+    test = data._load(source, size=48, sealed=True, classes=classes)
     if not (test.table["split"] == "PrivateTest").any():
         raise ValueError(f"{test.name} has no PrivateTest images to open")
     opened = len(Path(ledger).read_text(encoding="utf-8").splitlines()) if Path(ledger).is_file() else 0

@@ -6,15 +6,15 @@ What a project did not tell (`onecycle_resnet18`'s learning rate, say) is our gu
 
 import dataclasses
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import nn
 
-from ferlib.models import build_model, freeze, input_spec
+from ferlib.models import FaceModel, build_model, freeze
 from ferlib.optim import TrainConfig
-from ferlib.transforms import BatchAugment, PerImage, preset
+from ferlib.transforms import BatchAugment, preset
 
 IMAGENET = {"in_chans": 3, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "weights": "imagenet"}
 
@@ -36,13 +36,16 @@ class Recipe:
     trainable: tuple[str, ...] = ()
     flaws: tuple[str, ...] = field(default=(), kw_only=True)
 
-    def build(self) -> tuple[nn.Module, BatchAugment | None, PerImage | None]:
-        """A fresh model, seeded by the config, the batch transform and the per-image transform to train it with."""
+    def build(self, classes: Sequence[str] | None = None) -> tuple[FaceModel, BatchAugment | None, Any]:
+        """Build a fresh model, seeded by the config, and the batch transform and `A.Compose` to train it with.
+
+        classes: the names of its outputs; by default those of the weights it starts from, else the seven emotions.
+        """
         torch.manual_seed(self.config.seed)
-        model = build_model(**self.model)
+        model = build_model(classes=classes, **self.model)
         if self.trainable:
             freeze(model, self.trainable)
-        spec = input_spec(model)
+        spec = model.input_spec
         augment = None if self.augment is None else BatchAugment(spec, **self.augment)
         return model, augment, None if self.preset is None else preset(self.preset, spec.size)
 

@@ -20,25 +20,25 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from ferlib.detection import SMALLEST, Detector, crop_face, find_detector
-from ferlib.emotions import COLORS, EMOTIONS
-from ferlib.models import input_spec, load_model
+from ferlib.emotions import class_colors
+from ferlib.models import FaceModel, face_model, load_model
 from ferlib.pictures import Shot, Source, read_shots
 from ferlib.transforms import EvalTransform
 
 BOX = ("x0", "y0", "x1", "y1")
-COLUMNS = ["file", "frame", "time", *BOX, "score", *EMOTIONS, "emotion", "confidence", "abstained", "error"]
+BEFORE, AFTER = ("file", "frame", "time", *BOX, "score"), ("emotion", "confidence", "abstained", "error")
 NO_FACE = ("nan", "raise", "drop")
 
 
 @dataclass(frozen=True, eq=False)
 class EmotionRecognizer:
-    """A model with all that it needs to go from pictures to emotions; the model is put into evaluation mode.
+    """A FaceModel with all that it needs to go from pictures to emotions; it is put into evaluation mode.
 
     Its probabilities are calibrated by the temperature that its file holds (1 if none), fitted for one view of a face.
     Below `threshold` it abstains: under one half it is more often wrong than right.
     """
 
-    model: nn.Module
+    model: FaceModel
     _: KW_ONLY
     detector: Detector = field(default_factory=lambda: find_detector("haar"))
     margin: float | None = None  # share of a box's side, added on each side; None is the detector's own
@@ -48,43 +48,53 @@ class EmotionRecognizer:
     batch_size: int = 64  # faces
 
     def __post_init__(self) -> None:
-        input_spec(self.model.eval())
+        face_model(self.model, "a recognizer").eval()
+        taken = {*BEFORE, *AFTER} & {*self.model.classes}
         holds = {
+            f"the class {min(taken, default='')!r} has the name of a column; give it another": not taken,
             f"threshold is {self.threshold}; allowed are 0 to 1": 0 <= self.threshold <= 1,
             "views has none; the least is one, (None,)": bool(self.views),
             f"batch_size is {self.batch_size}; 1 is the least": self.batch_size >= 1,
-            f"the model's temperature is {self._temperature}; it has to be above 0": self._temperature > 0,
+            f"the model's temperature is {self.model.temperature}; it has to be above 0": self.model.temperature > 0,
         }
         if wrong := [sentence for sentence, held in holds.items() if not held]:
             raise ValueError("; ".join(wrong))
 
     @classmethod
-    def load(cls, weights: str | Path = "fer2013", *, detector: str | Path | Detector = "haar", **options: Any
-             ) -> "EmotionRecognizer":  # fmt: skip
+    def load(
+        cls,
+        weights: str | Path = "fer2013",
+        *,
+        detector: str | Path | Detector = "haar",
+        network: nn.Module | None = None,
+        **options: Any,
+    ) -> "EmotionRecognizer":
         """The recognizer of a shipped name, a model's file or a run's folder; `options` are the fields above.
 
         `detector` is "haar", "whole" (for faces already cut out), the path of YuNet's .onnx file, or one made.
+        `network` is for a model of your own, as in `load_model`.
         """
         found = find_detector(detector) if isinstance(detector, str | Path) else detector
-        return cls(load_model(weights), detector=found, **options)
+        return cls(load_model(weights, network=network), detector=found, **options)
 
     @property
-    def _temperature(self) -> float:
-        return float(vars(self.model).get("about", {}).get("temperature", 1.0))
+    def columns(self) -> list[str]:
+        """The columns of `predict`'s table: where a face is, a probability a class, and what it is named."""
+        return [*BEFORE, *self.model.classes, *AFTER]
 
     @torch.inference_mode()
     def probabilities(self, crops: np.ndarray) -> np.ndarray:
-        """Calibrated probabilities (n, 7) of faces cut out to the model's size, uint8 gray (n, size, size)."""
+        """Calibrated probabilities (n, k) of faces cut out to the model's size, uint8 gray (n, size, size)."""
         device = next(self.model.parameters()).device
-        batch = EvalTransform(input_spec(self.model))(torch.from_numpy(crops)[:, None].to(device))
+        batch = EvalTransform(self.model.input_spec)(torch.from_numpy(crops)[:, None].to(device))
         seen = [self.model(batch if view is None else view(batch)).float().softmax(1) for view in self.views]
-        return (torch.stack(seen).mean(0).log() / self._temperature).softmax(1).cpu().numpy()
+        return (torch.stack(seen).mean(0).log() / self.model.temperature).softmax(1).cpu().numpy()
 
     def predict(self, source: Source, *, no_face: str = "nan", every: int = 1, progress: bool = False) -> pd.DataFrame:
         """Find and name the faces of an image (gray, RGB or RGBA array), a file, a folder, a video, or a list of them.
 
         Gives a row a face, the best first in each picture: file, frame, time (s, of a video), x0, y0, x1, y1 (px of
-        the upright picture), score (the detector's), a probability a column for each emotion, emotion (the likeliest),
+        the upright picture), score (the detector's), a probability a column for each class, emotion (the likeliest),
         confidence (its probability), abstained, error. A picture without a face gives a row without numbers, or with
         `no_face="drop"` none, or with `"raise"` a `ValueError`; a file that cannot be read, a row with its `error`. Of
         videos each `every`-th frame is taken. Faces of many pictures go through the model together, and no more than
@@ -92,7 +102,7 @@ class EmotionRecognizer:
         """
         if no_face not in NO_FACE or every < 1:
             raise ValueError(f"no_face={no_face!r}, every={every}; allowed are {', '.join(NO_FACE)}, and 1 or more")
-        spec, rows, waiting = input_spec(self.model), [], []  # waiting: places in rows, with their crops
+        spec, rows, waiting = self.model.input_spec, [], []  # waiting: places in rows, with their crops
         shots = read_shots(source, every=every)
         for shot in tqdm(shots, unit="picture", disable=not progress):
             about = {"file": shot.file, "frame": shot.frame, "time": shot.time, "error": shot.error}
@@ -115,8 +125,8 @@ class EmotionRecognizer:
         return self._table(rows)
 
     def _table(self, rows: list[dict[str, Any]]) -> pd.DataFrame:
-        table = pd.DataFrame(rows, columns=COLUMNS)
-        return table.astype(dict.fromkeys(("time", *BOX, "score", *EMOTIONS, "confidence"), float)).assign(
+        table = pd.DataFrame(rows, columns=self.columns)
+        return table.astype(dict.fromkeys(("time", *BOX, "score", *self.model.classes, "confidence"), float)).assign(
             emotion=table["emotion"].astype(object).where(table["emotion"].notna(), None),
             abstained=(table["confidence"].astype(float) < self.threshold),
         )
@@ -130,8 +140,9 @@ class EmotionRecognizer:
         """Give the waiting faces their emotions, in place, and let none wait any more."""
         found = self.probabilities(np.stack([crop for _, crop in waiting])) if waiting else ()
         for (place, _), chances in zip(waiting, found, strict=True):
-            rows[place] |= dict(zip(EMOTIONS, chances.tolist(), strict=True))
-            rows[place] |= {"emotion": EMOTIONS[chances.argmax()], "confidence": float(chances.max())}
+            names = self.model.classes
+            rows[place] |= dict(zip(names, chances.tolist(), strict=True))
+            rows[place] |= {"emotion": names[chances.argmax()], "confidence": float(chances.max())}
         waiting.clear()
 
 
@@ -154,12 +165,14 @@ def annotate(image: np.ndarray, rows: pd.DataFrame) -> np.ndarray:
         letter = round(min(max((box[3] - box[1]) / 9, 11, max(picture.size) / 110), max(14, max(picture.size) / 40)))
         sized.append((row, box, letter))
         taken.append((box[0], box[1] - 1.5 * letter, *box[2:]))  # with the words above it
+    names = [str(name) for name in rows.columns[len(BEFORE) : -len(AFTER)]]  # of the classes
+    colors = dict(zip(names, class_colors(names), strict=True))
     for (row, box, letter), outer in zip(sized, tuple(taken), strict=True):
-        color, font = "#8C8C8C" if row["abstained"] else COLORS[row["emotion"]], ImageFont.load_default(letter)
+        color, font = "#8C8C8C" if row["abstained"] else colors[row["emotion"]], ImageFont.load_default(letter)
         draw.rectangle((box[0] - 1, box[1] - 1, box[2] + 1, box[3] + 1), outline="white", width=line + 2)
         draw.rectangle(box, outline=color, width=line)
-        panel, hides = _place(outer, (8.5 * letter, 8.55 * letter), picture.size, taken)
-        shown = EMOTIONS if hides < 0.1 or len(faces) == 1 else ()  # in a crowd the words have to do
+        panel, hides = _place(outer, (8.5 * letter, (0.5 + 1.15 * len(names)) * letter), picture.size, taken)
+        shown = names if hides < 0.1 or len(faces) == 1 else ()  # in a crowd the words have to do
         if shown:
             taken.append(panel)
             draw.rectangle(panel, fill=(0, 0, 0, 170))
@@ -167,7 +180,7 @@ def annotate(image: np.ndarray, rows: pd.DataFrame) -> np.ndarray:
             x, y = panel[0] + 4.4 * letter, panel[1] + letter * (0.25 + 1.15 * i)
             draw.text((x - 0.3 * letter, y + 0.57 * letter), name, fill="white", font=font, anchor="rm")
             right = x + max(1, 3.8 * letter * row[name])
-            draw.rectangle((x, y + 0.1 * letter, right, y + letter), fill=COLORS[name], outline="white")
+            draw.rectangle((x, y + 0.1 * letter, right, y + letter), fill=colors[name], outline="white")
         text = f"{'unsure' if row['abstained'] else row['emotion']} {row['confidence']:.0%}"
         wide = font.getlength(text) + letter
         x, y = min(max(box[0], 0), max(picture.width - wide, 0)), max(outer[1], 0)

@@ -1,9 +1,11 @@
 """What a run keeps in its folder: the model, the history, and a state to resume from, each whole at any moment."""
 
+import copy
 import dataclasses
 import io
 import math
 import reprlib
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,8 +17,8 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from ferlib.files import write_whole
-from ferlib.models import WEIGHTS_FILE, save_model
-from ferlib.optim import TrainConfig
+from ferlib.models import WEIGHTS_FILE, FaceModel, save_model
+from ferlib.optim import TrainConfig, lr_factor
 
 HISTORY = ("epoch", "images_seen", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds")
 
@@ -26,6 +28,7 @@ class Run(Protocol):
 
     config: TrainConfig
     made_with: dict[str, Any]  # what a resumed run must equal, beside the config
+    data_name: str
     out: Path | None
     accelerator: Accelerator
     raw_model: nn.Module
@@ -38,6 +41,13 @@ class Run(Protocol):
     step: int
     history: list[dict[str, float]]
     kept: dict[str, torch.Tensor]
+
+    def to_keep(self) -> FaceModel:
+        """The validated network as its file holds it."""
+
+
+# Settings that may differ when a run goes on: how long it lasts, and how the work is done.
+FREE = ("epochs", "patience", "workers", "compile")
 
 
 def save(run: Run, *, model: bool) -> None:
@@ -55,12 +65,14 @@ def save(run: Run, *, model: bool) -> None:
     }
     content = io.BytesIO()
     torch.save(state, content)  # not into the file: of a full disk it would say no more than "unexpected pos"
-    about = dataclasses.asdict(run.config) | {
-        name: run.made_with[name] for name in ("data", "faces", "augmentation", "per_image", "teacher")
-    }
+    about = (
+        dataclasses.asdict(run.config)
+        | {name: run.made_with[name] for name in ("faces", "augmentation", "per_image", "teacher")}
+        | {"data": run.data_name}
+    )
     try:
         if model:
-            save_model(run.eval_model, out, training=about, epoch=len(run.history))
+            save_model(run.to_keep(), out, training=about, epoch=len(run.history))
         write_whole(out / "history.csv", lambda path: history.to_csv(path, index=False))
         write_whole(out / "state.pt", lambda path: path.write_bytes(content.getbuffer()))
     except OSError as error:
@@ -87,7 +99,12 @@ def resume(run: Run) -> None:
                 raise ValueError("a byte of it is wrong")
         state = torch.load(path, map_location="cpu", weights_only=True)
         old = state["config"] | state["made_with"]
-        changed = [f"{name} {short.repr(old.get(name))} -> {now[name]!r}" for name in now if old.get(name) != now[name]]
+        changed = [
+            f"{name} {short.repr(old.get(name))} -> {now[name]!r}"
+            for name in now
+            if name not in FREE and old.get(name) != now[name]
+        ]
+        done = len(state["history"])
     except Exception as error:  # torch's unpickler fails in many ways
         raise ValueError(f"{broken} ({error!s:.200})") from error
     if changed:
@@ -95,6 +112,10 @@ def resume(run: Run) -> None:
             f"{run.out} was trained with other settings ({', '.join(changed):.500}); give those again "
             "(on the command line: the command that began it, with --resume), or another out"
         )
+    if done > run.config.epochs:
+        raise ValueError(f"{run.out} has {done} epochs behind it, and epochs is {run.config.epochs}; give {done} or "
+                         "more (`--epochs`)")  # fmt: skip
+    before = {name: copy.deepcopy(part.state_dict()) for name, part in _parts(run).items()}
     try:
         given = _settings(run)
         for name, part in _parts(run).items():
@@ -102,7 +123,19 @@ def resume(run: Run) -> None:
         run.history, run.step, run.kept = state["history"], state["step"], state["kept"]
         _check_taken(run, given)
     except Exception as error:
+        for name, part in _parts(run).items():  # a refused state leaves the model as it was
+            part.load_state_dict(before[name])
         raise ValueError(f"{broken} ({error!s:.200})") from error
+    if old["epochs"] != run.config.epochs and run.config.schedule not in ("plateau", "constant") and done:
+        steps, was = len(run.train), dataclasses.replace(run.config, epochs=old["epochs"])
+        ended = run.config.lr * lr_factor(max(run.step - 1, 0), steps * old["epochs"], was)
+        goes_on = run.config.lr * lr_factor(run.step, steps * run.config.epochs, run.config)
+        warnings.warn(
+            f"{run.out} was a run of {old['epochs']} epochs and becomes one of {run.config.epochs}: the "
+            f"{run.config.schedule} schedule now spans all of these, so that the learning rate goes on at "
+            f"{goes_on:.2g}, after {ended:.2g}; a run of {run.config.epochs} epochs from the start would differ",
+            stacklevel=3,
+        )
 
 
 def _parts(run: Run) -> dict[str, Any]:

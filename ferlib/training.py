@@ -5,8 +5,6 @@ random numbers from (seed, epoch), so that a run resumed at an epoch's end goes 
 """
 
 import contextlib
-import dataclasses
-import hashlib
 import itertools
 import math
 import multiprocessing
@@ -15,6 +13,8 @@ import signal
 import tempfile
 import threading
 import time
+import types
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,14 +33,13 @@ from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 from tqdm.auto import tqdm
 
 from ferlib import state
-from ferlib.data import FaceDataset, loader
-from ferlib.emotions import EMOTIONS
-from ferlib.models import WEIGHTS_FILE, built_with, input_spec, model_hash
+from ferlib.classes import match_classes
+from ferlib.data import FaceDataset, labels_of, loader
+from ferlib.feed import BatchTransform, Feed, describe_data, feed, normalizations, without_targets
+from ferlib.models import WEIGHTS_FILE, FaceModel, check_outputs, model_hash, rebuildable, unwrap
 from ferlib.optim import TrainConfig, balance_weights, build_optimizer, choose_precision, lr_factor
 from ferlib.state import HISTORY
-from ferlib.transforms import BatchAugment, EvalTransform, PerImage
-
-BatchTransform = Callable[[torch.Tensor], torch.Tensor]
+from ferlib.transforms import BatchAugment, EvalTransform, InputSpec
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,13 +75,14 @@ def train_one_epoch(
     scaler: torch.amp.GradScaler | None = None,
     weights: torch.Tensor | None = None,
     teacher: nn.Module | None = None,
+    classes: int = 7,
     after_step: Callable[[], None] = lambda: None,
 ) -> tuple[float, float]:
     """One pass over the training batches; returns the mean loss and the accuracy (a fraction) along the way.
 
-    Labels are classes (b,) or soft (b, 7). Of soft or mixed labels, the largest counts as the right one. A `teacher`
-    sees what the model sees; `config.distill` of the loss is the divergence from its probabilities. Raises
-    `FloatingPointError`, in all processes together, for a loss that is not finite.
+    Labels are class indices (b,) or soft (b, k), where k is `classes`. Of soft or mixed labels, the largest counts as
+    the right one. A `teacher` sees what the model sees; `config.distill` of the loss is the divergence from its
+    probabilities. Raises `FloatingPointError`, in all processes together, for a loss that is not finite.
     """
     model.train()
     if config.freeze_bn:
@@ -91,7 +91,7 @@ def train_one_epoch(
                 module.eval()
     scaler = scaler or torch.amp.GradScaler(enabled=False)
     mixes = config.mixup > 0 or config.cutmix > 0
-    mix = Mixup(config.mixup, config.cutmix, label_smoothing=0, num_classes=len(EMOTIONS))  # draws from NumPy's numbers
+    mix = Mixup(config.mixup, config.cutmix, label_smoothing=0, num_classes=classes)  # draws from NumPy's numbers
     # Loss, hits, faces, and batches up to the first whose loss is not finite: summed on the device, without waiting.
     totals = torch.zeros(4, device=accelerator.device)
     every = 1 if accelerator.device.type == "cpu" else 50  # batches: a look at the sums makes a GPU wait
@@ -180,7 +180,8 @@ def validate(
     for images, labels in batches:
         with _autocast(accelerator, precision):
             logits = model(transform(images))
-        parts.append(accelerator.gather_for_metrics((logits.float(), labels)))
+        hard = labels.argmax(1) if labels.ndim == 2 else labels
+        parts.append(accelerator.gather_for_metrics((logits.float(), hard)))
     logits, labels = (torch.cat(part) for part in zip(*parts, strict=True))
     if len(labels) != len(batches.dataset):
         raise RuntimeError(f"{len(labels)} of {len(batches.dataset)} faces were validated")
@@ -195,9 +196,9 @@ def _autocast(accelerator: Accelerator, precision: str) -> contextlib.AbstractCo
 
 def fit(
     model: nn.Module,
-    train_set: FaceDataset,
-    val_set: FaceDataset,
-    config: TrainConfig,
+    train_set: Any,
+    val_set: Any,
+    config: TrainConfig | None = None,
     *,
     train_transform: BatchTransform | None = None,
     teacher: nn.Module | None = None,
@@ -205,25 +206,36 @@ def fit(
     resume: bool = False,
     progress: bool = True,
 ) -> FitResult:
-    """Train a model of `build_model`, validating after each epoch.
+    """Train a network in place, validating after each epoch.
 
-    `train_transform` maps a uint8 batch to the model's input (default: no augmentation). A `teacher` of the same input
-    goes with `config.distill`. With `out`, that folder gets `model.safetensors` (the kept epoch), `history.csv` and
-    `state.pt`, each whole at any moment; `resume=True` goes on from there, or begins if there is nothing yet. On a CPU
-    the resumed history and weights equal the uninterrupted run's bit for bit. An interrupt (Ctrl-C) ends the run with
-    what there is. Validation sees the faces as they are, without `val_set.transform`. Seeds Python's, NumPy's and
-    torch's global random numbers. Raises `ValueError` for a state of other settings, model or data, or a closed folder,
-    `FloatingPointError`, naming the batch, when the loss is no longer finite, and `OSError` when the disk is full or a
-    worker or another process dies; the model then has the weights of the epoch that was kept, if there was one.
+    model: a `FaceModel`, or any `nn.Module` that gives logits (n, classes).
+    train_set: a `FaceDataset`, or any map-style dataset of (tensor, label). Its own transform is used; uint8 faces are
+        prepared by `train_transform`, else by the FaceModel's input_spec.
+    val_set: the same for validation; soft labels count as hard ones.
+    config: the settings; by default `TrainConfig()`.
+    train_transform: maps a uint8 batch to the network's input, as `BatchAugment` does.
+    teacher: a model of the same input and classes, for `config.distill`.
+    out: a folder that gets `model.safetensors` (the kept epoch), `history.csv` and `state.pt`, each whole at any time.
+    resume: go on with the run in `out`, or begin if there is none; more `epochs` than before lengthen it.
+    progress: show a bar.
+
+    On a CPU a resumed run's history and weights equal the uninterrupted run's bit for bit. An interrupt (Ctrl-C) ends
+    the run with what there is. Seeds Python's, NumPy's and torch's global random numbers.
+
+    Returns a `FitResult`. Raises `ValueError`, before training, for a model, data and settings that do not go together,
+    a state of other settings, or a folder that cannot be written; `FloatingPointError`, naming the batch, when the loss
+    is no longer finite; `OSError` when the disk is full or a worker or another process dies; the model then has the
+    weights of the epoch that was kept, if there was one.
     """
-    check_run(model, train_set, config, teacher)
+    config = TrainConfig() if config is None else config
+    fed = check_run(model, train_set, config, train_transform, teacher)
     if out is not None:
         try:
             Path(out).mkdir(parents=True, exist_ok=True)
             tempfile.TemporaryFile(dir=out).close()  # to fail now, not after the first epoch
         except OSError as error:
             raise ValueError(f"cannot write into {out} ({error.strerror}); give another out (`--out`)") from error
-    run = _Run(model, train_set, val_set, config, train_transform, teacher, None if out is None else Path(out))
+    run = _Run(model, fed, val_set, config, train_transform, teacher, None if out is None else Path(out))
     if resume:
         state.resume(run)
         begun = [len(each) for each in gather_object([run.history])]
@@ -258,8 +270,8 @@ def fit(
         finally:
             if run.kept:
                 run.raw_model.load_state_dict(run.kept)
-            run.raw_model.eval()
-    return FitResult(run.raw_model, pd.DataFrame(run.history, columns=HISTORY), stopped, run.precision)
+            model.eval()
+    return FitResult(model, pd.DataFrame(run.history, columns=HISTORY), stopped, run.precision)
 
 
 def _process_lost(error: RuntimeError) -> OSError | None:
@@ -273,30 +285,65 @@ def _process_lost(error: RuntimeError) -> OSError | None:
     return None
 
 
-def check_run(model: nn.Module, train_set: FaceDataset, config: TrainConfig, teacher: nn.Module | None) -> None:
-    """Raise `ValueError` for what would fail only in the middle of a run."""
-    classes = built_with(model)["num_classes"]
-    if classes != len(EMOTIONS):
-        raise ValueError(f"the model has {classes} classes; training is for the {len(EMOTIONS)} emotions")
+def check_run(
+    model: nn.Module, train_set: Any, config: TrainConfig, transform: BatchTransform | None, teacher: nn.Module | None
+) -> Feed:
+    """What the network is trained on; raises `ValueError` for what would fail only in the middle of a run."""
+    if not isinstance(config, TrainConfig):
+        raise ValueError(f"config is {config!r:.80}; give TrainConfig(epochs=5, lr=1e-3)")
+    fed = feed(model, train_set, "train_set", transform=transform)
     if len(train_set) < config.batch_size:
         few = f"{len(train_set)} training faces are fewer than one batch of {config.batch_size}"
         raise ValueError(f"{few}: lower batch_size (`--batch-size`)")
-    if train_set.targets is not None and not train_set.draw and (config.mixup or config.cutmix):
+    if fed.soft and (config.mixup or config.cutmix):
         raise ValueError("mixup and cutmix blend hard labels; these are soft: set both to 0, or draw the labels")
+    labels = None if fed.soft or fed.classes is None else labels_of(fed.dataset)
+    if labels is not None:
+        missing = [name for number, name in enumerate(fed.classes or ()) if not (labels == number).any()]
+        if missing:
+            warnings.warn(f"train_set has no face of {', '.join(missing)}, which the model cannot learn so; add some, "
+                          "or load the data with the classes that it has: classes=[...]", stacklevel=3)  # fmt: skip
     if (teacher is None) != (config.distill == 0):
         raise ValueError(
             f"distill is {config.distill}, {'without a' if teacher is None else 'with a'} teacher: give both"
         )
-    if teacher is not None and input_spec(teacher) != input_spec(model):
+    if isinstance(teacher, FaceModel) and isinstance(model, FaceModel) and teacher.input_spec != model.input_spec:
         raise ValueError(
-            f"the teacher's input is {input_spec(teacher)}, the model's {input_spec(model)}: give equal ones"
+            f"the teacher's input is {teacher.input_spec}, the model's {model.input_spec}: give equal ones"
         )
+    if teacher is not None:
+        check_outputs(unwrap(teacher), fed.shape, fed.classes)
+        if isinstance(teacher, FaceModel) and fed.classes and match_classes(fed.classes, teacher.classes) is not None:
+            raise ValueError("the teacher's classes stand in another order than the model's: give equal ones")
+    return fed
+
+
+def kept_as(model: nn.Module, fed: Feed, val: Feed, transform: BatchTransform | None) -> FaceModel:
+    """The model as its file will hold it; raises `ValueError` where a bare network's input cannot be told."""
+    if isinstance(model, FaceModel):
+        return model
+    spec = getattr(transform, "spec", None)
+    told = {*normalizations(val.dataset)}
+    channels, high, wide = val.shape
+    if spec is None and len(told) == 1 and high == wide:
+        mean, std = (values[:channels] for values in told.pop())
+        spec = InputSpec(high, channels, mean, std) if len(mean) == len(std) == channels else None
+    if spec is None or fed.classes is None:
+        lacks = "how its faces are normalised" if spec is None else "the names of its classes"
+        raise ValueError(
+            f"out= keeps the model, and nothing tells {lacks}; wrap the network: FaceModel(network, InputSpec({high}, "
+            "mean=(0.5,), std=(0.5,)), classes)"
+        )
+    return FaceModel(model, spec, fed.classes)
 
 
 def _named(transform: Any) -> str | None:
     """What a resumed run compares of a transform: all of it where its text says all, else its name."""
-    if transform is None or dataclasses.is_dataclass(transform) or isinstance(transform, PerImage):
-        return None if transform is None else repr(transform)
+    if transform is None:
+        return None
+    text = repr(transform)
+    if not isinstance(transform, types.FunctionType) and " at 0x" not in text:
+        return text
     named = transform if hasattr(transform, "__qualname__") else type(transform)
     return f"{named.__module__}.{named.__qualname__}"
 
@@ -305,10 +352,21 @@ class _Run:
     """The moving parts of one `fit`: they are made together, saved together and resumed together."""
 
     def __init__(
-        self, model: nn.Module, train_set: FaceDataset, val_set: FaceDataset, config: TrainConfig,
+        self, model: nn.Module, fed: Feed, val_set: Any, config: TrainConfig,
         train_transform: BatchTransform | None, teacher: nn.Module | None, out: Path | None,
     ):  # fmt: skip
-        self.config, self.out = config, out
+        self.config, self.out, self.classes = config, out, check_outputs(unwrap(model), fed.shape, fed.classes)
+        of_augment = getattr(train_transform, "spec", None)
+        prepare = EvalTransform(of_augment) if of_augment is not None and not isinstance(model, FaceModel) else None
+        val = feed(model, without_targets(val_set), "val_set", transform=prepare, classes=fed.classes)
+        if not (fed.raw or val.raw) and len({*normalizations(fed.dataset), *normalizations(val.dataset)}) > 1:
+            raise ValueError("train_set and val_set are normalised by another mean or sd; give both the same Normalize")
+        self.kept_model = None if out is None else kept_as(model, fed, val, train_transform)
+        built = None if self.kept_model is None else self.kept_model.architecture
+        if self.kept_model is not None and built is not None and rebuildable(self.kept_model)[0] is None:
+            kind = built["name"]
+            warnings.warn(f"the network is no longer the {kind} that build_model made; its file will need it to be "
+                              "loaded: load_model(path, network=...)", stacklevel=3)  # fmt: skip
         # Precision and accumulation are ours: the user's Accelerate settings must not change them unseen.
         self.accelerator = Accelerator(
             mixed_precision="no", gradient_accumulation_steps=1,
@@ -323,39 +381,47 @@ class _Run:
         if config.batch_size % processes:
             uneven = f"batch_size is {config.batch_size}, which {processes} processes cannot share evenly"
             raise ValueError(f"{uneven}: give a multiple of {processes} (`--batch-size`)")
-        self.precision = choose_precision(model, device) if config.precision == "auto" else config.precision
+        network = unwrap(model)
+        self.precision = choose_precision(network, device) if config.precision == "auto" else config.precision
         if (config.mixup or config.cutmix) and config.batch_size // processes % 2:
             raise ValueError(f"mixup needs an even batch on each of {processes} processes")
+        architecture = model.architecture if isinstance(model, FaceModel) else None
         self.made_with = {
-            "model": repr(built_with(model)), "input": repr(input_spec(model)), "precision used": self.precision,
-            "augmentation": _named(train_transform), "per_image": _named(train_set.transform),
-            "trainable": [name for name, value in model.named_parameters() if value.requires_grad],
-            "data": train_set.name, "faces": len(train_set), "labels drawn": train_set.draw,
-            "pixels and labels": _digest(train_set), "validation": _digest(val_set),
+            "model": repr(architecture or network), "precision used": self.precision,
+            "input": repr(model.input_spec if isinstance(model, FaceModel) else fed.shape),
+            "classes": None if fed.classes is None else ", ".join(fed.classes),
+            "augmentation": _named(train_transform), "per_image": _named(getattr(fed.dataset, "transform", None)),
+            "trainable": [name for name, value in network.named_parameters() if value.requires_grad],
+            "faces": len(fed.dataset), "labels drawn": getattr(fed.dataset, "draw", False),  # type: ignore[arg-type]
+            "pixels and labels": describe_data(fed.dataset), "validation": describe_data(val.dataset),
             "teacher": None if teacher is None else model_hash(teacher),
         }  # fmt: skip
+        self.data_name = getattr(fed.dataset, "name", type(fed.dataset).__name__)
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
-        self.raw_model = model.to(device)
-        if device.type != "mps":  # whose BatchNorm has crashed on it
+        self.raw_model = network.to(device)
+        # Faster for the networks that ferlib builds. On "mps" its BatchNorm has crashed; on a CPU, the backward pass of
+        # some narrow convolutions in torch 2.14: so a stranger's network stays in the format that it came in.
+        if device.type != "mps" and architecture is not None:
             self.raw_model = self.raw_model.to(memory_format=torch.channels_last)
-        self.eval_transform: BatchTransform = EvalTransform(input_spec(model))
-        self.train_transform = train_transform or self.eval_transform
+        self.eval_transform, self.train_transform = val.transform, fed.transform
         if config.progressive and not isinstance(train_transform, BatchAugment):
             raise ValueError("progressive needs a BatchAugment as train_transform, to draw faces of another size with")
         self.teacher = None if teacher is None else teacher.to(device).eval()
         self.optimizer = build_optimizer(self.raw_model, config)
         self.base_lrs = [group["lr"] for group in self.optimizer.param_groups]
         self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(self.optimizer, factor=0.5, patience=2)
-        weights, draws = balance_weights(train_set, config)
+        weights, draws = balance_weights(fed.dataset, config, self.classes)
         self.weights = None if weights is None else weights.to(device)
-        batches = loader(train_set, config.batch_size, shuffle=True, workers=config.workers, weights=draws)
+        batches = loader(fed.dataset, config.batch_size, shuffle=True, workers=config.workers, weights=draws)
         self.sampling_generator = getattr(batches.sampler, "generator", None) if draws else None
+        own = getattr(val.dataset, "transform", None) is not None or not isinstance(val.dataset, FaceDataset)
         self.model, self.train, self.val = self.accelerator.prepare(
             self.raw_model,
             batches,
             loader(
-                dataclasses.replace(val_set, transform=None, targets=None, draw=False),
+                val.dataset,
                 config.batch_size * math.ceil(256 / config.batch_size),
+                workers=config.workers if own else 0,
             ),
         )
         if config.compile:
@@ -365,6 +431,12 @@ class _Run:
         self.step = 0
         self.history: list[dict[str, float]] = []
         self.kept: dict[str, torch.Tensor] = {}
+
+    def to_keep(self) -> FaceModel:
+        """The validated network as its file holds it."""
+        assert self.kept_model is not None
+        kept = self.kept_model
+        return FaceModel(self.eval_model, kept.input_spec, kept.classes, architecture=kept.architecture)
 
     def epochs_since_best(self) -> int:
         accuracies = [row["val_accuracy"] for row in self.history]
@@ -387,7 +459,7 @@ class _Run:
             train_loss, train_accuracy = train_one_epoch(
                 self.model, self.train, transform, self.optimizer, self.accelerator, self.config,
                 precision=self.precision, scaler=self.scaler, weights=self.weights, teacher=self.teacher,
-                after_step=self.after_step,
+                classes=self.classes, after_step=self.after_step,
             )  # fmt: skip
             eval_model = self.model
             if self.ema is not None:
@@ -432,12 +504,3 @@ class _Run:
 def seed_of(*parts: int) -> int:
     """One 32-bit seed out of several numbers, such as seed, epoch and process, so that no two settings share one."""
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
-
-
-def _digest(dataset: FaceDataset) -> str:
-    """A text that differs when any pixel or label does."""
-    digest = hashlib.blake2b(digest_size=16)
-    for start in range(0, len(dataset), 4096):  # in parts, as the faces may lie on disk (`numpy.memmap`)
-        digest.update(dataset.images[start : start + 4096].tobytes())
-    digest.update(dataset.labels.tobytes() if dataset.targets is None else dataset.targets.tobytes())
-    return digest.hexdigest()

@@ -1,8 +1,8 @@
 """From a stored face to what a network is fed, and back to a picture.
 
-Two stages, so that either may be left out. A *per-image* transform (Albumentations: `preset`) maps one uint8
-array to another in the loader's workers. A *batch* transform (`EvalTransform`, `BatchAugment`) maps a whole uint8 batch
-to normalised floats on the model's device; it needs no Albumentations, and augments a batch in one stroke.
+A *dataset's* transform (an `A.Compose`, such as `preset` gives, torchvision's, any callable) prepares one face at a
+time, in the loader's workers. A *batch* transform (`EvalTransform`, `BatchAugment`) maps a whole uint8 batch to
+normalised floats on the model's device; it needs no Albumentations, and augments a batch in one stroke.
 """
 
 import math
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 
 @dataclass(frozen=True)
@@ -37,14 +38,17 @@ class InputSpec:
 
 
 class EvalTransform:
-    """Resize and normalise a uint8 batch (n, 1, h, w) to float32 (n, channels, size, size); nothing in it is random."""
+    """Resize and normalise a uint8 batch to float32 (n, channels, size, size); nothing in it is random.
+
+    A batch is gray (n, 1, h, w), or of the spec's own channels.
+    """
 
     def __init__(self, spec: InputSpec):
         self.spec = spec
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         spec = self.spec
-        faces = _checked(batch).float()
+        faces = _checked(batch, (1, spec.channels)).float()
         if faces.shape[-2:] != (spec.size, spec.size):
             shrinks = faces.shape[-1] > spec.size
             faces = F.interpolate(faces, (spec.size, spec.size), mode="bilinear", antialias=shrinks)
@@ -77,7 +81,7 @@ class BatchAugment:
                 raise ValueError(f"{name} is {value}; allowed are 0 to {most}")
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
-        faces = _checked(batch)
+        faces = _checked(batch, (1, self.spec.channels))
         grid = self.grid(len(faces), faces.device)
         for axis, side in enumerate((faces.shape[3], faces.shape[2])):
             grid[..., axis].clamp_(1 / side - 1, 1 - 1 / side)  # what lies outside repeats the border
@@ -117,9 +121,11 @@ class BatchAugment:
         return faces.masked_fill_(hit[:, None].to(faces.device), 0.0)
 
 
-def _checked(batch: torch.Tensor) -> torch.Tensor:
-    if batch.dtype != torch.uint8 or batch.ndim != 4 or batch.shape[1] != 1:
-        raise ValueError(f"a batch must be uint8 (n, 1, h, w); {batch.dtype} {tuple(batch.shape)} was given")
+def _checked(batch: torch.Tensor, channels: tuple[int, ...] = (1,)) -> torch.Tensor:
+    if batch.dtype != torch.uint8 or batch.ndim != 4 or batch.shape[1] not in channels:
+        raise ValueError(
+            f"a batch must be uint8 (n, {channels[-1]}, h, w); {batch.dtype} {tuple(batch.shape)} was given"
+        )
     return batch
 
 
@@ -143,36 +149,77 @@ def to_picture(tensor: torch.Tensor, spec: InputSpec) -> np.ndarray:
     return (gray * 255).round().clamp(0, 255).to(torch.uint8).numpy()
 
 
-class PerImage:
-    """An Albumentations pipeline as a dataset's transform: uint8 (h, w) -> uint8 tensor (1, h, w).
+# ---- a dataset's own transform: one face at a time
 
-    `steps` is called with the `albumentations` module and gives the pipeline's transforms: `PerImage(lambda A:
-    [A.HorizontalFlip(p=0.5)])`. Albumentations 2 heeds neither torch's seed nor the worker's, so that workers repeat
-    each other's random numbers; each call therefore seeds the pipeline from torch's generator, which differs by worker.
-    One pair of generators serves all steps: `set_random_seed` would give each step the same numbers, and a face that
-    happens not to be flipped would happen not to be turned either.
+
+def check_transform(transform: Any) -> None:
+    """Raise `ValueError` for what cannot be a dataset's transform, naming what can."""
+    if isinstance(transform, list | tuple):
+        raise ValueError(f"the transform is a {type(transform).__name__} of {len(transform)}; give A.Compose([...])")
+    if isinstance(transform, EvalTransform | BatchAugment):
+        raise ValueError(
+            f"{type(transform).__name__} works on whole batches; give it to fit(..., train_transform=...), and a "
+            "dataset an A.Compose"
+        )
+    if transform is not None and (isinstance(transform, type) or not callable(transform)):
+        raise ValueError(
+            f"the transform is {transform!r:.80}; give an A.Compose([...]), a v2.Compose([...]) or a function of an "
+            "array (h, w)"
+        )
+
+
+def apply_transform(transform: Callable[..., Any] | None, image: np.ndarray) -> torch.Tensor:
+    """Put one uint8 face (h, w) through a dataset's transform: a tensor (channels, h, w), uint8 or float32.
+
+    An Albumentations pipeline draws its random numbers from a seed of torch's generator. By itself it heeds neither
+    torch's seed nor the worker's, so that workers repeat each other. One pair of generators serves all its steps:
+    `set_random_seed` would give each step the same numbers, and a face that happens not to be flipped would happen not
+    to be turned either. Raises `ValueError` for a result that is no image.
     """
-
-    def __init__(self, steps: Callable[[Any], list[Any]]):
-        os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else the import asks the network for a newer version
-        import albumentations
-
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "error", UserWarning
-            )  # arguments of another version are only warned about, then ignored
-            try:
-                self.pipeline = albumentations.Compose(steps(albumentations))
-            except UserWarning as warning:
-                raise ValueError(f"albumentations {albumentations.__version__} would ignore this: {warning}") from None
-
-    def __call__(self, image: np.ndarray) -> torch.Tensor:
+    if transform is None:
+        return torch.from_numpy(image.copy())[None]
+    if is_albumentations(transform):
         seed = int(torch.randint(2**31, ()))
-        self.pipeline.set_random_state(np.random.default_rng(seed), random.Random(seed))
-        return torch.from_numpy(np.ascontiguousarray(self.pipeline(image=image)["image"]))[None]
+        transform.set_random_state(np.random.default_rng(seed), random.Random(seed))  # type: ignore[attr-defined]
+        return as_tensor(transform(image=image)["image"])
+    if type(transform).__module__.startswith("torchvision.transforms"):
+        return as_tensor(transform(Image.fromarray(image)))
+    if isinstance(transform, torch.nn.Module):
+        return as_tensor(transform(torch.from_numpy(image.copy())[None]))
+    return as_tensor(transform(image))
 
-    def __repr__(self) -> str:
-        return f"PerImage({', '.join(map(str, self.pipeline.transforms))})"
+
+def is_albumentations(transform: object) -> bool:
+    """Return whether a transform is Albumentations' (without importing it)."""
+    return any(kind.__module__.startswith("albumentations.") for kind in type(transform).__mro__)
+
+
+def as_tensor(picture: Any) -> torch.Tensor:
+    """Turn a tensor, array or PIL image into a tensor (channels, h, w); fractions become float32."""
+    if isinstance(picture, torch.Tensor):
+        tensor = picture.as_subclass(torch.Tensor)
+    elif isinstance(picture, np.ndarray | Image.Image):
+        array = np.asarray(picture)
+        last = array.ndim == 3 and array.shape[2] in (1, 3)  # channels last, as arrays have them
+        tensor = torch.from_numpy(np.ascontiguousarray(np.moveaxis(array, 2, 0) if last else array).copy())
+    else:
+        raise ValueError(f"the transform gave {type(picture).__name__}; a tensor, an array or a PIL image is due")
+    tensor = tensor[None] if tensor.ndim == 2 else tensor
+    if tensor.ndim != 3:
+        raise ValueError(f"the transform gave the shape {tuple(tensor.shape)}; (channels, h, w) is due")
+    return tensor.float() if tensor.dtype == torch.float64 else tensor
+
+
+def normalization_of(transform: object) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Return mean and sd of the last `Normalize` in a pipeline of Albumentations or torchvision; None if unknown."""
+    found = None
+    for step in getattr(transform, "transforms", (transform,)):
+        if step is not transform and hasattr(step, "transforms"):
+            found = normalization_of(step) or found
+        elif type(step).__name__ == "Normalize" and getattr(step, "normalization", "standard") == "standard":
+            mean, std = (np.ravel(getattr(step, name)).tolist() for name in ("mean", "std"))
+            found = tuple(map(float, mean)), tuple(map(float, std))
+    return found
 
 
 # Albumentations pipelines by name: the library's two, then those of five published student recipes (`ferlib.recipes`).
@@ -222,8 +269,19 @@ PRESETS: dict[str, Callable[[Any, int], list[Any]]] = {
 }  # fmt: skip
 
 
-def preset(name: str, size: int = 48) -> PerImage:
-    """One of the `PRESETS` as a dataset's transform, for a network that takes `size` px."""
+def preset(name: str, size: int = 48) -> Any:
+    """Build one of the `PRESETS` as an `A.Compose`, for a network that takes `size` px; a dataset's transform.
+
+    Raises `ValueError` for an unknown name, and for an argument that the installed Albumentations would ignore.
+    """
     if name not in PRESETS:
         raise ValueError(f"no preset is called {name!r}; allowed are {', '.join(PRESETS)}")
-    return PerImage(lambda A: PRESETS[name](A, size))
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else the import asks the network for a newer version
+    import albumentations as A
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # arguments of another version are only warned about, then ignored
+        try:
+            return A.Compose(PRESETS[name](A, size))
+        except UserWarning as warning:
+            raise ValueError(f"albumentations {A.__version__} would ignore this: {warning}") from None

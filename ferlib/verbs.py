@@ -1,7 +1,6 @@
 """What each verb of the command line does: it calls the library and prints."""
 
 import argparse
-import dataclasses
 import json
 import sys
 import tempfile
@@ -14,7 +13,8 @@ import torch
 from accelerate import PartialState
 from matplotlib.figure import Figure
 
-from ferlib import data, download, evaluation, ferplus, models, plots, protocol, recipes, training
+from ferlib import data, download, evaluation, ferplus, models, plots, protocol, recipes, save_data, training
+from ferlib.classes import ORDERS, match_classes
 from ferlib.emotions import EMOTIONS
 from ferlib.files import write_whole
 from ferlib.transforms import EvalTransform
@@ -22,13 +22,38 @@ from ferlib.transforms import EvalTransform
 
 def run_data(args: argparse.Namespace) -> int:
     """Say what is in a source."""
-    dataset = data.load(args.data)
+    classes = class_option(args.classes)
+    dataset = data.load(args.data, classes=classes)
     print(f"{dataset.name}: {len(dataset):,} faces, {dataset.images.shape[1]}x{dataset.images.shape[2]} px")
     print(dataset.counts().to_string())
-    sealed = int(data.all_counts(args.data).to_numpy().sum()) - len(dataset)
+    sealed = int(data.all_counts(args.data, classes=classes).to_numpy().sum()) - len(dataset)
     if sealed:
         print(f"PrivateTest: {sealed:,} more, sealed")
     return 0
+
+
+def run_save_data(args: argparse.Namespace) -> int:
+    """Write a source's open splits as class folders or as CSV."""
+    dataset = data.load(args.source, classes=class_option(args.classes))
+    path = save_data.export_faces(dataset, args.to, args.layout)
+    counts = ", ".join(f"{split} {total:,}" for split, total in dataset.counts().sum(axis=1).items())
+    print(f"wrote {len(dataset):,} faces ({counts}) to {path}; a sealed PrivateTest stays out")
+    own = "" if dataset.classes == EMOTIONS else f" --classes {','.join(dataset.classes)}"
+    print(f"next: ferlib data --data {path}{own}")
+    return 0
+
+
+def class_option(text: str | None) -> Any:
+    """What `--classes` means: a published order, a mapping `1=surprise,2=fear`, or a list `happy,sad,contempt`."""
+    if text is None or text == "folders" or text in ORDERS:
+        return text
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if "=" not in text:
+        return parts
+    pairs = [part.partition("=") for part in parts]
+    if wrong := [part for part, (_, sign, name) in zip(parts, pairs, strict=True) if not (sign and name)]:
+        raise ValueError(f"--classes has {wrong[0]!r}; write number=name, as in 1=surprise,2=fear")
+    return {key.strip(): name.strip() for key, _, name in pairs}
 
 
 def run_fetch(args: argparse.Namespace) -> int:
@@ -43,7 +68,7 @@ def run_fetch(args: argparse.Namespace) -> int:
 
 def run_audit(args: argparse.Namespace) -> int:
     """Print the audit of a source."""
-    print(protocol.audit(args.data))
+    print(protocol.audit(args.data, classes=class_option(args.classes)))
     return 0
 
 
@@ -72,13 +97,14 @@ def run_train(args: argparse.Namespace) -> int:
         raise ValueError(f"{args.out} already holds a model; add --resume to go on with it, or give another --out")
     if args.resume and not (args.out / "state.pt").exists():
         print(f"note: {args.out} holds no run to go on with, so this one begins")
-    dataset = data.load(args.data)
+    classes = class_option(args.classes)
+    dataset = data.load(args.data, classes=classes)
     if args.val_share is not None:
         train_set, val_set = protocol.split(dataset.subset("Training"), share=args.val_share, seed=recipe.config.seed)
     else:
         train_set, val_set = dataset.subset("Training"), dataset.subset("PublicTest")
     if args.drop_leaked:
-        train_set = protocol.drop_leaked(train_set, protocol.audit(args.data))
+        train_set = protocol.drop_leaked(train_set, protocol.audit(args.data, classes=classes))
     if args.votes is not None:
         train_set = ferplus.join(train_set, args.votes, how=args.votes_as)
         print(train_set.notes[-1])
@@ -86,10 +112,10 @@ def run_train(args: argparse.Namespace) -> int:
         print(f"note: all {len(train_set):,} faces are taken, as --limit asks for no fewer")
     elif args.limit is not None:
         train_set = protocol.take(train_set, args.limit)
-    model, augment, per_image = recipe.build()
-    train_set = dataclasses.replace(train_set, transform=per_image)
+    model, augment, per_image = recipe.build(dataset.classes)
+    train_set = train_set.with_transform(per_image)
     total, trainable = models.count_parameters(model)
-    spec = models.input_spec(model)
+    spec = model.input_spec
     size = f"{recipe.model['name']}, {total:,} parameters" + (f", {trainable:,} trainable" if trainable < total else "")
     start = f"from {recipe.model['weights']} weights" if recipe.model.get("weights") else "from scratch"
     faces = f"{len(train_set):,} faces at {spec.size} px" + (" in 3 channels" if spec.channels == 3 else "")
@@ -123,10 +149,10 @@ def run_evaluate(args: argparse.Namespace) -> int:
     if args.open_sealed_test is not None:
         if args.split != "PrivateTest":
             raise ValueError(f"--open-sealed-test goes with --split PrivateTest; the split given is {args.split}")
-        faces = protocol.open_sealed(args.data, args.open_sealed_test, digest)
+        faces = protocol.open_sealed(args.data, args.open_sealed_test, digest, classes=class_option(args.classes))
         print(f"PrivateTest opened; {Path(protocol.LEDGER).resolve()} says when, why and for which model")
     else:
-        faces = data.load(args.data).subset(args.split)
+        faces = data.load(args.data, classes=class_option(args.classes)).subset(args.split)
     parts, names = _parts(args), [*evaluation.VIEWS][: 3 if args.tta else 2]
     found = {name: _predicted(model, faces, name) for name in names}
     figures = {"model": named, "model_sha256": digest, "data": faces.name, "split": args.split} | {
@@ -142,13 +168,13 @@ def run_evaluate(args: argparse.Namespace) -> int:
         f"calibration, {shown}, all faces: ECE {numbers['ece']:.1%} as it is, {numbers['calibrated_ece']:.1%} "
         f"with a temperature fitted on other folds ({numbers['temperature']:.2f} on all)"
     )
-    print(f"per emotion, {shown}, all faces, in percent:")
+    print(f"per class, {shown}, all faces, in percent:")
     table = evaluation.report(most)
     print(
         table.assign(**100 * table[["precision", "recall", "f1"]]).to_string(float_format=lambda value: f"{value:.1f}")
     )
     if args.json is not None:
-        _write_results(args.json, figures, most.confusion(), f"{args.split} of {faces.name}, {shown}")
+        _write_results(args.json, figures, most, f"{args.split} of {faces.name}, {shown}")
     return 0
 
 
@@ -159,7 +185,7 @@ def run_compare(args: argparse.Namespace) -> int:
         command = "ferlib evaluate --split PrivateTest --open-sealed-test REASON"
         raise ValueError(f"PrivateTest is for one model, chosen by then; compare on PublicTest, and then: {command}")
     loaded = {name: models.load_model(getattr(args, name)) for name in "ab"}
-    faces, parts = data.load(args.data).subset(args.split), _parts(args)
+    faces, parts = data.load(args.data, classes=class_option(args.classes)).subset(args.split), _parts(args)
     views = "shift_flip_averaged" if args.tta else "flip_averaged"
     figures: dict[str, Any] = {"data": faces.name, "split": args.split, "views": views}
     for name, model in loaded.items():
@@ -219,7 +245,7 @@ def run_explain(args: argparse.Namespace) -> int:
     if films := [path for path in args.paths if path.suffix.lower() in pictures.VIDEOS]:
         raise ValueError(f"{films[0]} is a video; explain takes pictures, such as one of its frames saved as .png")
     model = models.load_model(args.model)
-    spec = models.input_spec(model)
+    spec = model.input_spec
     finder = detection.find_detector(args.detector if args.paths else "whole")
     if args.paths:
         crops: list[np.ndarray] = []
@@ -238,14 +264,16 @@ def run_explain(args: argparse.Namespace) -> int:
                              if seen else "none of these files could be read as a picture")  # fmt: skip
         images, labels = np.stack(crops[: args.faces]), None
     else:
-        test = data.load(args.data).subset("PublicTest")
+        test = data.load(args.data, classes=class_option(args.classes)).subset("PublicTest")
+        places = match_classes(model.classes, test.classes, test.name)
+        test = test if places is None else test.with_classes(model.classes)
         # the first of each emotion, then the second of each, and so on
         order = pd.Series(test.labels).groupby(test.labels).cumcount().sort_values(kind="stable").index[: args.faces]
         images, labels = test.images[order], test.labels[order]
     chances = recognizer.EmotionRecognizer(model, detector=finder).probabilities(images)
-    told = [f"{EMOTIONS[row.argmax()]} {row.max():.0%}" for row in chances]
+    told = [f"{model.classes[row.argmax()]} {row.max():.0%}" for row in chances]
     if labels is not None:
-        told = [f"{text}, labelled {EMOTIONS[label]}" for text, label in zip(told, labels, strict=True)]
+        told = [f"{text}, labelled {model.classes[label]}" for text, label in zip(told, labels, strict=True)]
     batch = EvalTransform(spec)(torch.from_numpy(images)[:, None])
     maps = {"Grad-CAM": explain.grad_cam(model, batch), "occlusion": explain.occlusion(model, batch)}
     overlays = {name: explain.overlay(images, heights) for name, heights in maps.items()}
@@ -260,17 +288,17 @@ def run_export(args: argparse.Namespace) -> int:
     from ferlib import export
 
     _check_file(args.out, ".onnx", "--out")
-    model, faces = models.load_model(args.model), data.load(args.data)
+    model, faces = models.load_model(args.model), data.load(args.data, classes=class_option(args.classes))
     test = faces.subset("PublicTest")
     if args.int8:
         trained = faces.subset("Training")
-        chosen = protocol.take(trained, min(512, len(trained) - len(EMOTIONS))).images
+        chosen = protocol.take(trained, min(512, len(trained) - len(trained.classes))).images
         with tempfile.TemporaryDirectory() as folder:
             path = export.quantise(export.to_onnx(model, Path(folder) / "whole.onnx"), chosen, args.out)
     else:
         path = export.to_onnx(model, args.out)
     print(f"wrote {path}; on the {len(test):,} PublicTest faces of {faces.name}, the model's own -> this file's:")
-    print(export.report(export.parity(model, path, test.images, test.labels)))
+    print(export.report(export.parity(model, path, test)))
     return 0
 
 
@@ -310,7 +338,7 @@ def _check_file(path: Path | None, suffix: str, option: str) -> None:
 
 def _parts(args: argparse.Namespace) -> dict[str, Any]:
     """All faces of the split, and, but for Training, those without a twin in a split before it: masks."""
-    clean = protocol.audit(args.data).clean(args.split)
+    clean = protocol.audit(args.data, classes=class_option(args.classes)).clean(args.split)
     return {"all": slice(None)} | ({"clean": clean} if args.split != "Training" and clean.any() else {})
 
 
@@ -318,18 +346,18 @@ def _predicted(model: Any, faces: Any, views: str) -> Any:
     """The model's predictions, on the GPU if there is one."""
     count = f"{len(faces):,} faces, {len(evaluation.VIEWS[views])} views each"
     print(f"ferlib: note: predicting {count}", file=sys.stderr, flush=True)
-    model, transform = model.cuda() if torch.cuda.is_available() else model, EvalTransform(models.input_spec(model))
-    return evaluation.predict(model, faces.images, faces.labels, transform, views=evaluation.VIEWS[views])
+    model = model.cuda() if torch.cuda.is_available() else model
+    return evaluation.predict(model, faces, views=evaluation.VIEWS[views])
 
 
 def _shown(row: Any, sign: str = "") -> str:
     return f"{100 * row['value']:{sign}.2f} [{100 * row['low']:{sign}.1f}, {100 * row['high']:{sign}.1f}]"
 
 
-def _write_results(path: Path, figures: dict[str, Any], confusion: Any, title: str) -> None:
+def _write_results(path: Path, figures: dict[str, Any], found: evaluation.Predictions, title: str) -> None:
     """The figures as JSON and the confusion matrix as a picture beside them, each whole or not at all."""
     figure = Figure(figsize=(6.5, 5.5), layout="constrained")
-    plots.plot_confusion(confusion, ax=figure.subplots()).set_title(title)
+    plots.plot_confusion(found, ax=figure.subplots()).set_title(title)
     picture = write_whole(path.with_suffix(".png"), lambda scratch: figure.savefig(scratch, dpi=150, format="png"))
     write_whole(path, lambda scratch: scratch.write_text(json.dumps(figures, indent=1)))
     print(f"wrote {path} and {picture}")
