@@ -47,7 +47,7 @@ colab-check: $(DONE) ## run the lessons with the versions that Google Colab has 
 bench: $(DONE) ## measure what things cost, side by side, into benchmarks/table.md (12 minutes; nothing else should run)
 	$(PY) benchmarks/bench.py --out benchmarks/table.md $(ARGS)
 
-mutations: $(DONE) ## put 27 mistakes into a copy of ferlib, one at a time: each must make a test fail (some minutes)
+mutations: $(DONE) ## put 32 mistakes into a copy of ferlib, one at a time: each must make a test fail (some minutes)
 	$(PY) tools/mutations.py $(ARGS)
 
 test-oldest test-newest: $(DONE) ## run the tests with the oldest or newest packages allowed (15 minutes, 7 GB, removed afterwards)

@@ -464,6 +464,7 @@ def rebuildable(
     own = copy.deepcopy(model.network).float().cpu()
     own.load_state_dict(tensors)
     answers = _fixed_answers(own, model.input_spec)
+    told = [[float(f"{logit:.6g}") for logit in row] for row in answers.tolist()]
     for architecture in (model.architecture, _timm_architecture(model)):
         if architecture is not None:
             try:
@@ -474,8 +475,8 @@ def rebuildable(
             except Exception:  # a changed head, or options that JSON does not keep: then it cannot be rebuilt
                 continue
             if _alike(_fixed_answers(network, model.input_spec), answers, 1e-4):
-                return architecture, answers.tolist()
-    return None, answers.tolist()
+                return architecture, told
+    return None, told
 
 
 def _timm_architecture(model: FaceModel) -> dict[str, Any] | None:
@@ -574,8 +575,9 @@ def _find_file(path: str | Path) -> Path:
 def _read_file(file: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """A model file's facts and weights, checked against the hashes that it carries."""
     with open(file, "rb") as opened:
-        head = opened.read(4)
-    if head[:2] == b"PK" or head[:1] == b"\x80":  # a zip of torch.save, or a bare pickle
+        head = opened.read(9)
+    pickled = head[:1] == b"\x80" and head[1:2] in b"\2\3\4\5" and head[8:] != b"{"  # which opens safetensors' header
+    if head[:4] == b"PK\3\4" or (pickled and len(head) > 1):  # a zip of torch.save, or a bare pickle
         if file.name == "state.pt":
             raise ValueError(f"{file} is the state of a run, to resume from; its model is in the folder {file.parent}")
         raise ValueError(

@@ -254,18 +254,28 @@ def npz_without_splits(folder: Path) -> Path:
     return write_npz(folder / "faces.npz", {"images": FACES, "labels": np.array(LABELS, np.uint8)})
 
 
+NUMBERED = ("zip_of_an_npz", "class_folders_by_number", "npz_of_gray", "npz_with_split_in_the_singular",
+            "npz_named_test", "npz_without_splits")  # fmt: skip
+
+
 @pytest.mark.parametrize("name", BUILDERS)
 def test_every_layout_gives_the_same_faces_labels_and_splits(tmp_path: Path, name: str):
     build, splits = BUILDERS[name]
-    source = build(tmp_path)
-    found = data._load(source, size=48, sealed=True)
+    source, classes = build(tmp_path), None
+    if name in NUMBERED:
+        classes = "fer2013"
+        with pytest.raises(
+            ValueError, match=r'are numbers \(0, 1, .* nothing shows .*classes="fer2013".*"rafdb".*\{"0": '
+        ):
+            data.load(source)
+    found = data._load(source, size=48, sealed=True, classes=classes)
     far = np.abs(found.images[:, None].astype(int) - FACES).mean((2, 3))
     lossy = "path" in found.table and found.table["path"].str.endswith(".jpg").all()
     assert far.min(1).max() <= (2 if lossy else 0)
     assert sorted(far.argmin(1)) == sorted(found.table["row"]) == list(range(28))
     assert found.labels.tolist() == [LABELS[i] for i in far.argmin(1)]
     assert found.table["split"].tolist() == [splits[i] for i in far.argmin(1)]
-    assert len(load(source)) == 28 - splits.count("PrivateTest")
+    assert len(load(source, classes=classes)) == 28 - splits.count("PrivateTest")
 
 
 # ---- what sounds like a test is never Training
@@ -394,10 +404,105 @@ def test_what_is_wrong_is_named_by_its_path_in_the_source(tmp_path: Path):
         load(zip_folder(root, tmp_path / "d.zip"))
 
 
-def test_numbered_class_folders_are_read_in_the_csvs_order_and_say_so(tmp_path: Path):
-    note = load(class_folders_by_number(tmp_path)).notes[0]
-    assert "read in the CSV's order: 0 angry, 1 disgust, 2 fear, 3 happy, 4 sad, 5 surprise, 6 neutral; " in note
-    assert "one numbered by sorted names has other classes at 4, 5 and 6" in note
+# ---- a number is never a name, unless the source shows whose number it is
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, order: list[int]) -> dict[int, int]:
+    """Pretend that FER2013 has few images; images of each number in a copy that is numbered in this order."""
+    monkeypatch.setattr(layouts, "FER2013_COUNTS", {"Training": (3, 1, 4, 7, 6, 2, 5), "PublicTest": (1,) * 7})
+    return {number: (3, 1, 4, 7, 6, 2, 5)[label] for number, label in enumerate(order)}
+
+
+def numbered(folder: Path, counts: dict[int, int], name: str = "train/{}/{}.png") -> Path:
+    images = np.concatenate([FACES] * 2)
+    for number, count in counts.items():
+        for k in range(count):
+            path = folder / "copy" / name.format(number, k)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(path), images[k])
+    return folder / "copy"
+
+
+def test_the_counts_show_fer2013s_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    counts = counted(monkeypatch, [0, 1, 2, 3, 4, 5, 6])
+    dataset = load(numbered(tmp_path, counts))
+    assert np.bincount(dataset.labels).tolist() == [3, 1, 4, 7, 6, 2, 5]
+    assert "are numbers, read in FER2013's order: 0 angry, 1 disgust, 2 fear, 3 happy, 4 sad," in dataset.notes[0]
+    labels = [number for number, count in counts.items() for _ in range(count)]
+    path = write_npz(tmp_path / "a.npz", {"images": FACES[[0] * 28], "labels": labels})
+    assert load(path).labels.tolist() == labels
+    with pytest.raises(ValueError, match="nothing shows what they stand for"):
+        load(write_npz(tmp_path / "b.npz", {"images": FACES[[0] * 27], "labels": labels[1:]}))
+
+
+def test_official_file_names_show_fer2013s_numbers(tmp_path: Path):
+    dataset = load(numbered(tmp_path, dict.fromkeys(range(7), 2), "{}/Training_{}.png"))
+    assert np.bincount(dataset.labels).tolist() == [2] * 7
+
+
+def test_fer2013_numbered_by_sorted_names_is_told_apart_by_its_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    root = numbered(tmp_path, counted(monkeypatch, [0, 1, 2, 3, 6, 4, 5]))
+    with pytest.raises(
+        ValueError, match=r"numbers of FER2013 in alphabetical order, .*'4': 'neutral', '5': 'sad', '6'"
+    ):
+        load(root)
+    order = {str(number): name for number, name in enumerate(sorted(EMOTIONS))}
+    faces = load(root, classes=order)
+    assert faces.classes == tuple(sorted(EMOTIONS)) and faces.counts().loc["Training", "neutral"] == 5
+
+
+@pytest.mark.parametrize(
+    ("numbers", "allowed"),
+    [((1, 2, 3, 4, 5, 6, 7), "rafdb"), ((0, 1, 2, 3, 4, 5, 6, 7), "affectnet"), ((0, 1), None), ((1,), None)],
+)
+def test_other_numbers_are_refused_and_read_by_their_published_order(
+    tmp_path: Path, numbers: tuple[int, ...], allowed: str | None
+):
+    root = numbered(tmp_path, dict.fromkeys(numbers, 2))
+    with pytest.raises(ValueError, match="its class folders are numbers .*nothing shows what they stand for"):
+        load(root)
+    if allowed:
+        faces = load(root, classes=allowed)
+        first = {"rafdb": "surprise", "affectnet": "neutral"}[allowed]
+        assert faces.classes[0] == first and (faces.counts() == 2).all(axis=None)
+
+
+def test_a_csv_of_eight_classes_and_one_of_names(tmp_path: Path):
+    eight = write_csv(tmp_path / "ck.csv", FACES[:8], range(8), ["Training"] * 8)
+    with pytest.raises(ValueError, match=r"line 9: emotion is '7'; allowed are 0 to 6 .*classes=\{\"0\": \"happy\""):
+        load(eight)
+    order = {str(k): name for k, name in enumerate([*EMOTIONS, "contempt"])}
+    assert load(eight, classes=order).labels.tolist() == list(range(8))
+    swapped = {str(k): name for k, name in enumerate(["contempt", *EMOTIONS])}
+    assert load(eight, classes=swapped).classes[0] == "contempt", "each mapping is cached apart"
+    named = write_csv(tmp_path / "named.csv", FACES[:3], ["Happiness", "sad", "ANGER"], ["Training"] * 3)
+    assert load(named).labels.tolist() == [3, 4, 0]
+    with pytest.raises(ValueError, match="classes is folders, and ck.csv has no class folders"):
+        load(eight, classes="folders")
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        ("raf", "classes is 'raf'; allowed are folders, fer2013, rafdb, affectnet, a list or a mapping"),
+        (["happy"], "give two names or more"),
+        (["happy", ""], "give two names or more"),
+        ({"0": "happy", "1": 3}, "give two names or more, each a text"),
+        (["happy", "sad", "Sadness"], "two classes have one name, 'sad'"),
+        (["happy", "sad"], r"'0' is not in classes, which knows .*happy"),
+        ({"0": "happy", "3": "sad"}, "'1' is not in classes, which knows 0, 3, happy, sad; add it there"),
+        (
+            {"0": "happy", "1": "sad", "2": "wink"},
+            "no image has the class wink, which classes= names; it has happy, sad",
+        ),
+    ],
+)
+def test_classes_that_do_not_explain_the_source_are_refused(tmp_path: Path, classes: object, message: str):
+    root = numbered(tmp_path, {0: 2, 1: 2})
+    with pytest.raises(ValueError, match=message):
+        load(root, classes=classes)
+    with pytest.raises(ValueError, match="sample has its own seven; leave classes= out"):
+        data.load("sample", classes=["happy", "sad"])
 
 
 def test_a_missing_class_is_told_and_shifts_no_label_as_it_does_in_torchvision(tmp_path: Path):
@@ -564,8 +669,8 @@ def test_other_sizes_are_averaged_down_and_interpolated_up(tmp_path: Path):
     coarse = fine[:24, :24]
     expected = cv2.resize(coarse, (48, 48), interpolation=cv2.INTER_CUBIC)
     np.testing.assert_array_equal(one(tmp_path, encoded(coarse), "a.png"), expected)
-    np.testing.assert_array_equal(load(write_npz(tmp_path / "a.npz", {"images": fine[None], "labels": [0]})).images[0],
-                                  one(tmp_path, encoded(fine), "a.png"))  # fmt: skip
+    found = load(write_npz(tmp_path / "a.npz", {"images": fine[None], "labels": ["angry"]})).images[0]
+    np.testing.assert_array_equal(found, one(tmp_path, encoded(fine), "a.png"))
 
 
 RGB = np.random.default_rng(5).integers(0, 256, (48, 48, 3), np.uint8)
@@ -576,7 +681,7 @@ GRAY = np.round(RGB @ [0.299, 0.587, 0.114])
 def test_colours_are_weighed(tmp_path: Path, suffix: str):
     raw = encoded(RGB[..., ::-1], suffix, *([cv2.IMWRITE_WEBP_QUALITY, 101] if suffix == ".webp" else []))
     assert np.abs(one(tmp_path, raw, "a" + suffix) - GRAY).max() <= 1
-    found = load(write_npz(tmp_path / "a.npz", {"images": RGB[None], "labels": [0]})).images[0]
+    found = load(write_npz(tmp_path / "a.npz", {"images": RGB[None], "labels": ["angry"]})).images[0]
     assert np.abs(found - GRAY).max() <= 1 and found[0].tolist() == one(tmp_path, raw, "a" + suffix)[0].tolist()
 
 
@@ -696,14 +801,14 @@ def test_what_is_not_read_as_an_image_is_told(tmp_path: Path):
         ({"labels": np.eye(7)[LABELS]}, r"labels is float64 \(28, 7\)"),
         ({"labels": np.array(LABELS) / 1}, r"labels is float64 \(28,\)"),
         ({"labels": 3}, r"labels is int64 \(\)"),
-        ({"labels": [*LABELS[:27], 7]}, "image 27: label 7 of split 'PrivateTest'; allowed are 0 to 6 and angry"),
-        ({"labels": ["smug"] * 28}, "image 0: label 'smug' of split 'Training'"),
+        ({"labels": [*LABELS[:27], 7]}, r"its labels are numbers \(0, 1, 2, 3, 4, 5, 6, 7\), and nothing shows what"),
+        ({"labels": ["sad"] * 27 + ["smug"]}, "image 27: 'smug' is none of the seven emotions"),
         ({"labels": np.array(LABELS, object)}, "cannot be read: Object arrays cannot be loaded"),
         ({"splits": OFFICIAL[:3]}, r"splits is <U8 \(3,\); due is \(28,\) of names"),
         ({"splits": LABELS}, r"splits is int64 \(28,\)"),
         (
             {"splits": ["train"] * 27 + ["holdout"]},
-            "image 27: label 6 of split 'holdout'; allowed are .*, of train, training",
+            "image 27: split is 'holdout'; allowed are train, training",
         ),
     ],
 )

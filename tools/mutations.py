@@ -1,4 +1,4 @@
-"""Twenty-seven mistakes that a colleague could make in ferlib, one at a time: does a test fail for each?
+"""Thirty-two mistakes that a colleague could make in ferlib, one at a time: does a test fail for each?
 
     python tools/mutations.py                    # all, a few minutes; in a copy, nothing here is changed
 
@@ -38,10 +38,10 @@ MUTATIONS = (
     Mutation("labels in the folders' order", "emotions", '"happy", "sad", "surprise", "neutral")',
              '"happy", "neutral", "sad", "surprise")', "test_data"),
     Mutation("an alias for the wrong emotion", "emotions", '"anger": "angry"', '"anger": "disgust"', "test_layouts"),
-    Mutation("the sealed test is handed out", "data", "dataset = _load(source, size=size, sealed=False)",
-             "dataset = _load(source, size=size, sealed=True)", "test_data test_protocol"),
-    Mutation("images and labels of other rows", "data", "return images, self.dataset._said(indices)",
-             "return images, self.dataset._said(sorted(indices))", "test_training"),
+    Mutation("the sealed test is handed out", "data", "dataset = _load(source, size=size, sealed=False,",
+             "dataset = _load(source, size=size, sealed=True,", "test_data test_protocol"),
+    Mutation("images and labels of other rows", "data", "return images, self.dataset.labels_at(indices)",
+             "return images, self.dataset.labels_at(sorted(indices))", "test_training"),
     Mutation("the last, smaller batch is dropped in evaluation", "data", "drop_last=shuffle", "drop_last=True",
              "test_data test_training"),
     Mutation("a split through twins and persons", "protocol", "folds.split(dataset.images, dataset.labels, "
@@ -83,6 +83,17 @@ MUTATIONS = (
              "test_models test_optim"),
     Mutation("the three colours' weights summed, not averaged", "models", "layer.weight /= 3", "layer.weight /= 1",
              "test_models"),
+    Mutation("a saved network is not compared with the trained one", "models",
+             "if _alike(_fixed_answers(network, model.input_spec), answers, 1e-4):", "if True:", "test_contract"),
+    Mutation("a network's answers are not compared when it is loaded", "models",
+             "if answers.size and not _alike(_fixed_answers(filled, spec), answers, 1e-2):", "if False:",
+             "test_contract"),
+    Mutation("numbers are taken for FER2013's", "layouts", 'shown = any(counts[split] == FER2013_COUNTS[split] for '
+             "split in counts)", "shown = True", "test_layouts"),
+    Mutation("classes are matched by place", "classes", "return np.array([mine.index(name) for name in theirs])",
+             "return None", "test_contract"),
+    Mutation("an own transform's mean and sd are believed", "feed", "if not (np.allclose(mean, spec.mean, atol=1e-3) "
+             "and np.allclose(std, spec.std, atol=1e-3)):", "if False:", "test_contract"),
     Mutation("an archive's entry may climb out of its folder", "archives", 'or ".." in parts ', "", "test_hostile"),
     Mutation("a damaged cache is believed", "data", 'if zlib.crc32(space.data) != meta["checks"][file]:',
              "if False:", "test_faults"),
