@@ -165,7 +165,8 @@ def annotate(image: np.ndarray, rows: pd.DataFrame) -> np.ndarray:
         letter = round(min(max((box[3] - box[1]) / 9, 11, max(picture.size) / 110), max(14, max(picture.size) / 40)))
         sized.append((row, box, letter))
         taken.append((box[0], box[1] - 1.5 * letter, *box[2:]))  # with the words above it
-    names = [str(name) for name in rows.columns[len(BEFORE) : -len(AFTER)]]  # of the classes
+    columns = [*map(str, rows.columns)]
+    names = columns[columns.index("score") + 1 : columns.index("emotion")]  # of the classes
     colors = dict(zip(names, class_colors(names), strict=True))
     for (row, box, letter), outer in zip(sized, tuple(taken), strict=True):
         color, font = "#8C8C8C" if row["abstained"] else colors[row["emotion"]], ImageFont.load_default(letter)

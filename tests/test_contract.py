@@ -405,7 +405,7 @@ def use(faces: FaceDataset, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("names", [EIGHT, FIVE])
-def test_eight_and_five_classes_from_files_to_a_named_picture(tmp_path: Path, names: tuple[str, ...]):
+def test_eight_and_five_classes_throughout(tmp_path: Path, names: tuple[str, ...]):
     root = write_tree(tmp_path / "tree", {name: place for place, name in enumerate(names)})
     if "contempt" in names:
         with pytest.raises(ValueError, match=r"'contempt' is none of the seven emotions .*classes=\"folders\""):
@@ -414,6 +414,39 @@ def test_eight_and_five_classes_from_files_to_a_named_picture(tmp_path: Path, na
     assert faces.classes == names and data.load(root, classes="folders").classes == tuple(sorted(names))
     assert (faces.counts() == 12).all(axis=None)
     use(faces, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("folders", "classes"),
+    [
+        ({str(k): k for k in range(1, 8)}, "rafdb"),
+        ({name: place for place, name in enumerate(EIGHT)}, EIGHT),
+        ({name: place for place, name in enumerate(FIVE)}, FIVE),
+    ],
+    ids=["rafdb", "eight", "five"],
+)
+def test_from_files_to_a_confusion_matrix_and_a_named_picture(tmp_path: Path, folders: dict, classes: Any):
+    """As a student types it, in under thirty lines, with her own network."""
+    root = write_tree(tmp_path / "faces", folders)
+
+    faces = data.load(root, classes=classes)
+    train, val = faces.subset("Training"), faces.subset("PublicTest")
+    augment = A.Compose([A.HorizontalFlip(), A.Rotate((-10, 10)), A.Normalize((0.5,), (0.5,)), ToTensorV2()])
+    prepare = A.Compose([A.Normalize((0.5,), (0.5,)), ToTensorV2()])
+    train_set, val_set = train.with_transform(augment), val.with_transform(prepare)
+    network = MyNet(len(faces.classes))
+    training.fit(network, train_set, val_set, TrainConfig(epochs=2, batch_size=16))
+    found = evaluation.predict(network, val_set)
+    axes = plots.plot_confusion(found)
+    model = FaceModel(network, InputSpec(48, mean=(0.5,), std=(0.5,)), faces.classes)
+    save_model(model, tmp_path / "mine")
+    model = load_model(tmp_path / "mine", network=MyNet(len(faces.classes)))
+    rows = EmotionRecognizer(model, detector=whole_picture()).predict(sorted((root / "val").rglob("*.png"))[0])
+
+    assert [text.get_text() for text in axes.get_xticklabels()] == list(faces.classes)
+    assert rows["emotion"].iloc[0] in faces.classes
+    np.testing.assert_allclose(evaluation.predict(model, val).logits, found.logits, atol=1e-4)
+    plt.close("all")
 
 
 def test_names_that_are_no_emotions_work_throughout(tmp_path: Path):

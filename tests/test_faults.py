@@ -61,7 +61,7 @@ def run(faces: FaceDataset, out: Path | None, config: TrainConfig = CONFIG, **mo
     torch.manual_seed(config.seed)
     model = models.build_model("fernet", widths=(8, 8, 8, 8), depths=(1, 1, 1))
     augment = BatchAugment(InputSpec(), erase=0.3)
-    train, val = faces.subset("Training"), faces.subset("PublicTest")
+    train, val = faces.subset("Training"), faces.subset("PublicTest").with_transform(None)
     return fit(
         model, train, val, config, train_transform=augment, out=out, resume=out is not None, progress=False, **more
     )

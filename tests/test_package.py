@@ -1,6 +1,8 @@
 """The package as a whole: what importing it does, who may import whom, and that all of it is documented."""
 
 import ast
+import doctest
+import importlib
 import os
 import socket
 import subprocess
@@ -130,6 +132,12 @@ def test_everything_public_has_a_docstring(name: str):
     bare = [node.name for node in public if not ast.get_docstring(node)]
     assert ast.get_docstring(tree), f"ferlib/{name}.py has no docstring"
     assert not bare, f"without a docstring in ferlib/{name}.py: {bare}"
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name not in ("cli", "verbs", "doctor")])
+def test_the_examples_in_docstrings_run(name: str):
+    failed, _ = doctest.testmod(importlib.import_module(f"ferlib.{name}"), optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert failed == 0
 
 
 def test_tests_reach_no_network_but_this_computer():
