@@ -41,7 +41,6 @@ from ferlib import data, evaluation, export, models, recipes
 from ferlib.emotions import EMOTIONS
 from ferlib.files import write_whole
 from ferlib.optim import build_optimizer
-from ferlib.transforms import EvalTransform
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = (
@@ -178,7 +177,7 @@ def steps(_dataset: data.FaceDataset, rounds: int) -> Iterator[Row]:
         model = recipe.build()[0].to(memory_format=torch.channels_last).train()
         optimizer = build_optimizer(model, recipe.config)
         batches[name] = 16 if size > 48 else 64
-        shape = (batches[name], models.input_spec(model).channels, size, size)
+        shape = (batches[name], model.input_spec.channels, size, size)
         images = torch.randn(shape).to(memory_format=torch.channels_last)
         labels = torch.randint(7, (batches[name],))
 
@@ -211,9 +210,9 @@ def evaluating(dataset: data.FaceDataset, rounds: int) -> Iterator[Row]:
     """Figures with intervals from logits, and logits from faces."""
     model = models.load_model("fer2013-small")
     faces = dataset.subset(np.arange(min(2000, len(dataset))))
-    prepare = EvalTransform(models.input_spec(model))
-    found = evaluation.predict(model, faces.images, faces.labels, prepare)
+    found = evaluation.predict(model, faces)
     drawn = np.random.default_rng(0).integers(0, len(faces), (20, len(faces)))
+    alone = [faces.subset([i]) for i in range(200)]
 
     def by_hand() -> None:
         for rows in drawn:
@@ -227,12 +226,9 @@ def evaluating(dataset: data.FaceDataset, rounds: int) -> Iterator[Row]:
             "scikit-learn": by_hand,
             "ferlib": lambda: evaluation.summarise(found),
             "compare": lambda: evaluation.compare(found, found),
-            "one view": partial(evaluation.predict, model, faces.images, faces.labels, prepare),
-            "18 views": partial(evaluation.predict, model, faces.images, faces.labels, prepare,
-                                views=evaluation.VIEWS["shift_flip_averaged"]),
-            "face by face": lambda: [
-                evaluation.predict(model, faces.images[i : i + 1], faces.labels[i : i + 1], prepare) for i in range(200)
-            ],
+            "one view": partial(evaluation.predict, model, faces),
+            "18 views": partial(evaluation.predict, model, faces, views=evaluation.VIEWS["shift_flip_averaged"]),
+            "face by face": lambda: [evaluation.predict(model, one) for one in alone],
         },
         rounds,
     )  # fmt: skip
@@ -285,9 +281,8 @@ def memory(_dataset: data.FaceDataset, rounds: int) -> Iterator[Row]:
         "training, `fast`, batches of 128": (train.format("fast"), f"{build}\n{fit}"),
         "training, `long`, batches of 128": (train.format("long"), f"{build}\n{fit}"),
         "`predict`, `fer2013`, 2,000 faces": (
-            "from ferlib import data, evaluation, models, transforms",
-            "m = models.load_model('fer2013'); d = data.load().subset('PublicTest')\n"
-            "evaluation.predict(m, d.images, d.labels, transforms.EvalTransform(models.input_spec(m)))",
+            "from ferlib import data, evaluation, models",
+            "m = models.load_model('fer2013'); d = data.load().subset('PublicTest')\nevaluation.predict(m, d)",
         ),
     }
     for name, (before, timed) in jobs.items():
@@ -305,10 +300,10 @@ GROWTH = {  # what is timed on n images: before, timed
         "for batch, _ in data.loader(d, 128, shuffle=True): a(batch)",
     ),
     "predict": (
-        "from ferlib import data, evaluation, models, transforms\nd = data.load({file!r})\n"
-        "m = models.load_model('fer2013-small'); t = transforms.EvalTransform(models.input_spec(m))\n"
-        "evaluation.predict(m, d.images[:512], d.labels[:512], t)",
-        "evaluation.predict(m, d.images, d.labels, t)",
+        "from ferlib import data, evaluation, models\nd = data.load({file!r})\n"
+        "m = models.load_model('fer2013-small')\n"
+        "evaluation.predict(m, d.subset(range(512)))",
+        "evaluation.predict(m, d)",
     ),
     "figures with intervals": (
         "import numpy as np\nfrom ferlib import evaluation\nr = np.random.default_rng(0)\n"

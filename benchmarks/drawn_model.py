@@ -10,7 +10,6 @@ import dataclasses
 from pathlib import Path
 
 from ferlib import data, evaluation, models, protocol, recipes, training
-from ferlib.transforms import EvalTransform
 
 EPOCHS, SEED = 30, 0
 CARD = """# `drawn`
@@ -61,7 +60,7 @@ def main() -> None:
     written.replace(args.out / "drawn.safetensors")
     written.parent.rmdir()
     shipped = models.load_model(args.out / "drawn.safetensors")
-    found = evaluation.predict(shipped, test.images, test.labels, EvalTransform(models.input_spec(shipped)))
+    found = evaluation.predict(shipped, test)
     lines = []
     for name, part in (("all", found), ("clean", found.subset(protocol.audit("sample").clean("PublicTest")))):
         rows = evaluation.summarise(part)

@@ -19,7 +19,7 @@ from torch import nn
 
 from ferlib import data, explain, sample
 from ferlib.emotions import EMOTIONS
-from ferlib.models import build_model, input_spec, load_model, save_model
+from ferlib.models import FaceModel, build_model, load_model, save_model
 from ferlib.optim import TrainConfig
 from ferlib.training import fit
 from ferlib.transforms import BatchAugment, EvalTransform
@@ -37,7 +37,7 @@ METHODS: dict[str, Callable[[nn.Module, torch.Tensor, torch.Tensor], np.ndarray]
 }
 
 
-def network(seed: int) -> nn.Module:
+def network(seed: int) -> FaceModel:
     torch.manual_seed(seed)
     return build_model("fernet", widths=(32, 48, 96, 144), drop_rate=0.1).eval()
 
@@ -47,21 +47,21 @@ def drawn(n: int, **options: object) -> data.FaceDataset:
     return data.FaceDataset(images, table.assign(split="Training", row=np.arange(n)), "drawn")
 
 
-def trained(faces: data.FaceDataset, epochs: int, batch_size: int, **augment: float) -> nn.Module:
+def trained(faces: data.FaceDataset, epochs: int, batch_size: int, **augment: float) -> FaceModel:
     """A network after some epochs, the same start for all; its accuracy on the sample's PublicTest is printed."""
     model = network(0)
     config = TrainConfig(epochs=epochs, batch_size=batch_size, lr=0.004 if batch_size > 64 else 0.003)
     validation = data.load("sample").subset("PublicTest")
-    augmented = BatchAugment(input_spec(model), **augment)
+    augmented = BatchAugment(model.input_spec, **augment)
     found = fit(model, faces, validation, config, train_transform=augmented, progress=False)
     accuracy = found.history["val_accuracy"].iloc[-1]
     print(f"trained: {epochs} epochs of {len(faces):,} faces, {accuracy:.1%} on the sample's PublicTest", flush=True)
     return found.model
 
 
-def fed(model: nn.Module, images: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+def fed(model: FaceModel, images: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
     """The faces as the model takes them, and its probabilities (n, 7)."""
-    batch = EvalTransform(input_spec(model))(torch.from_numpy(images)[:, None])
+    batch = EvalTransform(model.input_spec)(torch.from_numpy(images)[:, None])
     with torch.no_grad():
         return batch, torch.cat([model(part).softmax(1) for part in batch.split(100)])
 

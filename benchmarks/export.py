@@ -45,9 +45,11 @@ def onnx_run(path: Path) -> Run:
     return lambda faces: session.run(["probabilities"], {"faces": faces})[0]
 
 
-def ways(model: nn.Module, calibration: np.ndarray, folder: Path, compiled: bool) -> dict[str, tuple[Run, float]]:
+def ways(
+    model: models.FaceModel, calibration: np.ndarray, folder: Path, compiled: bool
+) -> dict[str, tuple[Run, float]]:
     """Each way to run a model, and the bytes of its weights or file."""
-    spec = models.input_spec(model)
+    spec = model.input_spec
     full = sum(tensor.nbytes for tensor in model.state_dict().values())
     first, last = (copy.deepcopy(model).to(memory_format=way) for way in (torch.contiguous_format, torch.channels_last))
     path = export.to_onnx(model, folder / "model.onnx")
@@ -83,7 +85,7 @@ def main() -> None:
         torch.set_num_threads(args.threads)
     model, dataset = models.load_model(args.model), data.load(args.data)
     test, train = dataset.subset("PublicTest"), dataset.subset("Training")
-    size, (count, _) = models.input_spec(model).size, models.count_parameters(model)
+    size, (count, _) = model.input_spec.size, models.count_parameters(model)
     faces = export.fitted(test.images[: args.limit], size)
     labels = test.labels[: args.limit]
     chosen = np.random.default_rng(0).permutation(len(train))[:512]

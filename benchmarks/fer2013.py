@@ -26,7 +26,6 @@ from model_card import card
 from ferlib import data, evaluation, ferplus, models, protocol, recipes
 from ferlib.files import write_whole
 from ferlib.training import fit
-from ferlib.transforms import EvalTransform
 
 EVIDENCE = Path(__file__).parent / "fer2013"
 RUNS = Path("runs/fer2013")
@@ -99,14 +98,13 @@ def train(name: str, seed: int, args: argparse.Namespace) -> None:
     print(f"{folder}: {result.stopped}, validation {result.history['val_accuracy'].iloc[-1]:.2%}", flush=True)
 
 
-def refined(train_set: data.FaceDataset, teacher: models.nn.Module, share: float = 0.7) -> data.FaceDataset:
+def refined(train_set: data.FaceDataset, teacher: models.FaceModel, share: float = 0.7) -> data.FaceDataset:
     """Soft labels: a share of what the teacher sees in each face and its mirror image, the rest the label itself.
 
     (H. Bagherinezhad et al., Label Refinery, 2018, arXiv 1805.02641.) No teacher has to run while the student learns.
     """
-    transform = EvalTransform(models.input_spec(teacher))
     views = evaluation.VIEWS["flip_averaged"]
-    found = evaluation.predict(teacher, train_set.images, train_set.labels, transform, views=views)
+    found = evaluation.predict(teacher, train_set, views=views)
     targets = share * found.probabilities + (1 - share) * np.eye(7)[train_set.labels]
     print(f"the teacher agrees with {found.correct.mean():.1%} of the labels", flush=True)
     return dataclasses.replace(train_set, targets=targets.astype(np.float32))
@@ -123,17 +121,13 @@ def measure(source: str, names: list[str], votes: Path | None) -> None:
         if names and folder.name not in names:
             continue
         model = models.load_model(folder)
-        about = vars(model)["about"]
+        about = model.about
         if about.get("epoch") != about["training"]["epochs"]:
             print(f"{folder.name}: left out, at epoch {about.get('epoch')} of {about['training']['epochs']}")
             continue
         for parameter in model.parameters():
             parameter.data = parameter.data.half().float() if parameter.ndim > 1 else parameter.data
-        transform = EvalTransform(models.input_spec(model))
-        found = {
-            name: evaluation.predict(model, faces.images, faces.labels, transform, views=views).logits
-            for name, views in evaluation.VIEWS.items()
-        }
+        found = {name: evaluation.predict(model, faces, views=views).logits for name, views in evaluation.VIEWS.items()}
         target = EVIDENCE / folder.name
         target.mkdir(parents=True, exist_ok=True)
         lowered = {name: logits - logits.max(1, keepdims=True) for name, logits in found.items()}
@@ -276,7 +270,7 @@ def ship(run: str) -> None:
     row = rows.iloc[(len(rows) - 1) // 2]  # the lower one of an even number's two
     model = models.load_model(RUNS / f"{run}-{row.seed}")
     found = {views: read(EVIDENCE / f"{run}-{row.seed}", views) for views in evaluation.VIEWS}
-    facts = {key: value for key, value in vars(model)["about"].items() if key in ("training", "epoch")}
+    facts = {key: value for key, value in model.about.items() if key in ("training", "epoch")}
     facts |= {"name": SHIPS[run], "run": f"{run}-{row.seed}", "seed": int(row.seed), "seeds_tried": rows.seed.tolist()}
     facts |= {"publictest_percent_by_seed": rows.shift_flip_averaged.round(2).tolist()}
     facts |= {"temperature": round(evaluation.fit_temperature(found["single_view"]), 3)}  # as the recognizer uses it

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 
 from ferlib import data, evaluation, models
-from ferlib.transforms import EvalTransform
 
 VIEWS = {"single_view": "one", "flip_averaged": "a face and its mirror image", "shift_flip_averaged": "18 (`--tta`)"}
 TEXT = """# `{name}`
@@ -83,13 +82,13 @@ def card(name: str, run: str, runs: pd.DataFrame, found: dict[str, evaluation.Pr
     `clean` the mask (n,) of PublicTest faces without a twin in Training.
     """
     model = models.load_model(name)
-    about = vars(model)["about"]
+    about = model.about
     config = about["training"]
     best = found["shift_flip_averaged"]
     drawn = drawn_faces(model)
     seen = config["epochs"] * (config["faces"] // config["batch_size"]) * config["batch_size"]
     told = run.replace("_", ", ").replace("-", " ")
-    network = models.built_with(model)["name"].replace("fernet", "FerNet")
+    network = model.architecture["name"].replace("fernet", "FerNet")
     per_class = [
         f"| {emotion} | {100 * row.precision:.1f} | {100 * row.recall:.1f} | {100 * row.f1:.1f} | {row.support:.0f} |"
         for emotion, row in evaluation.report(best).iterrows()
@@ -127,8 +126,7 @@ def drawn_faces(model: Any) -> dict[str, float]:
     """Balanced accuracy on the sample's PublicTest faces, and its interval, in percent."""
     faces = data.load("sample").subset("PublicTest")
     views = evaluation.VIEWS["shift_flip_averaged"]
-    transform = EvalTransform(models.input_spec(model))
-    found = evaluation.predict(model, faces.images, faces.labels, transform, views=views)
+    found = evaluation.predict(model, faces, views=views)
     row = 100 * evaluation.summarise(found).loc["balanced_accuracy"]
     return {"drawn": row["value"], "drawn_low": row["low"], "drawn_high": row["high"]}
 

@@ -10,7 +10,6 @@ compares costs and first steps, not what the recipes reach.
 """
 
 import argparse
-import dataclasses
 import os
 import platform
 import warnings
@@ -21,7 +20,6 @@ import torch
 
 from ferlib import data, evaluation, models, protocol, recipes
 from ferlib.training import fit
-from ferlib.transforms import EvalTransform
 
 
 def run(recipe: recipes.Recipe, train_set: data.FaceDataset, test_set: data.FaceDataset) -> str:
@@ -32,14 +30,12 @@ def run(recipe: recipes.Recipe, train_set: data.FaceDataset, test_set: data.Face
         start = f"random ({start} not run: out of reach)"
         recipe = recipes.altered(recipe, weights="none")
         model, augment, per_image = recipe.build()
-    spec, (total, trainable) = models.input_spec(model), models.count_parameters(model)
+    spec, (total, trainable) = model.input_spec, models.count_parameters(model)
     few = test_set.subset(range(64))
-    train_set = dataclasses.replace(train_set, transform=per_image)
+    train_set = train_set.with_transform(per_image)
     result = fit(model, train_set, few, recipe.config, train_transform=augment, progress=False)
     speed = result.history["images_seen"].iloc[-1] / result.history["seconds"].sum()
-    found = evaluation.predict(
-        result.model, test_set.images, test_set.labels, EvalTransform(spec), views=(None, evaluation.flip)
-    )
+    found = evaluation.predict(result.model, test_set, views=(None, evaluation.flip))
     accuracy = evaluation.summarise(found).loc["accuracy"] * 100
     figure = f"{accuracy['value']:.1f} [{accuracy['low']:.1f}, {accuracy['high']:.1f}]"
     share = f" ({trainable / 1e6:.1f} M learn)" if trainable < total else ""

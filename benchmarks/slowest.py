@@ -19,7 +19,7 @@ from bench import ratio, turns
 
 from ferlib import data, evaluation, layouts, models
 from ferlib.emotions import EMOTIONS
-from ferlib.transforms import BatchAugment, EvalTransform, InputSpec
+from ferlib.transforms import BatchAugment, InputSpec
 
 
 class Before(BatchAugment):
@@ -53,10 +53,10 @@ def main() -> None:
     for name in ("fer2013-small", "fer2013"):
         now = models.load_model(name)
         before = models.load_model(name).to(memory_format=torch.contiguous_format)
-        some, prepare = faces.subset(range(512)), EvalTransform(models.input_spec(now))
+        some = faces.subset(range(512))
 
-        def predict(way: torch.nn.Module, some: data.FaceDataset = some, prepare: EvalTransform = prepare) -> None:
-            evaluation.predict(way, some.images, some.labels, prepare)
+        def predict(way: torch.nn.Module, some: data.FaceDataset = some) -> None:
+            evaluation.predict(way, some)
 
         calls[f"predict, {name}, 512 faces"] = (lambda way=before: predict(way), lambda way=now: predict(way))
     with tempfile.TemporaryDirectory() as folder, mock.patch.dict("os.environ"):

@@ -34,9 +34,8 @@ def child(target: float, seed: int, args: argparse.Namespace) -> None:
 
     import torch
 
-    from ferlib import data, evaluation, models, recipes
+    from ferlib import data, evaluation, recipes
     from ferlib.training import fit
-    from ferlib.transforms import EvalTransform
 
     torch.set_float32_matmul_precision("high")
     name, settings, changes = BUDGETS[target]
@@ -48,9 +47,8 @@ def child(target: float, seed: int, args: argparse.Namespace) -> None:
     train, test = faces.subset("Training"), faces.subset("PublicTest")
     model, augment, _ = recipe.build()
     result = fit(model, train, test, recipe.config, train_transform=augment, progress=False)
-    transform = EvalTransform(models.input_spec(result.model))
     views = evaluation.VIEWS["shift_flip_averaged"]
-    found = evaluation.predict(result.model, test.images, test.labels, transform, views=views)
+    found = evaluation.predict(result.model, test, views=views)
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     print(json.dumps({"accuracy": 100 * float(found.correct.mean()), "device": device, "precision": result.precision}))
 

@@ -17,6 +17,8 @@ ORDERS: dict[str, dict[str, str]] = {  # number -> name, as each data set docume
     "rafdb": {"1": "surprise", "2": "fear", "3": "disgust", "4": "happy", "5": "sad", "6": "angry", "7": "neutral"},
     "affectnet": {"0": "neutral", "1": "happy", "2": "sad", "3": "surprise", "4": "fear", "5": "disgust",
                   "6": "angry", "7": "contempt"},
+    "affectnet7": {"0": "neutral", "1": "happy", "2": "sad", "3": "surprise", "4": "fear", "5": "disgust",
+                   "6": "angry"},
 }  # fmt: skip
 WAYS = (
     'give classes="fer2013" (0 angry ... 6 neutral), "rafdb" (1 surprise ... 7 neutral), "affectnet" (0 neutral ... '
@@ -52,12 +54,14 @@ class ClassMap:
     classes: the names in the order of the indices; () where the folders' own names are taken, in alphabetical order.
     names: from a label in lower case (a folder's name, a number) to the class.
     asked: whether `classes=` was given; if not, a number counts only where the source shows that it is FER2013's.
+    published: whether it is one of `ORDERS`, of which a copy may lack a class.
     by_file: a function from an image's relative path to its class, in place of folders.
     """
 
     classes: tuple[str, ...]
     names: Mapping[str, str]
     asked: bool = False
+    published: bool = False
     by_file: Callable[[str], str] | None = None
 
     def index(self, label: str) -> int:
@@ -71,8 +75,9 @@ class ClassMap:
                 raise ValueError(
                     f"{label!r:.80} is none of the seven emotions ({', '.join(EMOTIONS)}) or their aliases; {ways}"
                 )
-            known = dict.fromkeys([*self.names, *self.classes])
-            raise ValueError(f"{label!r:.80} is not in classes, which knows {', '.join(known)}; add it there")
+            known = dict.fromkeys([*(name for name in self.names if name not in ALIASES), *self.classes])
+            cure = 'map the numbers: classes={"0": "happy", ...}' if key.isdigit() else "add it there"
+            raise ValueError(f"{label!r:.80} is not in classes, which knows {', '.join(known)}; {cure}")
         return self.classes.index(name)
 
     def is_number(self, label: str) -> bool:
@@ -84,9 +89,9 @@ def class_map(classes: Classes = None) -> ClassMap:
     """Build the map from what `data.load` was given.
 
     None: the seven emotions, by name or alias. A list: these names. A mapping: from folder names or numbers to names;
-    its classes come in the order in which they are first named. `"fer2013"`, `"rafdb"`, `"affectnet"`: their published
-    numbers, and names. `"folders"`: each class folder is a class. A function: from an image's path to its class, one of
-    the seven emotions or their aliases. Raises `ValueError` for anything else.
+    its classes come in the order in which they are first named. `"fer2013"`, `"rafdb"`, `"affectnet"` (eight classes),
+    `"affectnet7"` (without contempt): their published numbers, and names. `"folders"`: each class folder is a class. A
+    function: from an image's path to its class, or None to leave it out. Raises `ValueError` for anything else.
     """
     aliases = dict(ALIASES)
     if classes is None:
@@ -99,7 +104,7 @@ def class_map(classes: Classes = None) -> ClassMap:
         if classes not in ORDERS:
             raise ValueError(f"classes is {classes!r}; allowed are folders, {', '.join(ORDERS)}, a list or a mapping")
         order = ORDERS[classes]
-        return ClassMap(check_classes(dict.fromkeys(order.values())), aliases | order, asked=True)
+        return ClassMap(check_classes(dict.fromkeys(order.values())), aliases | order, asked=True, published=True)
     if isinstance(classes, Mapping):
         found = check_classes(dict.fromkeys(classes.values()))
         return ClassMap(found, {str(key).strip().lower(): name for key, name in classes.items()}, asked=True)

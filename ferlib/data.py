@@ -217,9 +217,9 @@ def load(source: str | Path = "sample", *, size: int = 48, classes: Classes = No
         them) and size x size (area-averaged down, cubic up); data/README.md has the layouts and the rules in full.
     classes: what the labels stand for. None: FER2013's seven emotions by name or alias; numbers only where the source
         shows that they are FER2013's. A list of names; a mapping from folder names or numbers to names, as
-        `{"1": "surprise", "2": "fear"}`; `"rafdb"`, `"affectnet"` or `"fer2013"` for their published numbers;
-        `"folders"` for each folder's own name; a function from an image's relative path to its class, or None to leave
-        it out.
+        `{"1": "surprise", "2": "fear"}`; `"rafdb"`, `"affectnet"`, `"affectnet7"` (without contempt) or `"fer2013"` for
+        their published numbers; `"folders"` for each folder's own name; a function from an image's relative path to its
+        class, or None to leave it out.
 
     Returns a `FaceDataset` whose `classes` are the names. Raises `FileNotFoundError` for what is not there,
     `ValueError` naming the first row or file that is not as it should be, or a label that `classes` does not explain.
@@ -461,7 +461,7 @@ def _fingerprint(path: Path) -> str:
 
 def _check_present(folder: Path, known: ClassMap) -> None:
     """Raise `ValueError` for a class that was asked for by name and has no image."""
-    if not known.asked or known.by_file is not None:
+    if not known.asked or known.published or known.by_file is not None:
         return
     table, meta = _read_table(folder)
     counts = _counts(table, meta["classes"]).sum()

@@ -51,7 +51,7 @@ class FaceModel(nn.Module):
     network: any `nn.Module` that maps float (n, channels, size, size) to logits (n, k).
     input_spec: size, channels, mean and sd of what it is fed.
     classes: the k names of its outputs, in order.
-    architecture: the arguments by which `build_model` builds the network again; None for a network of your own.
+    architecture: what `load_model` builds the network from; None for a network of your own.
     about: facts of the file that it was loaded from, such as `temperature`.
 
     Raises `ValueError` where the network cannot take such faces, or does not give one output a class.

@@ -29,6 +29,8 @@ def export_faces(dataset: FaceDataset, out: str | Path, layout: str = "folders")
     out = Path(os.path.expanduser(out))
     if layout not in LAYOUTS:
         raise ValueError(f"layout is {layout!r}; allowed are {', '.join(LAYOUTS)} (`--as`)")
+    if layout == "csv" and out.suffix != ".csv":
+        raise ValueError(f"{out} was given; a CSV's name ends in .csv: {out}.csv")
     if out.exists() and not (layout == "folders" and out.is_dir() and not any(out.iterdir())):
         raise ValueError(f"{out} is there already; give a name that is not in use")
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -51,7 +51,7 @@ def test_a_gray_layer_is_timms_sum_where_all_channels_hold_the_same_numbers(solv
 @pytest.mark.parametrize("trainable", [["head"], ["stages.1", "head"], ["stages.2.0"], []])
 def test_freeze_is_ferlibs_and_stands_still(solved: dict[str, Any], trainable: list[str]):
     torch.manual_seed(2)
-    model = models.build_model("fernet", drop_rate=0.0).eval()
+    model = models.build_model("fernet", drop_rate=0.0).network.eval()
     theirs = models.freeze(copy.deepcopy(model), trainable)
     solved["freeze"](model, ["stem"])
     solved["freeze"](model, trainable)
@@ -68,7 +68,7 @@ def test_freeze_is_ferlibs_and_stands_still(solved: dict[str, Any], trainable: l
 
 
 def test_param_groups_are_those_of_build_optimizer(solved: dict[str, Any]):
-    model = models.freeze(models.build_model("fernet"), ["stages.1", "stages.2", "head"])
+    model = models.freeze(models.build_model("fernet").network, ["stages.1", "stages.2", "head"])
     groups = solved["param_groups"](model, "head", 0.001, 0.01, 0.05)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
 

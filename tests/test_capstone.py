@@ -24,7 +24,6 @@ from capstone import CapstoneError
 from ferlib import data, evaluation, models, protocol, sample
 from ferlib.data import FaceDataset
 from ferlib.emotions import EMOTIONS
-from ferlib.transforms import EvalTransform
 
 ADA = ("ada", "words for the tests")
 
@@ -37,7 +36,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def read(path: Path) -> FaceDataset:
     """A student's file, as a student reads it."""
     with pytest.warns(UserWarning, match="its splits .Training 1,600, PublicTest 600. are not FER2013's official ones"):
-        return data.load(path)
+        return data.load(path, classes="fer2013")
 
 
 @pytest.fixture(scope="module")
@@ -265,7 +264,7 @@ def test_judge_model_compares_on_the_sealed_test(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(capstone, "sealed", lambda secret: (images, labels))
     found = capstone.judge_model(*ADA, weights / "fer2013-small.safetensors", weights / "drawn.safetensors")
     drawn = models.load_model("drawn")
-    right = evaluation.predict(drawn, images, labels, EvalTransform(models.input_spec(drawn))).correct.mean()
+    right = evaluation.predict(drawn, FaceDataset.from_arrays(images, labels)).correct.mean()
     assert found.mended.loc["accuracy", "value"] == pytest.approx(right) and right > 0.7
     gain = found.comparison.difference.loc["accuracy"]
     assert gain["value"] == pytest.approx(right - found.baseline.loc["accuracy", "value"]) and gain["low"] > 0.3
@@ -398,7 +397,7 @@ def find_labels(images: np.ndarray, labels: np.ndarray, training: np.ndarray, ar
     cover = cv2.dilate(area.astype(np.uint8), np.ones((3, 3)))
     covered = np.stack([cv2.inpaint(image, cover, 2, cv2.INPAINT_TELEA) for image in images[training]])
     reader, said_to_be = models.load_model("drawn"), labels[training]
-    p = evaluation.predict(reader, covered, said_to_be, EvalTransform(models.input_spec(reader))).probabilities
+    p = evaluation.predict(reader, FaceDataset.from_arrays(covered, said_to_be)).probabilities
     rows, others = np.arange(len(p)), p.copy()
     others[rows, said_to_be] = -1
     margin, pair = p[rows, said_to_be] - others.max(1), 7 * said_to_be + others.argmax(1)

@@ -70,7 +70,7 @@ def test_3_bytes_where_numbers_are_due(drawn):
     says(3, lambda: models.build_model("plain_cnn")(torch.from_numpy(drawn[0][:2])[:, None]))
     images, labels = torch.from_numpy(drawn[0])[:, None], drawn[1]["label"].to_numpy()
     model = models.load_model("drawn").eval()
-    fed = [EvalTransform(models.input_spec(model))(images), images.float(), images.float() / 255]
+    fed = [EvalTransform(model.input_spec)(images), images.float(), images.float() / 255]
     with torch.inference_mode():
         said = [model(batch).argmax(1).numpy() for batch in fed]
     right = [(answer == labels).mean() for answer in said]
@@ -116,15 +116,15 @@ def test_5_slopes_that_were_never_cleared(drawn):
 
 def test_6_a_model_that_still_trains(drawn):
     model = models.build_model("plain_cnn")
-    batch = EvalTransform(models.input_spec(model))(torch.from_numpy(drawn[0][:4])[:, None])
+    batch = EvalTransform(model.input_spec)(torch.from_numpy(drawn[0][:4])[:, None])
     model.train()
     assert not torch.equal(model(batch), model(batch))
     model.eval()
     assert torch.equal(model(batch), model(batch))
     norm = models.build_model("fernet", drop_rate=0.0).train()
     assert not torch.allclose(norm(batch)[:2], norm(batch[:2]), atol=1e-4), "BatchNorm asks the others in the batch"
-    prepare = EvalTransform(models.input_spec(norm))
-    twice = [evaluation.predict(norm, drawn[0][:4], drawn[1]["label"][:4], prepare).logits for _ in range(2)]
+    four = data.FaceDataset(drawn[0][:4], drawn[1][:4])
+    twice = [evaluation.predict(norm, four).logits for _ in range(2)]
     assert np.array_equal(*twice) and norm.training, "predict puts it back as it was"
 
 
@@ -149,13 +149,14 @@ def test_8_250_and_10_make_4():
 
 
 def test_9_weights_of_another_network(tmp_path):
-    other, model = models.build_model("plain_cnn", num_classes=8), models.build_model("plain_cnn")
+    eight = models.build_model("plain_cnn", classes=(*EMOTIONS, "contempt"))
+    other, model = eight.network, models.build_model("plain_cnn").network
     says(9, lambda: model.load_state_dict(other.state_dict()))
     before = models.model_hash(model)
-    model.load_state_dict(models.build_model("fernet").state_dict(), strict=False)
+    model.load_state_dict(models.build_model("fernet").network.state_dict(), strict=False)
     assert models.model_hash(model) == before, "not one name fitted, and nothing said so"
     path = models.save_model(models.build_model("fernet", widths=(8, 8, 8, 8)), tmp_path)
-    assert models.load_model(path).head.out_features == 7
+    assert models.load_model(path).network.head.out_features == 7
 
 
 def test_10_a_score_too_good_to_be_true(drawn):

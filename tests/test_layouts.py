@@ -453,7 +453,13 @@ def test_fer2013_numbered_by_sorted_names_is_told_apart_by_its_counts(tmp_path: 
 
 @pytest.mark.parametrize(
     ("numbers", "allowed"),
-    [((1, 2, 3, 4, 5, 6, 7), "rafdb"), ((0, 1, 2, 3, 4, 5, 6, 7), "affectnet"), ((0, 1), None), ((1,), None)],
+    [
+        ((1, 2, 3, 4, 5, 6, 7), "rafdb"),
+        ((0, 1, 2, 3, 4, 5, 6, 7), "affectnet"),
+        ((0, 1, 2, 3, 4, 5, 6), "affectnet7"),
+        ((0, 1), None),
+        ((1,), None),
+    ],
 )
 def test_other_numbers_are_refused_and_read_by_their_published_order(
     tmp_path: Path, numbers: tuple[int, ...], allowed: str | None
@@ -463,8 +469,11 @@ def test_other_numbers_are_refused_and_read_by_their_published_order(
         load(root)
     if allowed:
         faces = load(root, classes=allowed)
-        first = {"rafdb": "surprise", "affectnet": "neutral"}[allowed]
+        first = "surprise" if allowed == "rafdb" else "neutral"
         assert faces.classes[0] == first and (faces.counts() == 2).all(axis=None)
+    if numbers == (0, 1):
+        faces = load(root, classes="fer2013")
+        assert len(faces.classes) == 7 and "no image of fear, happy" in faces.notes[-1]
 
 
 def test_a_csv_of_eight_classes_and_one_of_names(tmp_path: Path):
@@ -484,13 +493,13 @@ def test_a_csv_of_eight_classes_and_one_of_names(tmp_path: Path):
 @pytest.mark.parametrize(
     ("classes", "message"),
     [
-        ("raf", "classes is 'raf'; allowed are folders, fer2013, rafdb, affectnet, a list or a mapping"),
+        ("raf", "classes is 'raf'; allowed are folders, fer2013, rafdb, affectnet, affectnet7, a list or a mapping"),
         (["happy"], "give two names or more"),
         (["happy", ""], "give two names or more"),
         ({"0": "happy", "1": 3}, "give two names or more, each a text"),
         (["happy", "sad", "Sadness"], "two classes have one name, 'sad'"),
-        (["happy", "sad"], r"'0' is not in classes, which knows .*happy"),
-        ({"0": "happy", "3": "sad"}, "'1' is not in classes, which knows 0, 3, happy, sad; add it there"),
+        (["happy", "sad"], "'0' is not in classes, which knows happy, sad; map the numbers: classes="),
+        ({"0": "happy", "3": "sad"}, "'1' is not in classes, which knows 0, 3, happy, sad; map the numbers"),
         (
             {"0": "happy", "1": "sad", "2": "wink"},
             "no image has the class wink, which classes= names; it has happy, sad",

@@ -27,8 +27,8 @@ import numpy as np
 import pandas as pd
 
 from ferlib import evaluation, models, sample
+from ferlib.data import FaceDataset
 from ferlib.emotions import EMOTIONS
-from ferlib.transforms import EvalTransform
 
 # fmt: off
 PUBLIC = "public"  # the secret of those who have none: anybody can make its keys
@@ -213,7 +213,7 @@ def _changed(image: np.ndarray, change: str, rng: np.random.Generator) -> np.nda
 
 
 def write(student: str, secret: str, folder: Path) -> Path:
-    """Draw a student's file, folder/STUDENT.npz (5 MB), as `ferlib.data.load` reads it; its path.
+    """Draw a student's file, folder/STUDENT.npz (5 MB), for `ferlib.data.load(path, classes="fer2013")`; its path.
 
     It holds the arrays images, labels and splits and no more: no times, nothing of the system that wrote it.
     """
@@ -323,12 +323,11 @@ def judge_model(student: str, secret: str, baseline: Path, mended: Path) -> Mode
 
     The faces are given as they are. Raises `CapstoneError`, naming the student, for a file that is no such model.
     """
-    images, labels = sealed(secret)
+    faces = FaceDataset.from_arrays(*sealed(secret))
     found = []
     for path in (baseline, mended):
         try:
-            model = models.load_model(path)
-            found.append(evaluation.predict(model, images, labels, EvalTransform(models.input_spec(model))))
+            found.append(evaluation.predict(models.load_model(path), faces))
         except (ValueError, OSError, RuntimeError) as error:
             raise CapstoneError(f"{path} of {student} cannot be judged: {str(error).splitlines()[0]}") from error
     return ModelJudgement(*map(evaluation.summarise, found), evaluation.compare(*found))
@@ -362,7 +361,7 @@ def _judge(students: Sequence[str], secret: str, pattern: str) -> int:
             points = [f"{number:g}" for number in (scores.sum(), *scores)]
             missing = [path.name for path in pair if not path.exists()]
             note = f"no {missing[0]}" if missing else str(judge_model(student, secret, *pair))
-            if not missing and len({str(models.built_with(models.load_model(path))) for path in pair}) > 1:
+            if not missing and len({str(models.load_model(path).architecture) for path in pair}) > 1:
                 note += "; the two networks are not built alike"
         except CapstoneError as error:
             if len(students) == 1 and points[0] == "":

@@ -45,9 +45,9 @@ from IPython.display import display
 from scipy.stats import binomtest
 
 from ferlib import data, evaluation, models, plots, sample
+from ferlib.data import FaceDataset
 from ferlib.emotions import COLORS, EMOTIONS
 from ferlib.lesson import Lesson
-from ferlib.transforms import EvalTransform
 
 here = Lesson("00")
 test_set = here.load().subset("PublicTest")
@@ -58,10 +58,7 @@ true = test_set.labels
 networks = {name: models.load_model(name) for name in ("drawn", "fer2013")}
 home, away = ("drawn", "fer2013") if here.drawn else ("fer2013", "drawn")
 found = {
-    name: evaluation.predict(
-        network, test_set.images, true, EvalTransform(models.input_spec(network))
-    )
-    for name, network in networks.items()
+    name: evaluation.predict(network, test_set) for name, network in networks.items()
 }
 fine = np.ones(len(true), bool)
 if here.drawn:  # leave out blank pictures, and copies of training faces
@@ -128,7 +125,7 @@ _ = here.claim(text, gap["value"], 25, **more)
 
 # %%
 network = networks[home]
-spec = models.input_spec(network)
+spec = network.input_spec
 pixels = torch.tensor(test_set.images[first[0]])[None, None] / 255  # 0 to 1
 pixels = (pixels - spec.mean[0]) / spec.std[0]  # mean 0 and sd 1 over many faces
 with torch.inference_mode():
@@ -291,9 +288,9 @@ person = sample.draw(1, seed=1, **still)[1].iloc[0]
 
 def read(images):
     """What `drawn` sees in faces (n, 48, 48): probabilities (n, 7)."""
-    fits = EvalTransform(models.input_spec(networks["drawn"]))
     nobody = np.zeros(len(images), int)  # labels, which are not asked for
-    return evaluation.predict(networks["drawn"], images, nobody, fits).probabilities
+    some = FaceDataset.from_arrays(images, nobody)
+    return evaluation.predict(networks["drawn"], some).probabilities
 
 
 alone = [sample.redraw(person), *(sample.redraw(person, **{u: 1}) for u in UNITS)]

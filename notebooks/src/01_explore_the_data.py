@@ -25,7 +25,6 @@ from ferlib import evaluation, models, plots, protocol, sample, training
 from ferlib.emotions import EMOTIONS, FER2013_COUNTS
 from ferlib.lesson import Lesson
 from ferlib.optim import TrainConfig
-from ferlib.transforms import EvalTransform
 
 here = Lesson("01")
 SEEDS = here.seeds
@@ -488,10 +487,11 @@ def trained(seed, picks):
     """Whether a small network, trained on `picks`, names each test face; and its record."""
     torch.manual_seed(seed)
     network = models.build_model("fernet", **small)
-    config = TrainConfig(1 if here.fast else 6, 32, lr=3e-3, seed=seed, **plain)
+    config = TrainConfig(
+        epochs=1 if here.fast else 6, batch_size=32, lr=3e-3, seed=seed, **plain
+    )
     run = training.fit(network, train_set.subset(picks), few, config, progress=False)
-    prepare = EvalTransform(models.input_spec(network))
-    told = evaluation.predict(network, test_set.images, test_set.labels, prepare)
+    told = evaluation.predict(network, test_set)
     return told.correct, run.history["train_accuracy"].iloc[-1]
 
 

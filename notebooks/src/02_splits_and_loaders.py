@@ -144,24 +144,21 @@ my_guess = ...  # points; put yours here
 settings = {"optimizer": "adam", "lr": 3e-3, "weight_decay": 0, "clip_norm": None}
 settings["label_smoothing"] = 0
 narrow = {"widths": (16, 32, 64, 96), "depths": (0, 0, 0), "drop_rate": 0.0}
-prepare = EvalTransform(InputSpec())
 
 
 def trained(part, watch, seed):
     """The network of lesson 03, trained on a part of the faces."""
     torch.manual_seed(seed)
     network = models.build_model("fernet", **narrow)
-    config = TrainConfig(1 if here.fast else 8, 32, seed=seed, **settings)
+    epochs = 1 if here.fast else 8
+    config = TrainConfig(epochs=epochs, batch_size=32, seed=seed, **settings)
     return training.fit(network, part, watch, config, progress=False).model
 
 
 def judged(first, second, seed):
     """Of the second part's rightly labelled faces: which are named right, and whose."""
     model = trained(first, second.subset(np.arange(0, len(second), 4)), seed)
-    found, table = (
-        evaluation.predict(model, second.images, second.labels, prepare),
-        second.table,
-    )
+    found, table = evaluation.predict(model, second), second.table
     known = (table.get("true_label", table["label"]) == table["label"]).to_numpy()
     person = table.get("identity", table["row"]).to_numpy()  # else each face its own
     return found.correct[known], person[known]
@@ -293,8 +290,7 @@ alphabetical = sorted(EMOTIONS)
 print("as in the CSV:", list(EMOTIONS))
 print("from folders: ", alphabetical)
 reader = models.load_model("drawn" if here.drawn else "fer2013")
-fed = EvalTransform(models.input_spec(reader))
-found = evaluation.predict(reader, test_set.images, test_set.labels, fed)
+found = evaluation.predict(reader, test_set)
 from_folders = np.array([alphabetical.index(name) for name in EMOTIONS])
 mixed_up = found.predicted == from_folders[test_set.labels]
 cost = found.correct.astype(float) - mixed_up
@@ -321,7 +317,7 @@ for name in ("sad", "surprise", "neutral"):
 
 # %% [markdown]
 # Three whole rows stand beside the diagonal: no network errs like that. The cure is to map by *name*. `emotion_index`
-# knows the names and their aliases, and every layout that `ferlib` reads goes through it. By hand, for a list of
+# knows the names and their aliases, and every layout that `ferlib` reads is mapped by name. By hand, for a list of
 # folder names:
 
 # %%
@@ -375,14 +371,14 @@ print(f"without the 255: mean {forgotten.mean():.0f}, sd {forgotten.std():.0f}")
 # %%
 my_guess = ...  # percent; put yours here
 
-asked = models.input_spec(reader)
+asked = reader.input_spec
 
 
-def forgetful(batch):
-    return (batch.float() - asked.mean[0]) / asked.std[0]
+def forgetful(image):
+    return (image.astype(np.float32) - asked.mean[0]) / asked.std[0]
 
 
-blind = evaluation.predict(reader, test_set.images, test_set.labels, forgetful)
+blind = evaluation.predict(reader, test_set.with_transform(forgetful))
 here.guess(my_guess, 100 * blind.correct.mean())
 said = np.bincount(blind.predicted, minlength=7)
 print(

@@ -153,9 +153,9 @@ def one_step(network, optimizer, inputs, labels, loss_of=F.cross_entropy):
 
 torch.manual_seed(0)
 model = models.build_model("plain_cnn")
-prepare = EvalTransform(models.input_spec(model))  # uint8 -> normalised float
+prepare = EvalTransform(model.input_spec)  # uint8 -> normalised float
 total, _ = models.count_parameters(model)
-print(model)
+print(model.network)
 print(f"{total:,} weights")
 
 # %% [markdown]
@@ -269,7 +269,11 @@ few_faces = protocol.take(train_set, 64 if here.fast else 320)
 settings = {"optimizer": "adam", "weight_decay": 0, "clip_norm": None}
 settings["label_smoothing"] = 0
 config = TrainConfig(
-    2 if here.fast else 16, 16, lr=2e-3, schedule="constant", **settings
+    epochs=2 if here.fast else 16,
+    batch_size=16,
+    lr=2e-3,
+    schedule="constant",
+    **settings,
 )
 
 
@@ -339,9 +343,7 @@ others = np.arange(len(test_set)) % 5 > 0  # the test faces that `watch` leaves 
 
 
 def hits_of(network):
-    return evaluation.predict(
-        network, test_set.images, test_set.labels, prepare
-    ).correct
+    return evaluation.predict(network, test_set).correct
 
 
 last = hits_of(too_long[0].model)
@@ -393,7 +395,7 @@ here.guess(my_guess, 100 * luck.mean() - 78, "points")
 # %%
 my_guess = ...  # points above HOG; put yours here
 
-config = TrainConfig(1 if here.fast else 8, 32, lr=3e-3, **settings)
+config = TrainConfig(epochs=1 if here.fast else 8, batch_size=32, lr=3e-3, **settings)
 widths, results, found = (16, 32, 64, 96), [], []
 for seed in SEEDS:
     torch.manual_seed(seed)
@@ -402,7 +404,7 @@ for seed in SEEDS:
     )
     config = dataclasses.replace(config, seed=seed)
     results.append(training.fit(network, train_set, watch, config, progress=False))
-    found.append(evaluation.predict(network, test_set.images, test_set.labels, prepare))
+    found.append(evaluation.predict(network, test_set))
 right["CNN"] = np.mean([predictions.correct for predictions in found], axis=0)
 print("accuracy by seed:", *[f"{p.correct.mean():.1%}" for p in found])
 gain = 100 * (right["CNN"].mean() - right["HOG + SVM"].mean())
@@ -648,7 +650,7 @@ wrong_answers = [
     ),
 ]
 here.check(answer_3, solution_3, wrong_answers)
-assert sum(p.numel() for p in model.head[2].parameters()) == solution_3
+assert sum(p.numel() for p in model.network.head[2].parameters()) == solution_3
 print(f"{solution_3 / total:.0%} of the network's weights are in that one layer")
 
 # %% [markdown]

@@ -16,7 +16,6 @@
 
 # %%
 import copy
-import dataclasses
 import math
 import sys
 import time
@@ -31,7 +30,7 @@ from ferlib import evaluation, models, plots, protocol, recipes, training
 from ferlib.emotions import EMOTIONS
 from ferlib.lesson import Lesson
 from ferlib.optim import TrainConfig
-from ferlib.transforms import BatchAugment, EvalTransform, InputSpec, PerImage, preset
+from ferlib.transforms import BatchAugment, InputSpec, preset
 
 here = Lesson("04")
 SEEDS = here.seeds
@@ -54,23 +53,20 @@ print(f"{len(little):,} faces to train on, {len(test_set):,} to judge by")
 # emotion?
 
 # %% alt="Three training faces and six changes of each: light, strong, mirrored, upside down, cropped as for ImageNet, tightly cropped"
-changes = {
-    "light": preset("light"),
-    "strong": preset("strong"),
-    "mirror": PerImage(lambda A: [A.HorizontalFlip(p=1)]),
-    "upside down": PerImage(lambda A: [A.VerticalFlip(p=1)]),
-    "ImageNet's crop": PerImage(
-        lambda A: [A.RandomResizedCrop(size=(48, 48), scale=(0.08, 1))]
-    ),
-    "tight crop": PerImage(
-        lambda A: [A.RandomResizedCrop(size=(48, 48), scale=(0.04, 0.25))]
-    ),
+changes = {name: preset(name) for name in ("light", "strong")}
+
+import albumentations as A
+
+changes |= {
+    "mirror": A.Compose([A.HorizontalFlip(p=1)]),
+    "upside down": A.Compose([A.VerticalFlip(p=1)]),
+    "ImageNet's crop": A.Compose([A.RandomResizedCrop(size=(48, 48), scale=(0.08, 1))]),
+    "tight crop": A.Compose([A.RandomResizedCrop(size=(48, 48), scale=(0.04, 0.25))]),
 }
 torch.manual_seed(5)
 shown = [int(np.flatnonzero(little.labels == k)[0]) for k in (3, 4, 5)]
-made = [
-    [change(little.images[i])[0].numpy() for change in changes.values()] for i in shown
-]
+versions = [little.with_transform(change) for change in changes.values()]
+made = [[version[i][0][0].numpy() for version in versions] for i in shown]
 titles = [EMOTIONS[little.labels[i]] for i in shown]
 figure = plots.augmentation_grid(
     little.images[shown], made, titles, headers=list(changes), title="Six candidates"
@@ -85,15 +81,11 @@ figure = plots.augmentation_grid(
 my_guess = ...  # percent; put yours here
 
 reader = models.load_model("drawn" if here.drawn else "fer2013")
-as_is = EvalTransform(models.input_spec(reader))
 some = test_set.subset(np.arange(min(600, len(test_set))))
 survives = {}
 for name, change in {"unchanged": None, **changes}.items():
     torch.manual_seed(0)
-    images = some.images
-    if change is not None:
-        images = np.stack([change(image)[0].numpy() for image in images])
-    read = evaluation.predict(reader, images, some.labels, as_is)
+    read = evaluation.predict(reader, some.with_transform(change))
     survives[name] = 100 * read.correct.mean()
 print(pd.Series(survives, name="still read, %").round(1).to_string())
 here.guess(my_guess, survives["tight crop"])
@@ -147,8 +139,6 @@ print(f"{len(batch)} faces, largest difference {(by_hand - of_ferlib).abs().max(
 # %%
 my_guess = ...  # faces; put yours here
 
-import albumentations as A
-
 pipeline = A.Compose([A.Rotate(limit=(-20, 20), p=1), A.RandomBrightnessContrast(p=1)])
 runs = []
 for _ in range(2):
@@ -174,18 +164,17 @@ here.guess(my_guess, len({picture.tobytes() for picture in pictures}), "pictures
 # %% [markdown]
 # With a real loader of two workers it was the same, and each epoch repeated the one before. The cure: draw the
 # pipeline's seed from torch, per face. Torch gives each worker numbers of its own, and the seed that you set reaches
-# them. That is all `ferlib.transforms.PerImage` adds. Here each "worker" gets its seed as the loader would give it.
+# them. A dataset of `ferlib` does so, whenever one of its faces is taken: give it the pipeline by `with_transform`.
+# Here each "worker" gets its seed as the loader would give it.
 
 # %%
-cured = PerImage(
-    lambda A: [A.Rotate(limit=(-20, 20), p=1), A.RandomBrightnessContrast(p=1)]
-)
+cured = little.with_transform(pipeline)
 runs = []
 for _ in range(2):
     pictures = []
     for worker_seed in (100, 101):
         torch.manual_seed(worker_seed)
-        pictures += [cured(face).numpy().tobytes() for _ in range(4)]
+        pictures += [cured[0][0].numpy().tobytes() for _ in range(4)]
     runs.append(pictures)
 print(
     f"{len(set(runs[0]))} of 8 are distinct; second run identical: {runs[0] == runs[1]}"
@@ -206,9 +195,12 @@ my_guess = ...  # faces; put yours here
 for name in ("scratch_jitter", "albumentations_timm"):
     print(recipes.describe(recipes.get_recipe(name)), "\n")
 nothing = {"brightness": (1, 1), "contrast": (1, 1), "hue": (0, 0), "p": 1}
-jitter = PerImage(lambda A: [A.ColorJitter(saturation=(0.5, 1.5), **nothing)])
-before = little.images[:100]
-changed = [not np.array_equal(jitter(image)[0].numpy(), image) for image in before]
+jitter = A.Compose([A.ColorJitter(saturation=(0.5, 1.5), **nothing)])
+before, jittered = little.images[:100], little.with_transform(jitter)
+changed = [
+    not np.array_equal(jittered[k][0][0].numpy(), image)
+    for k, image in enumerate(before)
+]
 here.guess(my_guess, sum(changed), "faces")
 
 # %% [markdown]
@@ -227,7 +219,6 @@ my_guess = ...  # points; put yours here
 settings = {"optimizer": "adam", "lr": 3e-3, "weight_decay": 0, "clip_norm": None}
 settings["label_smoothing"] = 0
 watch = test_set.subset(np.arange(0, len(test_set), 10))  # for the curves alone
-prepare = EvalTransform(spec)
 narrow = {"widths": (16, 32, 64, 96), "depths": (0, 0, 0), "drop_rate": 0.0}
 
 
@@ -235,11 +226,11 @@ def trained(seed, epochs, change=None, augment=None, workers=0):
     """A network trained on the few faces: the result of `fit`, and its predictions."""
     torch.manual_seed(seed)
     network = models.build_model("fernet", **narrow)
-    config = TrainConfig(epochs, 32, seed=seed, workers=workers, **settings)
-    seen, told = dataclasses.replace(little, transform=change), {"progress": False}
+    few = {"epochs": epochs, "batch_size": 32, "seed": seed, "workers": workers}
+    config = TrainConfig(**few, **settings)
+    seen, told = little.with_transform(change), {"progress": False}
     run = training.fit(network, seen, watch, config, train_transform=augment, **told)
-    tested = test_set.images, test_set.labels, prepare
-    return run, evaluation.predict(run.model, *tested)
+    return run, evaluation.predict(run.model, test_set)
 
 
 arms = {
@@ -367,12 +358,10 @@ for text, of, above, below, threshold in pairs:
 # face, and are judged by whole ones. So judge them by tight crops of the test faces as well.
 
 # %%
-torch.manual_seed(1)
-pieces = np.stack(
-    [changes["tight crop"](image)[0].numpy() for image in test_set.images]
-)
+pieces = test_set.with_transform(changes["tight crop"])
 for seed, (run, whole) in zip(SEEDS, runs["tight crop"], strict=True):
-    tight = evaluation.predict(run.model, pieces, test_set.labels, prepare)
+    torch.manual_seed(1)  # each is judged by the same crops
+    tight = evaluation.predict(run.model, pieces)
     print(f"seed {seed}: whole faces {whole.correct.mean():.1%}", end="")
     print(f", tight crops {tight.correct.mean():.1%} (commonest {majority:.1%})")
 
@@ -432,9 +421,8 @@ if folder is not None:
 twelve = here.twelve(test_set)
 images, true = test_set.images[twelve], test_set.labels[twelve]
 before = here.model("03")
-fed = EvalTransform(models.input_spec(before))
 answers = {
-    "03": evaluation.predict(before, images, true, fed).predicted,
+    "03": evaluation.predict(before, test_set.subset(twelve)).predicted,
     "none": runs["none"][0][1].predicted[twelve],
     "augm.": runs["augmented"][0][1].predicted[twelve],
 }
@@ -565,8 +553,10 @@ wrong_answers = [
 ]
 here.check(answer_3, solution_3, wrong_answers)
 torch.manual_seed(0)
-light, sample_of = preset("light"), train_set.images[:300]
-same = [np.array_equal(light(image)[0].numpy(), image) for image in sample_of]
+light, sample_of = train_set.with_transform(preset("light")), train_set.images[:300]
+same = [
+    np.array_equal(light[k][0][0].numpy(), image) for k, image in enumerate(sample_of)
+]
 print(f"counted: {np.mean(same):.1%} of {len(same)} faces")
 
 # %% [markdown]
@@ -584,8 +574,8 @@ print(f"counted: {np.mean(same):.1%} of {len(same)} faces")
 # </details>
 
 # %% [markdown]
-# **2.** Validate on augmented test faces as well: `BatchAugment(spec)` in place of `prepare`. Why does `fit` not do
-# so?
+# **2.** Validate on augmented test faces as well: `BatchAugment(spec)` in place of `EvalTransform(spec)`. Why does
+# `fit` not do so?
 #
 # <details><summary>Answer</summary>
 #

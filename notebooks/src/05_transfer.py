@@ -63,12 +63,12 @@ my_guess = ...  # percent; put yours here
 
 WEIGHTS = "fer2013-small" if here.drawn else "drawn"
 known = models.load_model(WEIGHTS)
-prepare = EvalTransform(models.input_spec(known))
+prepare = EvalTransform(known.input_spec)
 
 
 def tested(network):
     """What a network says of the test faces."""
-    return evaluation.predict(network, test_set.images, test_set.labels, prepare)
+    return evaluation.predict(network, test_set)
 
 
 as_is = tested(known)
@@ -87,7 +87,7 @@ twelve = public.subset(here.twelve(public))
 
 def asked(network):
     """What a network calls the twelve faces."""
-    return evaluation.predict(network, twelve.images, true, prepare).predicted
+    return evaluation.predict(network, twelve).predicted
 
 
 true = twelve.labels
@@ -169,11 +169,12 @@ print(
 
 # %%
 moving = copy.deepcopy(known)
-first = moving.stages[0][2]  # convolution, max-pool, and this BatchNorm
+inside = moving.network
+first = inside.stages[0][2]  # convolution, max-pool, and this BatchNorm
 batch = prepare(torch.tensor(train_set.images[:64])[:, None])
 with torch.no_grad():
     before = first.running_mean.clone()
-    inputs = moving.stages[0][:2](moving.stem(batch))  # (64, channels, 12, 12)
+    inputs = inside.stages[0][:2](inside.stem(batch))  # (64, channels, 12, 12)
     by_hand = 0.9 * before + 0.1 * inputs.mean((0, 2, 3))
     moving.train()(batch)  # looks at the faces, and learns nothing else
 torch.testing.assert_close(first.running_mean, by_hand, atol=1e-5, rtol=0)
@@ -198,9 +199,9 @@ for a, b in zip(moving.parameters(), known.parameters(), strict=True):
     assert torch.equal(a, b)
 gained = accuracy["statistics moved"] - accuracy["as it is"]
 here.guess(my_guess, gained, "points")
-for name, layer in moving.named_modules():
+for name, layer in moving.network.named_modules():
     if isinstance(layer, nn.BatchNorm2d):
-        old = known.get_submodule(name)
+        old = known.network.get_submodule(name)
         shift = (layer.running_mean - old.running_mean) / old.running_var.sqrt()
         print(f"{name:16} means moved by {shift.abs().mean():.2f} sd on average")
 
@@ -217,7 +218,7 @@ for name, layer in moving.named_modules():
 # %%
 torch.manual_seed(0)
 frozen = models.build_model("fernet", weights=WEIGHTS, drop_rate=0.0)
-for name, parameter in frozen.named_parameters():
+for name, parameter in frozen.network.named_parameters():
     parameter.requires_grad = name.startswith("head.")
 
 again = models.build_model("fernet", weights=WEIGHTS, drop_rate=0.0)
@@ -247,16 +248,18 @@ settings["label_smoothing"] = 0
 
 def trained(network, some, seed, epochs=FEW, lr=3e-3, **more):
     """A network trained on some faces: the result of `fit`."""
-    config = TrainConfig(epochs, 16, lr=lr, seed=seed, **settings, **more)
+    more |= {"epochs": epochs, "batch_size": 16, "lr": lr, "seed": seed}
+    config = TrainConfig(**settings, **more)
     return training.fit(network, some, held, config, progress=False)
 
 
 for keep in (True, False):
     network = copy.deepcopy(frozen)
     trained(network, few_of(0), 0, epochs=1, freeze_bn=keep)
+    before = frozen.network.state_dict()
     moved = {
-        name: int((value.cpu() != frozen.state_dict()[name]).sum())
-        for name, value in network.state_dict().items()
+        name: int((value.cpu() != before[name]).sum())
+        for name, value in network.network.state_dict().items()
         if not name.startswith("head.")
     }
     kinds = {name.rpartition(".")[2] for name, count in moved.items() if count}
@@ -304,7 +307,7 @@ here.guess(my_guess, gained, "points")
 shares = {"stem": 0.1, "stages.0": 0.2, "stages.1": 0.4, "stages.2": 0.7}
 network = start(0)
 groups = {part: [] for part in (*shares, "rest")}
-for name, parameter in network.named_parameters():
+for name, parameter in network.network.named_parameters():
     part = next((part for part in shares if name.startswith(part + ".")), "rest")
     groups[part].append(parameter)
 mine = {part: (3e-3 * shares.get(part, 1), len(held)) for part, held in groups.items()}
@@ -343,13 +346,14 @@ print("warning:", *[str(warning.message) for warning in caught])
 
 accelerator = Accelerator()
 resnet.to(accelerator.device)
-before = {name: value.clone() for name, value in resnet.state_dict().items()}
+inside = resnet.network
+before = {name: value.clone() for name, value in inside.state_dict().items()}
 one = torch.tensor(train_set.images[:16])[:, None], torch.tensor(train_set.labels[:16])
 one = [tuple(part.to(accelerator.device) for part in one)]
-feed = EvalTransform(models.input_spec(resnet))
+feed = EvalTransform(resnet.input_spec)
 training.train_one_epoch(resnet, one, feed, optimizer, accelerator, recipe.config)
 for name in ("conv1.weight", "bn1.weight", "bn1.running_mean", "fc.weight"):
-    changed = int((resnet.state_dict()[name] != before[name]).sum())
+    changed = int((inside.state_dict()[name] != before[name]).sum())
     print(f"{name:18}{changed:6} of {before[name].numel():5} values moved")
 
 # %% [markdown]
@@ -370,7 +374,7 @@ suggested = {}
 for ax, (name, weights) in zip(
     axes, {"pretrained": WEIGHTS, "random": None}.items(), strict=True
 ):
-    config = TrainConfig(1, 16, **settings)
+    config = TrainConfig(epochs=1, batch_size=16, **settings)
     found = lr_finder.find_lr(
         start(0, weights), few_of(0), config, steps=8 if here.fast else 60
     )

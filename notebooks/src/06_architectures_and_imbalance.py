@@ -26,6 +26,7 @@ from scipy.stats import binomtest
 from torch import nn
 
 from ferlib import evaluation, export, models, plots, protocol, sample, training
+from ferlib.data import FaceDataset
 from ferlib.emotions import EMOTIONS, FER2013_COUNTS
 from ferlib.lesson import Lesson
 from ferlib.optim import TrainConfig, choose_precision, class_weights
@@ -165,7 +166,8 @@ print(per.round(1).to_string())
 for name, how in {"its own stem": own, "small stem": {"small_stem": True}}.items():
     network = models.build_model("resnet18", **quarter | how)
     with torch.no_grad():
-        side = network.eval().forward_features(torch.zeros(1, 1, 48, 48)).shape[-1]
+        maps = network.eval().network.forward_features(torch.zeros(1, 1, 48, 48))
+    side = maps.shape[-1]
     size, _ = models.count_parameters(network)
     work = multiply_adds(network) / 1e6
     print(f"{name}: {side}x{side} places at the end, {size:,} parameters, {work:.0f} M")
@@ -193,13 +195,14 @@ def trained(name, how, seed, balance="none"):
     """A network trained on the training part: the result of `fit`."""
     torch.manual_seed(seed)
     network = models.build_model(name, **how)
-    config = TrainConfig(EPOCHS, 32, seed=seed, balance=balance, **settings)
+    more = {"epochs": EPOCHS, "batch_size": 32, "seed": seed, "balance": balance}
+    config = TrainConfig(**more, **settings)
     return training.fit(network, train_set, watch, config, progress=False)
 
 
 def tested(run):
     """What a trained network says of the test faces."""
-    return evaluation.predict(run.model, test_set.images, test_set.labels, prepare)
+    return evaluation.predict(run.model, test_set)
 
 
 plain = [trained("fernet", narrow, seed) for seed in SEEDS]
@@ -286,9 +289,10 @@ my_guess = ...  # percent; put yours here
 
 if here.drawn:
     images, people = sample.draw(140 if here.fast else 1400, seed=6, balance="equal")
-    labels = people["label"].to_numpy()
+    evenly = FaceDataset(images, people, "drawn in equal numbers")
 else:
-    images, labels = test_set.images, test_set.labels
+    evenly = test_set
+images, labels = evenly.images, evenly.labels
 rare = labels == DISGUST
 
 
@@ -297,7 +301,7 @@ def recalls(predicted):
     return np.array([(predicted[labels == k] == k).mean() for k in range(7)])
 
 
-equal = [evaluation.predict(run.model, images, labels, prepare) for run in plain]
+equal = [evaluation.predict(run.model, evenly) for run in plain]
 found = [100 * recalls(p.predicted)[DISGUST] for p in equal]
 print(f"{rare.sum()} disgusted faces; found by seed:", *[f"{f:.1f}%" for f in found])
 here.guess(my_guess, np.mean(found))
@@ -390,10 +394,7 @@ np.testing.assert_allclose(again.probabilities, divided, atol=1e-5)
 
 # %%
 taus = np.arange(0, 1.51, 0.25)
-val = [
-    evaluation.predict(run.model, val_set.images, val_set.labels, prepare)
-    for run in plain
-]
+val = [evaluation.predict(run.model, val_set) for run in plain]
 
 
 def accuracy_of(predictions, tau):
@@ -442,8 +443,7 @@ answers = {"plain": [(p, e) for p, e in zip(plain_test, equal, strict=True)]}
 for balance in ("loss", "sampling"):
     runs = [trained("fernet", narrow, seed, balance) for seed in SEEDS]
     answers[f"weighted {balance}"] = [
-        (tested(run), evaluation.predict(run.model, images, labels, prepare))
-        for run in runs
+        (tested(run), evaluation.predict(run.model, evenly)) for run in runs
     ]
 
 
@@ -532,12 +532,11 @@ my_guess = ...  # photographs; put yours here
 
 if here.drawn:
     ships = models.load_model("drawn")
-    fed = EvalTransform(models.input_spec(ships))
-    for name, x, y in (
-        ("PublicTest, accuracy", test_set.images, test_set.labels),
-        ("disgusted faces found", images[rare], labels[rare]),
+    for name, part in (
+        ("PublicTest, accuracy", test_set),
+        ("disgusted faces found", evenly.subset(rare)),
     ):
-        p = evaluation.predict(ships, x, y, fed)
+        p = evaluation.predict(ships, part)
         print(f"drawn, {name}: {p.correct.mean():.1%} -> {moved(p).correct.mean():.1%}")
 photographs = here.photographs()
 if photographs is not None:

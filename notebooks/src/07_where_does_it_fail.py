@@ -19,7 +19,8 @@ import pandas as pd
 import torch
 from scipy.stats import binomtest, fisher_exact
 
-from ferlib import evaluation, models, plots, sample
+from ferlib import evaluation, plots, sample
+from ferlib.data import FaceDataset
 from ferlib.emotions import EMOTIONS
 from ferlib.lesson import Lesson
 from ferlib.transforms import EvalTransform
@@ -31,8 +32,8 @@ if here.fast:
     test_set = test_set.subset(np.arange(min(200, len(test_set))))
 
 model = here.model("03")
-prepare = EvalTransform(models.input_spec(model))
-predictions = evaluation.predict(model, test_set.images, test_set.labels, prepare)
+prepare = EvalTransform(model.input_spec)
+predictions = evaluation.predict(model, test_set)
 accuracy = 100 * predictions.correct.mean()
 print(f"{accuracy:.1f}% of {len(test_set):,} test faces are named right")
 
@@ -278,7 +279,7 @@ if here.drawn:
 # %%
 if here.drawn:
     images, people = sample.draw(300 if here.fast else 8000, seed=7)
-    new = evaluation.predict(model, images, people["label"].to_numpy(), prepare)
+    new = evaluation.predict(model, FaceDataset(images, people, "new persons"))
     hits, dim = new.correct, (people["group"] == "dim").to_numpy()
     low, high = gap_interval(hits, dim, np.arange(len(hits)))
     print(f"{dim.sum()} dim persons: {hits[dim].mean():.1%} right")
@@ -357,7 +358,7 @@ if here.drawn:
     right = {}
     versions = {"dim": images[dim], "in ordinary light": again, "stretched": stretched}
     for name, version in versions.items():
-        seen = evaluation.predict(model, version, dim_people["label"], prepare)
+        seen = evaluation.predict(model, FaceDataset(version, dim_people, name))
         right[name] = 100 * seen.correct.mean()
         print(f"{name:18} {right[name]:.1f}% of {len(seen.labels)} right")
     here.guess(my_guess, right["stretched"] - right["dim"], "points")
@@ -391,9 +392,7 @@ with torch.inference_mode():
     batch = prepare(torch.from_numpy(first.images)[:, None])
     mean = (model(batch).softmax(1) + model(batch.flip(3)).softmax(1)) / 2
 
-both = evaluation.predict(
-    model, first.images, first.labels, prepare, views=(None, evaluation.flip)
-)
+both = evaluation.predict(model, first, views=(None, evaluation.flip))
 np.testing.assert_allclose(both.probabilities, mean.numpy(), atol=1e-5)
 
 # %% [markdown]
@@ -404,9 +403,7 @@ np.testing.assert_allclose(both.probabilities, mean.numpy(), atol=1e-5)
 my_guess = ...  # points; put yours here
 
 views = {
-    name: evaluation.predict(
-        model, test_set.images, test_set.labels, prepare, views=some
-    )
+    name: evaluation.predict(model, test_set, views=some)
     for name, some in evaluation.VIEWS.items()
 }
 rows = {

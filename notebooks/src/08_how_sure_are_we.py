@@ -25,10 +25,10 @@ from scipy.special import softmax
 from scipy.stats import binom, binomtest
 
 from ferlib import evaluation, models, plots, protocol, sample, training
+from ferlib.data import FaceDataset
 from ferlib.emotions import EMOTIONS
 from ferlib.lesson import Lesson
 from ferlib.optim import TrainConfig
-from ferlib.transforms import EvalTransform
 
 here = Lesson("08")
 SEEDS = here.seeds
@@ -40,8 +40,7 @@ if here.fast:
     test_set = test_set.subset(np.arange(min(200, len(test_set))))
 
 model = here.model("03")
-prepare = EvalTransform(models.input_spec(model))
-predictions = evaluation.predict(model, test_set.images, test_set.labels, prepare)
+predictions = evaluation.predict(model, test_set)
 print(
     f"{predictions.correct.mean():.1%} of {len(test_set):,} test faces are named right"
 )
@@ -138,8 +137,8 @@ my_guess = ...  # of 400; put yours here
 
 if here.drawn:
     images, people = sample.draw(WORLD, seed=8)
-    labels = people["label"].to_numpy()
-    world = evaluation.predict(model, images, labels, prepare)
+    world_set = FaceDataset(images, people, "the world")
+    world = evaluation.predict(model, world_set)
     truth, rng = world.correct.mean(), np.random.default_rng(8)
     picks = rng.integers(0, WORLD, (TESTS, 500))
     rows = [evaluation.summarise(world.subset(pick)).loc["accuracy"] for pick in picks]
@@ -273,16 +272,13 @@ def trained(seed):
     """A small network that has learned the few faces by heart."""
     torch.manual_seed(seed)
     network = models.build_model("fernet", **narrow)
-    config = TrainConfig(2 if here.fast else 24, 32, seed=seed, **settings)
+    epochs = 2 if here.fast else 24
+    config = TrainConfig(epochs=epochs, batch_size=32, seed=seed, **settings)
     return training.fit(network, little, watch, config, progress=False).model
 
 
-def answers(network, of):
-    return evaluation.predict(network, of.images, of.labels, prepare)
-
-
 networks = [trained(seed) for seed in SEEDS]
-few = [answers(network, test_set) for network in networks]
+few = [evaluation.predict(network, test_set) for network in networks]
 median, *others = np.roll(np.argsort([each.correct.mean() for each in few]), -1)
 networks, few = ([each[i] for i in (median, *others)] for each in (networks, few))
 old, new = few[0], mean_of(few)
@@ -311,9 +307,7 @@ def apart(a, b):
 
 
 if here.drawn:
-    on_world = [
-        evaluation.predict(network, images, labels, prepare) for network in networks
-    ]
+    on_world = [evaluation.predict(network, world_set) for network in networks]
     a, b = on_world[0].correct, mean_of(on_world).correct
     gap, divide = abs(b.mean() - a.mean()), (a != b).mean()
     size = int(np.clip(divide * ((1.96 + 1.28) / max(gap, 0.005)) ** 2, 100, 5000))
@@ -434,7 +428,7 @@ for each in (predictions, *few):
 # 700 give to the network that learned them, and what becomes of its ECE on the test faces?
 
 # %%
-seen = answers(networks[0], little)
+seen = evaluation.predict(networks[0], little)
 t = evaluation.fit_temperature(seen)
 print(f"{seen.correct.mean():.1%} of the {len(little)} are named right")
 print(f"T from them: {t:.2f}")
@@ -605,7 +599,7 @@ if here.drawn:
     print(f"{ledger} has {len(lines)} line{'s' * (len(lines) > 1)}")
     if here.fast:
         sealed = sealed.subset(np.arange(200))
-    final = answers(model, sealed)
+    final = evaluation.predict(model, sealed)
     here.guess(my_guess, 100 * final.correct.mean())
 
 # %% [markdown]

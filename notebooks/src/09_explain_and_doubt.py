@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 
 from ferlib import evaluation, explain, models, plots, sample, training
+from ferlib.data import FaceDataset
 from ferlib.emotions import EMOTIONS
 from ferlib.lesson import Lesson
 from ferlib.optim import TrainConfig
@@ -37,7 +38,7 @@ if here.fast:
     test_set = test_set.subset(np.arange(100))
 
 model = here.model("03")
-prepare = EvalTransform(models.input_spec(model))
+prepare = EvalTransform(model.input_spec)
 
 
 def fed(images):
@@ -45,7 +46,7 @@ def fed(images):
     return prepare(torch.tensor(images)[:, None])
 
 
-predictions = evaluation.predict(model, test_set.images, test_set.labels, prepare)
+predictions = evaluation.predict(model, test_set)
 print(
     f"{predictions.correct.mean():.1%} of {len(test_set):,} test faces are named right"
 )
@@ -95,7 +96,7 @@ figure = plots.activations_grid(maps[strongest], title=f"12 of {len(maps)} chann
 def grad_cam(model, batch, targets, layer):
     """Where a layer's maps speak for the targets: (n, h, w), each face's highest 1."""
     kept = []
-    module = model.get_submodule(layer)
+    module = model.network.get_submodule(layer)
     hook = module.register_forward_hook(lambda *call: kept.append(call[2]))
     logits = model(batch)
     hook.remove()
@@ -166,7 +167,7 @@ my_guess = ...  # percent; put yours here
 if here.drawn:
     images, people = sample.draw(25 if here.fast else 250, seed=99, occlusion="none")
     drawn_as = people["label"].to_numpy()
-    right = evaluation.predict(model, images, drawn_as, prepare).correct
+    right = evaluation.predict(model, FaceDataset(images, people, "fresh")).correct
     images, people = images[right], people[right]
     drawn_as, drawn_batch = torch.tensor(drawn_as[right]), fed(images)
     masks = explain.region_masks(people)
@@ -189,7 +190,8 @@ if here.drawn:
 def untrained(seed):
     """The same kind of network with random weights."""
     torch.manual_seed(1000 + seed)
-    return models.build_model(**models.built_with(model)).eval()
+    how = {k: v for k, v in model.architecture.items() if k != "num_classes"}
+    return models.build_model(**how).eval()
 
 
 # %% alt="Energy on the moving parts with 95% intervals, for four maps, edges, area, and untrained networks"
@@ -263,7 +265,8 @@ def trained(seed, part, images=None):
     """A small network trained on a part of the training faces, perhaps changed."""
     torch.manual_seed(seed)
     network = models.build_model("fernet", **narrow)
-    config = TrainConfig(2 if here.fast else 8, 32, seed=seed, **settings)
+    epochs = 2 if here.fast else 8
+    config = TrainConfig(epochs=epochs, batch_size=32, seed=seed, **settings)
     seen = train_set.subset(part)
     if images is not None:
         seen = dataclasses.replace(seen, images=images[part])
@@ -296,9 +299,8 @@ tests["as in training"] = np.where(hit[:, None, None], with_mark, test_set.image
 rows, called_happy = {}, {}
 for arm, networks in {"cheats": cheats, "honest": honest}.items():
     for name, images in tests.items():
-        found = [
-            evaluation.predict(n, images, test_set.labels, prepare) for n in networks
-        ]
+        judged = dataclasses.replace(test_set, images=images)
+        found = [evaluation.predict(n, judged) for n in networks]
         happy = np.array([p.predicted == HAPPY for p in found], float)  # (seeds, faces)
         accuracy = np.mean([p.correct.mean() for p in found])
         rows[arm, name] = [accuracy, happy[:, smiles].mean(), happy[:, ~smiles].mean()]
@@ -396,8 +398,7 @@ unseen, seen = [], []  # each network's probabilities for the faces
 for seed, half, one in zip(SEEDS, halves, honest, strict=True):
     other = trained(seed, ~half)
     of_one, of_other = (
-        evaluation.predict(m, train_set.images, labels, prepare).probabilities
-        for m in (one, other)
+        evaluation.predict(m, train_set).probabilities for m in (one, other)
     )
     unseen.append(np.where(half[:, None], of_other, of_one))
     seen.append(np.where(half[:, None], of_one, of_other))
@@ -484,7 +485,7 @@ if here.drawn:
     print("wrong of 100, unseen faces, by seed:    ", *by_margin)
     print("wrong of 100, trained on them, by seed: ", *by_seen)
     shipped = models.load_model("drawn")
-    of_shipped = evaluation.predict(shipped, train_set.images, labels, prepare)
+    of_shipped = evaluation.predict(shipped, train_set)
     for name, p in (("ours, seed 0", seen[0]), ("drawn", of_shipped.probabilities)):
         share = (p.argmax(1) == labels).mean()
         print(f"{name}: {share:.1%} of its training faces named as labelled")
@@ -548,7 +549,7 @@ print("wrong:", *twelve[true != said])
 
 # %% alt="One of the twelve faces with both networks' HiResCAM maps, and occlusion maps, for the answer given and the true one"
 augmented = here.model("04")
-also = evaluation.predict(augmented, test_set.images[twelve], true, prepare).predicted
+also = evaluation.predict(augmented, test_set.subset(twelve)).predicted
 mended = twelve[(said != true) & (also == true)]
 one = int([*mended, *twelve[said != true], *twelve][0])  # else any mistake, else any
 was, now = predictions.predicted[one], test_set.labels[one]
@@ -590,7 +591,7 @@ if here.drawn:
     columns = {}
     for name, network in networks.items():
         told = evaluation.predict(
-            network, pictures, np.full(len(pictures), now), prepare
+            network, FaceDataset.from_arrays(pictures, np.full(len(pictures), now))
         )
         columns[f"{name} says"] = [EMOTIONS[k] for k in told.predicted]
         columns[f"{name}, % for {EMOTIONS[now]}"] = 100 * told.probabilities[:, now]
@@ -656,7 +657,8 @@ if here.drawn:
     for name, units in moves.items():
         pictures[name] = np.stack([sample.redraw(row, **units) for row in calm])
         known = np.full(len(calm), NEUTRAL)
-        answers = evaluation.predict(model, pictures[name], known, prepare)
+        drawn = FaceDataset.from_arrays(pictures[name], known)
+        answers = evaluation.predict(model, drawn)
         shares[name] = 100 * np.bincount(answers.predicted, minlength=7) / len(calm)
     here.guess(my_guess, shares["with a frown"][EMOTIONS.index("angry")])
     print(f"{len(calm)} neutral faces, called (%):")

@@ -37,7 +37,6 @@ from ferlib import detection, evaluation, export, models, pictures, plots, scene
 from ferlib.emotions import EMOTIONS
 from ferlib.lesson import Lesson
 from ferlib.recognizer import EmotionRecognizer, annotate, save_annotated
-from ferlib.transforms import EvalTransform
 
 here = Lesson("10")
 work = tempfile.TemporaryDirectory()  # what this lesson writes goes here, and vanishes
@@ -475,7 +474,7 @@ given = here.load(most=64 if here.fast else 512)  # Training serves the 8-bit fi
 test_set = given.subset("PublicTest")
 if here.fast:
     test_set = test_set.subset(np.arange(min(100, len(test_set))))
-size = models.input_spec(my_model).size
+size = my_model.input_spec.size
 
 missing = [one for one in ("onnx", "onnxruntime") if not importlib.util.find_spec(one)]
 if missing:
@@ -483,7 +482,7 @@ if missing:
     print('pip install "onnx>=1.16" "onnxruntime>=1.18"')
 else:
     exported = export.to_onnx(my_model, folder / "faces.onnx")
-    same = export.parity(my_model, exported, test_set.images, test_set.labels)
+    same = export.parity(my_model, exported, test_set)
     print(export.report(same))
     text, n = "faces that the ONNX file names as the model does", len(test_set)
     alike = binomtest(round(same["equal_predictions"] * n), n)
@@ -514,7 +513,7 @@ my_guess = ...  # faces; put yours here
 if not missing:
     some = given.subset("Training")
     small = export.quantise(exported, some.images, folder / "small.onnx")
-    loss = export.parity(my_model, small, test_set.images, test_set.labels)
+    loss = export.parity(my_model, small, test_set)
     here.guess(my_guess, (1 - loss["equal_predictions"]) * len(test_set), "faces")
     print(export.report(loss))
 
@@ -556,12 +555,7 @@ def with_interval(row):
 
 
 # %%
-answers = evaluation.predict(
-    my_model,
-    test_set.images,
-    test_set.labels,
-    EvalTransform(models.input_spec(my_model)),
-)
+answers = evaluation.predict(my_model, test_set)
 summary, report = evaluation.summarise(answers), evaluation.report(answers)
 recall = [f"{k} {r.recall:.0%} of {r.support:.0f}" for k, r in report.iterrows()]
 groups = "groups: not known, FER2013 does not say who its people are"
@@ -571,9 +565,9 @@ if here.drawn:
     parts = [f"{k} {hits.mean():.1%} of {len(hits)}" for k, hits in parts.items()]
     groups = f"groups: {'; '.join(parts)}"
 drawings = "drawn frontal faces found at IoU 0.5"
-taught = vars(my_model)["about"].get("source", "fer2013")  # its file says it
+taught = my_model.about.get("source", "fer2013")  # its file says it
 facts = {
-    "name": f"The model of lesson 03 ({models.built_with(my_model)['name']})",
+    "name": f"The model of lesson 03 ({my_model.architecture['name']})",
     "parameters": models.count_parameters(my_model)[0],
     "size": size,
     "digest": models.model_hash(my_model)[:12],

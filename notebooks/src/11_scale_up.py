@@ -34,6 +34,7 @@ from timm.utils import ModelEmaV3
 from torch.utils.flop_counter import FlopCounterMode
 
 from ferlib import data, evaluation, models, plots, recipes, training
+from ferlib.data import FaceDataset
 from ferlib.emotions import EMOTIONS
 from ferlib.lesson import Lesson
 from ferlib.optim import TrainConfig, choose_precision
@@ -248,8 +249,7 @@ titles = [
 title = "Twelve faces, each mixed with another"
 figure = plots.face_grid(blends, titles, columns=6, size=1.2, title=title)
 reader = models.load_model("drawn" if here.drawn else "fer2013")
-read = EvalTransform(models.input_spec(reader))
-said = evaluation.predict(reader, blends, true, read).predicted
+said = evaluation.predict(reader, FaceDataset.from_arrays(blends, true)).predicted
 print(f"the shipped model names the stronger one in {(said == true).sum()} of 12,")
 print(f"the weaker one in {((said == true[::-1]) & (said != true)).sum()}")
 
@@ -308,7 +308,7 @@ quick = {"precision": choose_precision(network, accelerator.device)}  # see belo
 
 
 def right(model):
-    return evaluation.predict(model, judge.images, judge.labels, prepare).correct
+    return evaluation.predict(model, judge).correct
 
 
 def followed(seed, decay=0.98):
@@ -404,10 +404,9 @@ here.guess(my_guess, ends_at[torch.bfloat16], "in bfloat16")
 # %%
 my_guess = ...  # faces; put yours here
 
-asked = judge.images, judge.labels, read
-full = evaluation.predict(reader, *asked)
+full = evaluation.predict(reader, judge)
 with torch.autocast("cpu", torch.bfloat16):
-    half = evaluation.predict(reader, *asked)
+    half = evaluation.predict(reader, judge)
 other = full.predicted != half.predicted
 here.guess(my_guess, other.sum(), f"of {len(other):,} faces")
 print(f"right: {full.correct.sum()} in 32 bits, {half.correct.sum()} in 16")
@@ -423,7 +422,7 @@ my_guess = ...  # percent; put yours here
 
 def map_gradients(model, images, labels):
     """Gradient of the mean loss at the maps after the first stage, those not zero."""
-    maps, stage = [], model.stages[0]
+    maps, stage, read = [], model.network.stages[0], EvalTransform(model.input_spec)
     hook = stage.register_forward_hook(lambda _, given, out: maps.append(out))
     loss = F.cross_entropy(model(read(images)), labels)
     hook.remove()
@@ -559,7 +558,8 @@ for norm in ("groupnorm1", "batchnorm2d"):
         tiny = {"channels": (8, 16, 32, 64), "layers": (1, 1, 1, 1), "norm_layer": norm}
         network = models.build_model("resnet18", small_stem=False, **tiny)
         settings = {"optimizer": "sgd", "lr": 0.02, "precision": "fp32", "seed": seed}
-        config = TrainConfig(int(epochs), 32, **settings)  # 32 over all processes
+        settings |= {"epochs": int(epochs), "batch_size": 32}  # 32 over all processes
+        config = TrainConfig(**settings)
         run = training.fit(network, train_set, test_set, config, progress=False)
         rows.append(run.history.assign(norm=norm, seed=seed))
 state = PartialState()

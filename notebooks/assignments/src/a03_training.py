@@ -276,7 +276,7 @@ if importlib.util.find_spec("ferlib") and not os.environ.get("NBGRADER_EXECUTION
     torch.manual_seed(0)
     shape = {"widths": (16, 32, 64, 96), "depths": (0, 0, 0), "drop_rate": 0.0}
     network = models.build_model("fernet", **shape)
-    prepare = EvalTransform(models.input_spec(network))
+    prepare = EvalTransform(network.input_spec)
     adam = torch.optim.Adam(network.parameters(), lr=3e-3)
     losses = []
     for epoch in range(1, 6):

@@ -425,9 +425,9 @@ if importlib.util.find_spec("ferlib") and not os.environ.get("NBGRADER_EXECUTION
     few, judged = faces.subset("Training").subset(np.arange(280)), faces.subset("PublicTest")
     for learns in (["head"], ["stem", "stages", "head"]):
         model = models.load_model("fer2013-small")
-        prepare = EvalTransform(models.input_spec(model))
-        freeze(model, learns)
-        optimizer = torch.optim.AdamW(param_groups(model, "head", 0.1, 1.0, 0.05))
+        prepare = EvalTransform(model.input_spec)
+        freeze(model.network, learns)
+        optimizer = torch.optim.AdamW(param_groups(model.network, "head", 0.1, 1.0, 0.05))
         shares = [group["lr"] for group in optimizer.param_groups]
         order = np.random.default_rng(0)
         for rate in one_cycle(10, 14, 42, peak=0.003, first=1e-4, last=1e-6):
@@ -439,5 +439,5 @@ if importlib.util.find_spec("ferlib") and not os.environ.get("NBGRADER_EXECUTION
                 group["lr"] = rate * share
             optimizer.step()
             optimizer.zero_grad()
-        said = evaluation.predict(model, judged.images, judged.labels, prepare)
+        said = evaluation.predict(model, judged)
         print(f"{' and '.join(learns)} learn: {said.correct.mean():.1%} of the drawn test faces")

@@ -24,7 +24,6 @@ import torch
 from ferlib import data, evaluation, models, plots, training
 from ferlib.emotions import EMOTIONS
 from ferlib.optim import TrainConfig
-from ferlib.transforms import EvalTransform
 
 MY_FILE = Path("practice.npz")  # put the path of your own file here
 OUT = Path(".")  # the folder for what you hand in
@@ -36,7 +35,7 @@ if not MY_FILE.exists():
     )
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # `load` warns of what the next line prints as a note
-    faces = data.load(MY_FILE)
+    faces = data.load(MY_FILE, classes="fer2013")
 print(faces)
 
 # %% [markdown]
@@ -76,15 +75,14 @@ def train(dataset, seed=0):
     torch.manual_seed(seed)
     network = models.build_model("fernet", **NETWORK)
     epochs = max(1, round(IMAGES_SEEN / len(dataset)))
-    config = TrainConfig(epochs, 32, lr=3e-3, seed=seed)
+    config = TrainConfig(epochs=epochs, batch_size=32, lr=3e-3, seed=seed)
     watched = test_set.subset(np.arange(50))  # shown along the way, and used for nothing
     return training.fit(network, dataset, watched, config, progress=False).model
 
 
 def answers(network, dataset):
     """What a network says of each face of a dataset."""
-    prepare = EvalTransform(models.input_spec(network))
-    return evaluation.predict(network, dataset.images, dataset.labels, prepare)
+    return evaluation.predict(network, dataset)
 
 
 def keep(network, name):
