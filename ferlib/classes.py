@@ -39,11 +39,10 @@ def check_classes(classes: Iterable[str]) -> tuple[str, ...]:
     names = tuple(classes)
     if len(names) < 2 or not all(isinstance(name, str) and name.strip() for name in names):
         raise ValueError(f"classes are {names!r:.200}; give two names or more, each a text")
-    same = {canonical(name) for name in names}
-    if len(same) < len(names):
-        keys = [canonical(name) for name in names]
-        twice = next(name for name, key in zip(names, keys, strict=True) if keys.count(key) > 1)
-        raise ValueError(f"two classes have one name, {twice!r}, among {', '.join(names)}; give each its own")
+    first: dict[str, str] = {}
+    for name in names:
+        if (other := first.setdefault(canonical(name), name)) is not name or names.count(name) > 1:
+            raise ValueError(f"two classes have one name, {other!r} and {name!r}; give each its own")
     return names
 
 
@@ -54,14 +53,14 @@ class ClassMap:
     classes: the names in the order of the indices; () where the folders' own names are taken, in alphabetical order.
     names: from a label in lower case (a folder's name, a number) to the class.
     asked: whether `classes=` was given; if not, a number counts only where the source shows that it is FER2013's.
-    published: whether it is one of `ORDERS`, of which a copy may lack a class.
+    lenient: whether a class may have no image, as in a part of FER2013.
     by_file: a function from an image's relative path to its class, in place of folders.
     """
 
     classes: tuple[str, ...]
     names: Mapping[str, str]
     asked: bool = False
-    published: bool = False
+    lenient: bool = False
     by_file: Callable[[str], str] | None = None
 
     def index(self, label: str) -> int:
@@ -104,7 +103,9 @@ def class_map(classes: Classes = None) -> ClassMap:
         if classes not in ORDERS:
             raise ValueError(f"classes is {classes!r}; allowed are folders, {', '.join(ORDERS)}, a list or a mapping")
         order = ORDERS[classes]
-        return ClassMap(check_classes(dict.fromkeys(order.values())), aliases | order, asked=True, published=True)
+        return ClassMap(
+            check_classes(dict.fromkeys(order.values())), aliases | order, asked=True, lenient=classes == "fer2013"
+        )
     if isinstance(classes, Mapping):
         found = check_classes(dict.fromkeys(classes.values()))
         return ClassMap(found, {str(key).strip().lower(): name for key, name in classes.items()}, asked=True)

@@ -93,8 +93,10 @@ def _parser() -> argparse.ArgumentParser:
         made.add_argument("--data", default="sample", metavar="SOURCE",
                           help="sample, fer2013, or the path of a CSV, folder or archive (default: sample)")
     for made in (show, audit, train, evaluate, compare, explain, export, saved):
-        made.add_argument("--classes", metavar="NAMES", help="what labels mean: rafdb, affectnet, affectnet7, fer2013, "
-                          "folders, 1=surprise,2=fear, or happy,sad,contempt (default: FER2013's seven names)")
+        nothing = argparse.SUPPRESS if made is saved else None  # what stands before the word export counts too
+        made.add_argument("--classes", metavar="NAMES", default=nothing,
+                          help="what labels mean: rafdb, affectnet, affectnet7, fer2013, folders, 1=surprise,2=fear, "
+                          "or happy,sad,contempt (default: FER2013's seven names)")
     for made in (predict, explain, export, demo):
         made.add_argument("--model", default="fer2013", help="a run's folder, a file, or a shipped name (%(default)s)")
     for made in (predict, explain, demo):

@@ -461,14 +461,14 @@ def _fingerprint(path: Path) -> str:
 
 def _check_present(folder: Path, known: ClassMap) -> None:
     """Raise `ValueError` for a class that was asked for by name and has no image."""
-    if not known.asked or known.published or known.by_file is not None:
+    if not known.asked or known.lenient or known.by_file is not None:
         return
     table, meta = _read_table(folder)
     counts = _counts(table, meta["classes"]).sum()
     if (counts == 0).any():
         raise ValueError(
             f"no image has the class {', '.join(counts.index[counts == 0])}, which classes= names; it has "
-            f"{', '.join(counts.index[counts > 0])}: leave the others out of classes="
+            f"{', '.join(counts.index[counts > 0])}: leave it out of classes=, or take another order"
         )
 
 

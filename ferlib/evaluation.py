@@ -20,7 +20,7 @@ from ferlib.classes import canonical, check_classes
 from ferlib.data import loader
 from ferlib.emotions import EMOTIONS
 from ferlib.feed import feed, without_targets
-from ferlib.models import check_outputs, unwrap
+from ferlib.models import check_outputs, device_of, unwrap
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
 View = Callable[[torch.Tensor], torch.Tensor] | None
@@ -160,8 +160,7 @@ def predict(
     if not views:
         raise ValueError("views is empty; (None,) is the face as it is, (None, flip) averages it with its mirror image")
     fed = feed(model, without_targets(dataset))
-    parameter = next(model.parameters(), None)
-    device = torch.device("cpu") if parameter is None else parameter.device
+    device = device_of(model)
     classes = fed.classes or tuple(map(str, range(check_outputs(unwrap(model), fed.shape, None))))
     modes = {module: module.training for module in model.modules()}
     model.eval()
@@ -169,13 +168,16 @@ def predict(
     logits = np.empty((len(dataset), len(classes)), np.float32)
     labels = np.empty(len(dataset), np.int64)
     start = 0
-    # A generator of its own: to predict draws none of the numbers that training would draw.
     batches = loader(fed.dataset, batch_size, workers=workers, generator=torch.Generator())
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.random.fork_rng(devices=[]):  # to predict draws no number from training
             for images, given in batches:
                 batch = fed.transform(images.to(device))
                 seen = [model(batch if view is None else view(batch)).float() for view in views]
+                for one in seen:
+                    if one.shape != (len(images), len(classes)):
+                        raise ValueError(f"a view gives logits {tuple(one.shape)} for {len(images)} faces of "
+                                         f"{len(classes)} classes; a view keeps every face")  # fmt: skip
                 mean = torch.stack([one.log_softmax(1) for one in seen]).logsumexp(0) - np.log(len(views))
                 part = slice(start, start + len(images))
                 logits[part] = (seen[0] if len(views) == 1 else mean).cpu().numpy()

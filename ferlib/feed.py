@@ -1,6 +1,7 @@
 """Any model and any data set, checked against each other before the first batch: what `fit` and `predict` are fed."""
 
 import hashlib
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset
 
 from ferlib.classes import match_classes
 from ferlib.data import FaceDataset, classes_of, labels_of
@@ -115,7 +116,7 @@ def _probe(dataset: Any, role: str) -> tuple[torch.Tensor, bool]:
     first: torch.Tensor | None = None
     soft = False
     with torch.random.fork_rng(devices=[]):  # looking draws no random number that training would have drawn
-        numpy_state = np.random.get_state()  # noqa: NPY002 (a stranger's transform may draw from it)
+        numpy_state, state = np.random.get_state(), random.getstate()  # noqa: NPY002 (of a stranger's transform)
         try:
             for index in dict.fromkeys(np.linspace(0, len(dataset) - 1, PROBES).astype(int).tolist()):
                 image, label = _sample(dataset[index], role, index)
@@ -124,6 +125,7 @@ def _probe(dataset: Any, role: str) -> tuple[torch.Tensor, bool]:
                 _same_kind(image, tuple(first.shape), first.dtype, role, index)
         finally:
             np.random.set_state(numpy_state)  # noqa: NPY002
+            random.setstate(state)
     assert first is not None
     return first, soft
 
@@ -266,5 +268,9 @@ def _describe(dataset: Any, update: Callable[[bytes], None]) -> None:
 
 
 def without_targets(dataset: Any) -> Any:
-    """A `FaceDataset` with its hard labels; any other data set as it is."""
+    """Faces with their hard labels, through torch's `Subset` and `ConcatDataset`; any other data set as it is."""
+    if isinstance(dataset, Subset):
+        return Subset(without_targets(dataset.dataset), dataset.indices)
+    if isinstance(dataset, ConcatDataset):
+        return ConcatDataset([without_targets(part) for part in dataset.datasets])
     return replace(dataset, targets=None, draw=False) if isinstance(dataset, FaceDataset) else dataset

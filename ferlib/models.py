@@ -102,6 +102,12 @@ def unwrap(model: nn.Module) -> nn.Module:
     return model.network if isinstance(model, FaceModel) else model
 
 
+def device_of(model: nn.Module) -> torch.device:
+    """Return the device of a model's parameters; the CPU where it has none."""
+    parameter = next(model.parameters(), None)
+    return torch.device("cpu") if parameter is None else parameter.device
+
+
 def face_model(model: nn.Module, what: str) -> FaceModel:
     """Return the model if it is a FaceModel; else raise `ValueError` that says how to make it one, for `what`."""
     if isinstance(model, FaceModel):
@@ -141,12 +147,11 @@ def check_outputs(network: nn.Module, shape: Sequence[int], classes: Sequence[st
 @torch.no_grad()
 def _answers(network: nn.Module, faces: torch.Tensor) -> Any:
     """The network's output in evaluation mode; its modes and the random numbers are left as they were."""
-    parameter = next(network.parameters(), None)
     modes = {module: module.training for module in network.modules()}
     network.eval()
     try:
         with torch.random.fork_rng(devices=[]):
-            return network(faces if parameter is None else faces.to(parameter.device))
+            return network(faces.to(device_of(network)))
     finally:
         for module, mode in modes.items():
             module.training = mode

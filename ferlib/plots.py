@@ -127,10 +127,10 @@ def plot_counts(counts: pd.DataFrame, *, ax: Axes | None = None, share: bool = F
     are the seven emotions, in any order, are shown in the order of `EMOTIONS`.
     """
     columns = [*getattr(counts, "columns", EMOTIONS)]
-    names = EMOTIONS if {*EMOTIONS} <= {*columns} or not columns else tuple(map(str, columns))
+    names = EMOTIONS if {*EMOTIONS} <= {*columns} or not columns else tuple(columns)
     table, unit = _table(counts, names), "share of the split (%)" if share else "faces (count)"
     _need((table >= 0).all(axis=None), "counts must be finite and not negative", table.to_numpy().tolist())
-    ax = _axes(ax, (7.5, 5.5), names, title="Faces per class", xlabel=unit, ylabel="class")
+    ax = _axes(ax, (7.5, 5.5), [*map(str, names)], title="Faces per class", xlabel=unit, ylabel="class")
     for place, (split, row) in enumerate(table.iterrows()):
         total, step = row.sum(), 0.84 / len(table)
         color, hatch = (DARK, LIGHT, MIDDLE)[place % 3], ("", "////", "....", "xx", "--", "++")[place % 6]
@@ -231,7 +231,8 @@ def plot_confusion(
     >>> ax = plot_confusion(np.eye(7, dtype=int) * 40 + 3)
     """
     predicted = found if isinstance(found, Predictions) else None
-    classes = classes or (EMOTIONS if predicted is None else predicted.classes)
+    if classes is None:
+        classes = EMOTIONS if predicted is None else predicted.classes
     counts = np.asarray(found if predicted is None else predicted.confusion(), dtype=float)
     size = len(classes)
     _need(normalize in ("true", None), "normalize must be 'true' or None", repr(normalize))
@@ -258,7 +259,7 @@ def plot_report(report: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     `report`: classes as rows, as `evaluation.report` gives it; columns precision, recall, f1 (fractions or NaN) and
     support. Of rows that hold the seven emotions, others (averages) are left out.
     """
-    rows = [*map(str, getattr(report, "index", EMOTIONS))]
+    rows = [*getattr(report, "index", EMOTIONS)]
     rows = [*EMOTIONS] if {*EMOTIONS} <= {*rows} or not rows else rows
     table = _table(report, ["precision", "recall", "f1", "support"], rows, fractions=3)
     names = [f"{name}\n{support:,.0f} faces" for name, support in table["support"].items()]
@@ -303,10 +304,12 @@ def plot_probabilities(
     `probabilities`: k fractions that add up to 1; `true`: a class's name or index; `classes`: the k names.
     """
     values, count = np.asarray(probabilities, dtype=float), len(classes)
-    names = [*map(canonical, classes)]
-    truth = None if true is None else names.index(canonical(str(true))) if canonical(str(true)) in names else true
-    _need(truth is None or (isinstance(truth, int | np.integer) and 0 <= truth < count),
-          f"true must be one of {', '.join(classes)}, or its index", repr(true))  # fmt: skip
+    names, truth = [*map(canonical, classes)], true
+    if isinstance(true, str):
+        truth = names.index(canonical(true)) if canonical(true) in names else -1
+    known = truth is None or (isinstance(truth, int | np.integer) and 0 <= truth < count)
+    _need(known, f"true must be one of {', '.join(classes)}, or its index", repr(true))
+    truth = None if truth is None else int(truth)  # type: ignore[call-overload]
     fits = values.shape == (count,) and (values >= 0).all() and abs(values.sum() - 1) < 0.01
     _need(fits, f"probabilities must have the shape ({count},) and add up to 1", f"{values.shape}: {values}")
     ax = _axes(ax, (5.5, 3.2), classes, title="Predicted probabilities", xlabel="probability (%)", ylabel="class")

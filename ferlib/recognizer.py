@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 
 from ferlib.detection import SMALLEST, Detector, crop_face, find_detector
 from ferlib.emotions import class_colors
-from ferlib.models import FaceModel, face_model, load_model
+from ferlib.models import FaceModel, device_of, face_model, load_model
 from ferlib.pictures import Shot, Source, read_shots
 from ferlib.transforms import EvalTransform
 
@@ -85,8 +85,7 @@ class EmotionRecognizer:
     @torch.inference_mode()
     def probabilities(self, crops: np.ndarray) -> np.ndarray:
         """Calibrated probabilities (n, k) of faces cut out to the model's size, uint8 gray (n, size, size)."""
-        device = next(self.model.parameters()).device
-        batch = EvalTransform(self.model.input_spec)(torch.from_numpy(crops)[:, None].to(device))
+        batch = EvalTransform(self.model.input_spec)(torch.from_numpy(crops)[:, None].to(device_of(self.model)))
         seen = [self.model(batch if view is None else view(batch)).float().softmax(1) for view in self.views]
         return (torch.stack(seen).mean(0).log() / self.model.temperature).softmax(1).cpu().numpy()
 
@@ -166,6 +165,10 @@ def annotate(image: np.ndarray, rows: pd.DataFrame) -> np.ndarray:
         sized.append((row, box, letter))
         taken.append((box[0], box[1] - 1.5 * letter, *box[2:]))  # with the words above it
     columns = [*map(str, rows.columns)]
+    if not {"score", "emotion"} <= {*columns}:
+        raise ValueError(
+            f"rows have the columns {', '.join(columns):.200}; give the table of EmotionRecognizer.predict"
+        )
     names = columns[columns.index("score") + 1 : columns.index("emotion")]  # of the classes
     colors = dict(zip(names, class_colors(names), strict=True))
     for (row, box, letter), outer in zip(sized, tuple(taken), strict=True):

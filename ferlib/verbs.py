@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 import sys
 import tempfile
 from pathlib import Path
@@ -38,8 +39,8 @@ def run_save_data(args: argparse.Namespace) -> int:
     path = save_data.export_faces(dataset, args.to, args.layout)
     counts = ", ".join(f"{split} {total:,}" for split, total in dataset.counts().sum(axis=1).items())
     print(f"wrote {len(dataset):,} faces ({counts}) to {path}; a sealed PrivateTest stays out")
-    own = "" if dataset.classes == EMOTIONS else f" --classes {','.join(dataset.classes)}"
-    print(f"next: ferlib data --data {path}{own}")
+    own = "" if dataset.classes == EMOTIONS else f" --classes {shlex.quote(','.join(dataset.classes))}"
+    print(f"next: ferlib data --data {shlex.quote(str(path))}{own}")
     return 0
 
 
@@ -51,9 +52,12 @@ def class_option(text: str | None) -> Any:
     if "=" not in text:
         return parts
     pairs = [part.partition("=") for part in parts]
-    if wrong := [part for part, (_, sign, name) in zip(parts, pairs, strict=True) if not (sign and name)]:
+    named = {key.strip(): name.strip() for key, _, name in pairs}
+    if wrong := [part for part, pair in zip(parts, pairs, strict=True) if not all(map(str.strip, pair))]:
         raise ValueError(f"--classes has {wrong[0]!r}; write number=name, as in 1=surprise,2=fear")
-    return {key.strip(): name.strip() for key, _, name in pairs}
+    if len(named) < len(pairs):
+        raise ValueError(f"--classes names a label twice: {text}; write each once")
+    return named
 
 
 def run_fetch(args: argparse.Namespace) -> int:

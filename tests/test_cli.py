@@ -1,8 +1,10 @@
 """`ferlib VERB` as a user meets it: what it prints and writes, and one clear line with exit code 2 for a mistake."""
 
 import json
+import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import cv2
@@ -15,9 +17,9 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from ferlib import cli, evaluation, models, recipes, sample
-from ferlib.data import load
+from ferlib.classes import ORDERS
+from ferlib.data import FaceDataset, load
 from ferlib.emotions import EMOTIONS
-from ferlib.transforms import EvalTransform
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*of FER2013's")
 
@@ -105,17 +107,37 @@ def test_doctor_reports_and_exits_by_what_it_finds(capsys, monkeypatch):
 def test_train_writes_a_model_its_history_and_its_state(trained: Path):
     assert {path.name for path in trained.iterdir()} == {"model.safetensors", "history.csv", "state.pt"}
     assert pd.read_csv(trained / "history.csv")["epoch"].tolist() == [1, 2]
-    about = models.load_model(trained).about
-    assert about["training"]["epochs"] == 2 and about["built_with"]["name"] == "plain_cnn"
+    model = models.load_model(trained)
+    assert model.about["training"]["epochs"] == 2 and model.architecture["name"] == "plain_cnn"
+    assert model.about["built_with"] == model.architecture and model.classes == EMOTIONS
 
 
-def test_train_goes_on_where_it_was_and_refuses_to_overwrite(capsys, trained: Path, csv: Path):
-    args = ("train", "--data", csv, "--out", trained, "--recipe=plain_cnn", "--batch-size=16")
+def test_train_goes_on_where_it_was_and_refuses_to_overwrite(capsys, trained: Path, csv: Path, tmp_path: Path):
+    out = shutil.copytree(trained, tmp_path / "run")
+    args = ("train", "--data", csv, "--out", out, "--recipe=plain_cnn", "--batch-size=16")
     assert "already holds a model; add --resume" in refuses(capsys, *args, "--epochs", 2)
-    before = (trained / "model.safetensors").read_bytes()
-    assert "other settings (epochs 2 -> 3)" in ferlib(capsys, *args, "--epochs", 3, "--resume")[2]
+    before = (out / "model.safetensors").read_bytes()
+    assert "other settings (lr 0.001 -> 0.5)" in ferlib(capsys, *args, "--epochs", 2, "--lr", 0.5, "--resume")[2]
+    shorter = ferlib(capsys, *args, "--epochs", 1, "--resume")
+    assert shorter[0] == 2
+    assert "has 2 epochs behind it, and epochs is 1; give 2 or more (`--epochs`)" in shorter[2]
     assert ferlib(capsys, *args, "--epochs", 2, "--resume")[0] == 0
-    assert (trained / "model.safetensors").read_bytes() == before
+    assert (out / "model.safetensors").read_bytes() == before
+    code, _, err = ferlib(capsys, *args, "--epochs", 3, "--resume")
+    assert code == 0 and "schedule" not in err, "a constant rate goes on as it was"
+    longer = pd.read_csv(out / "history.csv")
+    assert longer["epoch"].tolist() == [1, 2, 3]
+    pd.testing.assert_frame_equal(longer[:2], pd.read_csv(trained / "history.csv"))
+
+
+def test_a_longer_run_says_what_becomes_of_its_schedule(capsys, csv: Path, tmp_path: Path):
+    args = ("train", "--data", csv, "--out", tmp_path / "run", "--recipe=cpu", "--model", "test_resnet",
+            "--batch-size", 16, "--limit", 28)  # fmt: skip
+    assert ferlib(capsys, *args, "--epochs", 1)[0] == 0
+    code, _, err = ferlib(capsys, *args, "--epochs", 2, "--resume")
+    (line,) = [line for line in err.splitlines() if "schedule" in line]
+    assert code == 0 and line.startswith(f"ferlib: note: {tmp_path / 'run'} was a run of 1 epochs and becomes one of 2")
+    assert "the linear schedule now spans all of these, so that the learning rate goes on at" in line
 
 
 def test_limit_takes_a_share_of_each_class(capsys, csv: Path, tmp_path: Path):
@@ -155,12 +177,12 @@ def test_another_model_size_and_start_stand_in_for_the_recipes_own(capsys, csv: 
     code, out, _ = ferlib(capsys, "train", "--data", csv, "--out", tmp_path / "a", *short, *given)
     assert code == 0 and "cpu: test_resnet, " in out and "from scratch; 28 faces at 40 px, 1 epochs" in out
     first = models.load_model(tmp_path / "a")
-    assert (first.input_spec.size, first.built_with["weights"]) == (40, None)
+    assert (first.input_spec.size, first.architecture["weights"]) == (40, None)
     more = ("--weights", tmp_path / "a", "--lr", 0)
     code, out, _ = ferlib(capsys, "train", "--data", csv, "--out", tmp_path / "b", *short, *given, *more)
     assert code == 0 and f"from {tmp_path / 'a'} weights" in out
     second = models.load_model(tmp_path / "b")
-    assert torch.equal(second.fc.weight, first.fc.weight), "with a rate of zero it ends where it began"
+    assert torch.equal(second.network.fc.weight, first.network.fc.weight), "with a rate of zero it ends where it began"
 
 
 def test_a_teacher_makes_any_recipe_distil(capsys, csv: Path, trained: Path, tmp_path: Path):
@@ -208,9 +230,8 @@ def test_evaluate_gives_all_and_clean_figures_with_intervals(capsys, trained: Pa
     assert code == 0 and f"wrote {report} and {tmp_path / 'out.png'}" in out
     figures = json.loads(report.read_text())
     faces, model = load(csv).subset("PublicTest"), models.load_model(trained)
-    prepare = EvalTransform(models.input_spec(model))
     for name, views in (("single_view", (None,)), ("flip_averaged", (None, evaluation.flip))):
-        want = evaluation.predict(model, faces.images, faces.labels, prepare, views=views)
+        want = evaluation.predict(model, faces, views=views)
         official, clean = figures[name]["all"], figures[name]["clean"]
         assert (official["n"], clean["n"]) == (35, 25)
         assert official["correct"] == want.correct.sum() and clean["correct"] == want.correct[10:].sum()
@@ -225,11 +246,7 @@ def test_evaluate_gives_all_and_clean_figures_with_intervals(capsys, trained: Pa
 
 def test_evaluate_tells_the_calibration_and_with_tta_a_third_average(capsys, trained: Path, csv: Path, tmp_path: Path):
     faces, model = load(csv).subset("PublicTest"), models.load_model(trained)
-    prepare = EvalTransform(models.input_spec(model))
-    want = {
-        name: evaluation.predict(model, faces.images, faces.labels, prepare, views=views)
-        for name, views in evaluation.VIEWS.items()
-    }
+    want = {name: evaluation.predict(model, faces, views=views) for name, views in evaluation.VIEWS.items()}
     args = ("evaluate", "--model", trained, "--data", csv, "--json", tmp_path / "out.json")
     plain = ferlib(capsys, *args)[1]
     assert "shift" not in plain and "shift_flip_averaged" not in json.loads((tmp_path / "out.json").read_text())
@@ -246,6 +263,7 @@ def test_evaluate_tells_the_calibration_and_with_tta_a_third_average(capsys, tra
             f"calibration, {shown}, all faces: ECE {numbers['ece']:.1%} as it is, {numbers['calibrated_ece']:.1%} "
             f"with a temperature fitted on other folds ({numbers['temperature']:.2f} on all)\n" in text
         )
+        assert f"per class, {shown}, all faces, in percent:\n" in text
         happy = 100 * evaluation.report(want[name]).loc["happy"]
         (row,) = [line.split() for line in text.splitlines() if line.startswith("happy")]
         assert row[1:4] == [f"{happy[column]:.1f}" for column in ("precision", "recall", "f1")]
@@ -256,7 +274,7 @@ def other(csv: Path, trained: Path) -> Path:
     """A second model, whose last layer names every face happy or sad."""
     model = models.load_model(trained)
     with torch.no_grad():
-        model.head[-1].bias[3:5] += 50
+        model.network.head[-1].bias[3:5] += 50
     models.save_model(model, csv.parent / "other")
     return csv.parent / "other"
 
@@ -277,12 +295,7 @@ def test_compare_gives_paired_differences_on_all_and_clean_faces(
     )
     loaded = [models.load_model(path) for path in (trained, other)]
     assert [figures[name]["model_sha256"] for name in "ab"] == [models.model_hash(model) for model in loaded]
-    pair = [
-        evaluation.predict(
-            model, faces.images, faces.labels, EvalTransform(models.input_spec(model)), views=(None, evaluation.flip)
-        )
-        for model in loaded
-    ]
+    pair = [evaluation.predict(model, faces, views=(None, evaluation.flip)) for model in loaded]
     for part, which in (("all", np.arange(35)), ("clean", np.arange(10, 35))):
         a, b = (predictions.subset(which) for predictions in pair)
         found, numbers = evaluation.compare(a, b), figures[part]
@@ -340,10 +353,13 @@ def test_a_ledger_that_cannot_be_written_keeps_the_test_closed(
     assert not (tmp_path / "o.json").exists()
 
 
-def other_classes(trained: Path, path: Path) -> Path:
+def other_classes(trained: Path, path: Path, *, hashed: bool) -> Path:
+    """A model of seven outputs whose file says that it has two classes."""
     with safe_open(trained / "model.safetensors", "pt") as file:
         about = json.loads(file.metadata()["ferlib"])
     about["classes"] = ["cat", "dog"]
+    if hashed:
+        about["about_sha256"] = models._hash_about(about)
     save_file(load_file(trained / "model.safetensors"), path, {"ferlib": json.dumps(about)})
     return path
 
@@ -355,6 +371,8 @@ def test_mistakes_are_one_line_each(capsys, trained: Path, csv: Path, tmp_path: 
     only_train = write_folders(tmp_path / "train-only", image, [0], ["train/{}/1.png"])
     cut = tmp_path / "cut.safetensors"
     cut.write_bytes((trained / "model.safetensors").read_bytes()[:1000])
+    pets = models.build_model("plain_cnn", classes=("cat", "dog"))
+    models.save_model(pets, tmp_path / "pets")
     train, evaluate, out = ("train", "--data"), ("evaluate", "--data", csv, "--model"), ("--out", tmp_path / "x")
     table = [
         ((), "the following arguments are required: VERB"),
@@ -362,7 +380,7 @@ def test_mistakes_are_one_line_each(capsys, trained: Path, csv: Path, tmp_path: 
         (("train",), "the following arguments are required: --out"),
         ((*train, tmp_path / "nowhere", *out), "nowhere does not exist"),
         ((*train, tmp_path / "empty", *out), "holds no image in class folders"),
-        ((*train, odd, *out), "'smug' is no known emotion"),
+        ((*train, odd, *out), "'smug' is none of the seven emotions (angry, disgust"),
         ((*train, only_train, *out), "no split 'PublicTest' open; it has Training"),
         ((*train, csv, *out, "--recipe", "magic"), "no recipe is called 'magic'; allowed are fast, cpu, long"),
         ((*train, csv, *out, "--epochs", "0"), "epochs is 0; it must be at least 1"),
@@ -371,7 +389,16 @@ def test_mistakes_are_one_line_each(capsys, trained: Path, csv: Path, tmp_path: 
         ((*evaluate, tmp_path / "none"), "is neither a run's folder, nor a model's file"),
         ((*evaluate, cut), "is no whole safetensors file"),
         ((*evaluate, csv), "is no whole safetensors file"),
-        ((*evaluate, other_classes(trained, tmp_path / "pets.safetensors")), "is for the classes cat, dog"),
+        ((*evaluate, other_classes(trained, tmp_path / "a.safetensors", hashed=False)), "a.safetensors was altered"),
+        (
+            (*evaluate, other_classes(trained, tmp_path / "b.safetensors", hashed=True)),
+            "PlainCNN gives 7 outputs, and there are 2 classes (cat, dog)",
+        ),
+        (
+            (*evaluate, tmp_path / "pets"),
+            "the model's classes are cat, dog, those of dataset are angry, disgust, fear, happy, sad, surprise",
+        ),
+        (("compare", trained, tmp_path / "pets", "--data", csv), "the model's classes are cat, dog, those of dataset"),
         ((*evaluate, trained, "--split", "Test"), "no split 'Test' open; it has Training, PublicTest"),
         ((*evaluate, trained, "--json", tmp_path / "no" / "o.json"), "the folder of"),
         ((*evaluate, trained, "--json", tmp_path / "o.txt"), "its name must end in .json"),
@@ -389,6 +416,259 @@ def test_mistakes_are_one_line_each(capsys, trained: Path, csv: Path, tmp_path: 
     code, _, err = ferlib(capsys, *train, csv, "--out", csv / "below-a-file", "--batch-size", "16")
     assert code == 2 and "Not a directory" in err.splitlines()[-1]
     assert not (tmp_path / "x").exists()
+
+
+# ---- other classes, and a dataset as files
+
+
+@pytest.fixture(scope="module")
+def numbered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """RAF-DB's folders 1 to 7 in train and valid, two faces of 1, three of 2, and so on, in each."""
+    labels = [number for number in range(7) for _ in range(number + 2)]
+    images, root = sample.draw(2 * len(labels), seed=6)[0], tmp_path_factory.mktemp("classes") / "numbered"
+    for split, part in (("train", images[::2]), ("valid", images[1::2])):
+        write_folders(root, part, labels, [f"{split}/{{}}/{i}.png" for i in range(len(labels))], "1234567")
+    return root
+
+
+RAFDB = ORDERS["rafdb"]
+
+
+@pytest.mark.parametrize(
+    ("classes", "names"),
+    [
+        ("rafdb", list(RAFDB.values())),
+        (",".join(f"{number}={name}" for number, name in RAFDB.items()), list(RAFDB.values())),
+        (
+            " 7 = calm,1=wow , 2=fear,3=ugh,4=glad,5=low,6=cross,",
+            ["calm", "wow", "fear", "ugh", "glad", "low", "cross"],
+        ),
+        ("1,2,3,4,5,6,7", list("1234567")),
+        ("7,6,5,4,3,2,1", list("7654321")),
+        ("folders", list("1234567")),
+    ],
+)
+def test_classes_are_told_by_a_name_a_mapping_or_a_list(capsys, numbered: Path, classes: str, names: list[str]):
+    code, out, _ = ferlib(capsys, "data", "--data", numbered, "--classes", classes)
+    first, head, _, *rows = out.splitlines()
+    assert code == 0 and first == "numbered: 70 faces, 48x48 px"
+    assert head.split()[-7:] == names
+    number_of = {"wow": 1, "fear": 2, "ugh": 3, "glad": 4, "low": 5, "cross": 6, "calm": 7}
+    number_of |= {name: int(number) for number, name in RAFDB.items()} | {number: int(number) for number in "1234567"}
+    counts = [str(number_of[name] + 1) for name in names]
+    assert [row.split() for row in rows] == [["Training", *counts], ["PublicTest", *counts]]
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (None, "are numbers (1, 2, "),
+        ("1=", "--classes has '1='; write number=name, as in 1=surprise,2=fear"),
+        ("1=surprise,2", "--classes has '2'; write number=name, as in 1=surprise,2=fear"),
+        ("1=a,2=b,3=c,4=d,5=e,6=f,7=A", "two classes have one name"),
+        ("1=surprise,2=fear", "'3' is not in classes, which knows 1, 2, surprise, fear; map the numbers: classes={"),
+        ("happy", "classes are ('happy',); give two names or more"),
+        ("", "classes are (); give two names or more"),
+        (
+            "1=a,2=b,3=c,4=d,5=e,6=f,7=g,8=h",
+            "no image has the class h, which classes= names; it has a, b, c, d, e, f",
+        ),
+        ("affectnet7", "'7' is not in classes, which knows 0, 1, 2, 3, 4, 5, 6, neutral, happy, sad, surprise, fear, "),
+        ("RAFDB,", "classes are ('RAFDB',); give two names or more"),
+    ],
+)
+def test_bad_classes_are_one_line(capsys, numbered: Path, classes: str | None, message: str):
+    given = () if classes is None else ("--classes", classes)
+    assert message in refuses(capsys, "data", "--data", numbered, *given)
+
+
+def test_another_published_order_is_refused_by_what_it_lacks(capsys, numbered: Path):
+    message = "no image has the class neutral, which classes= names; it has happy, sad"
+    assert message in refuses(capsys, "data", "--data", numbered, "--classes", "affectnet")
+
+
+def test_the_sample_has_classes_of_its_own(capsys):
+    assert "sample has its own seven; leave classes= out" in refuses(capsys, "data", "--classes", "rafdb")
+
+
+@pytest.fixture(scope="module")
+def eyes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes that are no emotions, 24 and 12 faces in train and in valid."""
+    labels, root = [0] * 24 + [1] * 12, tmp_path_factory.mktemp("eyes") / "eyes"
+    images = sample.draw(72, seed=7)[0]
+    for split, part in (("train", images[:36]), ("valid", images[36:])):
+        write_folders(root, part, labels, [f"{split}/{{}}/{i}.png" for i in range(36)], ("open eyes", "shut eyes"))
+    return root
+
+
+@pytest.fixture(scope="module")
+def looking(eyes: Path) -> Path:
+    out = eyes.parent / "run"
+    assert cli.main([
+        "train", "--data", str(eyes), "--classes", "folders", "--out", str(out), "--recipe=plain_cnn",
+        "--epochs=1", "--batch-size=12", "--drop-leaked",
+    ]) == 0  # fmt: skip
+    return out
+
+
+def test_other_classes_go_from_training_to_evaluation(capsys, eyes: Path, looking: Path, tmp_path: Path):
+    model, faces = models.load_model(looking), load(eyes, classes="folders").subset("PublicTest")
+    assert model.classes == faces.classes == ("open eyes", "shut eyes")
+    told = ("--data", eyes, "--classes", "open eyes,shut eyes")
+    code, out, _ = ferlib(capsys, "evaluate", "--model", looking, *told, "--json", tmp_path / "out.json")
+    figures = json.loads((tmp_path / "out.json").read_text())
+    want = evaluation.predict(model, faces, views=(None, evaluation.flip))
+    assert code == 0 and figures["flip_averaged"]["all"] == json.loads(json.dumps(evaluation.as_json(want)))
+    assert figures["flip_averaged"]["all"]["classes"] == ["open eyes", "shut eyes"]
+    assert [line.split()[:2] for line in out.splitlines() if " eyes " in line] == [["open", "eyes"], ["shut", "eyes"]]
+    code, out, _ = ferlib(capsys, "compare", looking, looking, *told)
+    assert code == 0 and "B minus A: accuracy +0.00 [+0.0, +0.0]" in out
+    code, out, _ = ferlib(capsys, "audit", *told)
+    assert code == 0 and out.startswith("eyes\n")
+    code, out, _ = ferlib(capsys, "explain", "--model", looking, *told, "--faces", 1, "--out", tmp_path / "seen.png")
+    assert code == 0 and cv2.imread(str(tmp_path / "seen.png")).std() > 10
+    for verb in (("evaluate", "--model", looking), ("compare", looking, looking)):
+        swapped = ("--data", eyes, "--classes", "shut eyes,open eyes")
+        assert ferlib(capsys, *verb, *swapped)[0] == 0, "labels are matched by name"
+        assert "'open eyes' is none of the seven emotions" in refuses(capsys, *verb, "--data", eyes)
+    assert "the model's classes are open eyes, shut eyes, those of" in refuses(
+        capsys, "explain", "--model", looking, "--out", tmp_path / "no.png"
+    )
+    more = ("train", "--data", eyes, "--out", looking, "--recipe=plain_cnn", "--epochs=1", "--batch-size=12")
+    code, _, err = ferlib(capsys, *more, "--classes", "shut eyes,open eyes", "--drop-leaked", "--resume")
+    assert code == 2 and "other settings (classes 'open eyes, shut eyes' -> 'shut eyes, open eyes'" in err
+
+
+def test_the_sealed_test_of_other_classes_opens_as_any_other(capsys, looking: Path, tmp_path: Path, monkeypatch):
+    images, names = sample.draw(8, seed=9)[0], ("open eyes", "shut eyes")
+    for split, part in (("train", images[:2]), ("valid", images[2:4]), ("test", images[4:])):
+        labels = [i % 2 for i in range(len(part))]
+        write_folders(tmp_path / "eyes", part, labels, [f"{split}/{{}}/{i}.png" for i in range(len(part))], names)
+    monkeypatch.chdir(tmp_path)
+    args = ("evaluate", "--model", looking, "--data", tmp_path / "eyes", "--split", "PrivateTest")
+    reason = ("--open-sealed-test", "once", "--classes", "folders")
+    code, out, _ = ferlib(capsys, *args, *reason)
+    assert code == 0 and "all      n=4" in out and len(Path("sealed_test_ledger.jsonl").read_text().splitlines()) == 1
+    code, out, _ = ferlib(capsys, "data", "--data", tmp_path / "eyes", "--classes", "folders")
+    assert code == 0 and out.endswith("PrivateTest: 4 more, sealed\n")
+
+
+def export(capsys, source: object, out: Path, *more: object) -> str:
+    code, printed, err = ferlib(capsys, "data", "export", source, out, *more)
+    assert code == 0, err
+    return printed
+
+
+def sorted_by_split_and_class(faces: FaceDataset) -> tuple[pd.DataFrame, np.ndarray]:
+    """Splits and labels, sorted by them and then by the order of the source, and the images in that order."""
+    table = faces.table[["split"]].assign(label=[faces.classes[label] for label in faces.labels])
+    order = table.sort_values(["split", "label"], kind="stable").index
+    return table.loc[order].reset_index(drop=True), faces.images[order]
+
+
+@pytest.mark.parametrize("layout", ["folders", "csv"])
+def test_the_sample_is_exported_and_read_back_equal(capsys, tmp_path: Path, layout: str):
+    out, faces = tmp_path / "new" / ("faces.csv" if layout == "csv" else "faces"), load("sample")
+    printed = export(capsys, "sample", out, "--as", layout)
+    counts = "Training 2,800, PublicTest 2,000"
+    assert printed == (
+        f"wrote 4,800 faces ({counts}) to {out}; a sealed PrivateTest stays out\nnext: ferlib data --data {out}\n"
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what is not FER2013's
+        back = load(out)
+    assert back.classes == faces.classes == EMOTIONS
+    if layout == "csv":
+        np.testing.assert_array_equal(back.images, faces.images)
+        np.testing.assert_array_equal(back.labels, faces.labels)
+        assert back.table["split"].tolist() == faces.table["split"].tolist()
+    else:
+        (mine, images), (theirs, wanted) = sorted_by_split_and_class(back), sorted_by_split_and_class(faces)
+        pd.testing.assert_frame_equal(mine, theirs)
+        np.testing.assert_array_equal(images, wanted)
+        files = {str(path.relative_to(out)) for path in out.rglob("*.png")}
+        folder = {"Training": "train", "PublicTest": "valid"}
+        assert files == {
+            f"{folder[split]}/{faces.classes[label]}/{row:05d}.png"
+            for split, label, row in zip(faces.table["split"], faces.labels, faces.table["row"], strict=True)
+        }
+        shown = cv2.imread(str(out / sorted(files)[0]), cv2.IMREAD_UNCHANGED)
+        assert shown.dtype == np.uint8 and shown.shape == (48, 48), "8-bit gray"
+    assert not list(out.parent.glob("*.part"))
+    assert f"{out} is there already; give a name that is not in use" in refuses(
+        capsys, "data", "export", "sample", out, "--as", layout
+    )
+
+
+def test_folders_are_the_default_and_go_into_an_empty_folder_alone(capsys, csv: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    out.mkdir()
+    export(capsys, csv, out)
+    assert sorted(path.name for path in out.iterdir()) == ["train", "valid"]
+    assert len(list(out.rglob("*.png"))) == 140, "the sealed faces stay out"
+    before = sorted(out.rglob("*"))
+    assert "is there already; give a name that is not in use" in refuses(capsys, "data", "export", csv, out)
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "mine.csv").write_text("mine")
+    (tmp_path / "folder.csv").mkdir()
+    assert "is there already" in refuses(capsys, "data", "export", csv, tmp_path / "file", "--as", "folders")
+    for name in ("mine.csv", "folder.csv"):
+        assert "is there already" in refuses(capsys, "data", "export", csv, tmp_path / name, "--as", "csv")
+    for name in ("out", "file", "new.txt"):
+        told = f"{tmp_path / name} was given; a CSV's name ends in .csv: {tmp_path / name}.csv"
+        assert told in refuses(capsys, "data", "export", csv, tmp_path / name, "--as", "csv")
+    assert sorted(out.rglob("*")) == before
+    assert (tmp_path / "file").read_text() == (tmp_path / "mine.csv").read_text() == "mine"
+    assert "invalid choice: 'npz'" in refuses(capsys, "data", "export", csv, tmp_path / "x", "--as", "npz")
+    assert "nowhere does not exist" in refuses(capsys, "data", "export", tmp_path / "nowhere", tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(("classes", "own"), [("folders", ("1", "7")), ("rafdb", ("surprise", "neutral"))])
+def test_other_classes_are_exported_as_folders_and_not_as_csv(
+    capsys, numbered: Path, tmp_path: Path, classes: str, own: tuple[str, str]
+):
+    out, faces = tmp_path / "out", load(numbered, classes=classes)
+    printed = export(capsys, numbered, out, "--classes", classes)
+    names = ",".join(faces.classes)
+    assert (faces.classes[0], faces.classes[-1]) == own
+    assert printed.splitlines()[-1] == f"next: ferlib data --data {out} --classes {names}"
+    back = load(out, classes=names.split(","))
+    assert back.classes == faces.classes
+    (mine, images), (theirs, wanted) = sorted_by_split_and_class(back), sorted_by_split_and_class(faces)
+    pd.testing.assert_frame_equal(mine, theirs)
+    np.testing.assert_array_equal(images, wanted)
+    refused = refuses(capsys, "data", "export", numbered, tmp_path / "a.csv", "--as", "csv", "--classes", classes)
+    assert f"the CSV is FER2013's, 48x48 px and {', '.join(EMOTIONS)}; numbered has 48x48 px and {own[0]}, " in refused
+    assert refused.endswith(f"{own[1]}: take --as folders") and not (tmp_path / "a.csv").exists()
+
+
+def test_classes_given_before_the_word_export_are_not_passed_over(capsys, tmp_path: Path):
+    images, root = sample.draw(4, seed=6)[0], tmp_path / "joys"
+    write_folders(root, images, [0, 1, 0, 1], [f"train/{{}}/{i}.png" for i in range(4)], ("joy", "sad"))
+    code, _, _ = ferlib(capsys, "data", "--classes", "folders", "export", root, tmp_path / "out")
+    assert code == 2 or sorted(path.name for path in (tmp_path / "out" / "train").iterdir()) == ["joy", "sad"]
+
+
+def test_a_class_that_is_no_folders_name_is_refused(capsys, numbered: Path, tmp_path: Path):
+    classes = "1=a,2=b,3=c,4=d,5=e,6=f,7=up/down"
+    refused = refuses(capsys, "data", "export", numbered, tmp_path / "out", "--classes", classes)
+    assert "the class 'up/down' cannot be a folder's name; give it another" in refused
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_that_breaks_off_leaves_nothing(capsys, csv: Path, tmp_path: Path, monkeypatch):
+    from PIL import Image
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    monkeypatch.setattr(Path, "write_text", full)
+    for layout in ("folders", "csv"):
+        code, _, err = ferlib(capsys, "data", "export", csv, tmp_path / "out.csv", "--as", layout)
+        assert code == 2 and "No space left on device" in err.splitlines()[-1]
+        assert list(tmp_path.iterdir()) == []
 
 
 def test_a_bad_row_is_named_from_the_command_line_too(tmp_path: Path, csv: Path):

@@ -15,7 +15,7 @@ import torch
 from ferlib import demo, sample
 from ferlib.emotions import EMOTIONS
 from ferlib.explain import occlusion, overlay
-from ferlib.models import build_model, input_spec, save_model
+from ferlib.models import build_model, save_model
 from ferlib.recognizer import EmotionRecognizer
 from ferlib.transforms import EvalTransform
 
@@ -100,7 +100,7 @@ def test_a_face_is_explained_by_its_bars_and_its_heat_map(recognizer: EmotionRec
     ax = figure.axes[0]
     assert [bar.get_width() for bar in ax.patches] == pytest.approx([100 * chance for chance in face["chances"]])
     assert ax.get_title() == face["name"] and said == demo.HEAT
-    batch = EvalTransform(input_spec(recognizer.model))(torch.tensor(face["crop"])[None, None])
+    batch = EvalTransform(recognizer.model.input_spec)(torch.tensor(face["crop"])[None, None])
     want = overlay(face["crop"][None], occlusion(recognizer.model, batch, int(np.argmax(face["chances"]))))[0]
     np.testing.assert_array_equal(heat, want.repeat(7, 0).repeat(7, 1))  # 48 -> 336 px
 
@@ -111,6 +111,21 @@ def test_a_network_too_coarse_for_grad_cam_gets_its_heat_map_as_well(picture: np
     figure, heat, said = demo.explain_face(coarse, face)
     assert heat.shape == (330, 330, 3) and said == demo.HEAT
     assert len(figure.axes[0].patches) == 7
+
+
+def test_a_model_of_other_classes_has_its_own_bars(picture: np.ndarray):
+    torch.manual_seed(0)
+    names = ("open eyes", "shut eyes", "happy")
+    other = EmotionRecognizer(build_model("fernet", widths=(4, 8, 8, 8), classes=names), threshold=0)
+    _, faces, said = demo.find(other, picture)
+    rows = other.predict(picture).sort_values("x0")
+    assert len(faces) == 2 and all(str(name) in said for name in rows["emotion"])
+    for face, row in zip(faces, rows.to_dict("records"), strict=True):
+        assert face["chances"] == [row[name] for name in names]
+        figure, heat, _ = demo.explain_face(other, face)
+        ax = figure.axes[0]
+        assert [label.get_text() for label in ax.get_yticklabels()] == list(names) and heat.shape == (336, 336, 3)
+        assert [bar.get_width() for bar in ax.patches] == pytest.approx([100 * chance for chance in face["chances"]])
 
 
 def handlers(blocks: Any) -> dict[str, Any]:

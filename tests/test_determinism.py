@@ -41,7 +41,7 @@ def result_of(name: str, workers: int, seed: int = 0) -> str:
     images, table = sample.draw(24, seed=2, balance="equal")
     faces = FaceDataset(images, table.assign(row=range(24)), "tiny")
     model, augment, per_image = recipe.build()
-    train_set = dataclasses.replace(faces.subset(range(16)), transform=per_image)
+    train_set = faces.subset(range(16)).with_transform(per_image)
     teacher = None
     if recipe.config.distill:
         torch.manual_seed(1)

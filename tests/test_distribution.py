@@ -176,7 +176,7 @@ def test_each_face_is_validated_once_and_in_order(launched: Launched):
     assert len(faces) == 256 + 45, "a batch for both processes, and one of an odd number of faces"
     model = models.load_model(launched.folder / "pair")
     with torch.no_grad():
-        want = model(EvalTransform(models.input_spec(model))(torch.from_numpy(faces.images)[:, None])).numpy()
+        want = model(EvalTransform(model.input_spec)(torch.from_numpy(faces.images)[:, None])).numpy()
     apart = np.abs(want[:, None] - want[None]).max(2) + np.eye(len(want))
     assert apart.min() > 1e-3, "no two faces are answered alike, so that their order shows"
     for rank in (0, 1):
@@ -208,7 +208,7 @@ def test_the_averaged_model_that_is_saved_is_the_one_that_was_validated(launched
     faces = data.load(launched.folder / "faces.csv").subset("PublicTest")
     model = models.load_model(launched.folder / "averaged")
     with torch.no_grad():
-        logits = model(EvalTransform(models.input_spec(model))(torch.from_numpy(faces.images)[:, None]))
+        logits = model(EvalTransform(model.input_spec)(torch.from_numpy(faces.images)[:, None]))
     loss = F.cross_entropy(logits, torch.from_numpy(faces.labels)).item()
     assert launched.history("averaged")["val_loss"].iloc[-1] == pytest.approx(loss, rel=1e-5)
 
@@ -284,11 +284,14 @@ def test_faces_may_stay_on_disk(tmp_path: Path):
     for faces in (data.FaceDataset(mapped, table, "faces"), data.FaceDataset(np.array(mapped), table, "faces")):
         few, model = faces.subset(range(64)), recipe.build()[0]
         tracemalloc.start()
-        digests.append(training._Run(model, faces, few, recipe.config, None, None, None).made_with["pixels and labels"])
+        fed = training.check_run(model, faces, recipe.config, None, None)
+        digests.append(training._Run(model, fed, few, recipe.config, None, None, None).made_with["pixels and labels"])
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert peak < mapped.nbytes / 3
-        losses.append(training.fit(model, few, few, TrainConfig(1, 16), progress=False).history["train_loss"][0])
+        losses.append(
+            training.fit(model, few, few, TrainConfig(epochs=1, batch_size=16), progress=False).history["train_loss"][0]
+        )
     assert losses[0] == losses[1] and digests[0] == digests[1]
 
 

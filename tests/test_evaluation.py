@@ -1,17 +1,23 @@
 """Figures against scikit-learn, SciPy, brute force and simulation; prediction against a plain loop in torch."""
 
+import dataclasses
 import json
 import warnings
 from pathlib import Path
 
+import albumentations as A
 import numpy as np
 import pytest
 import torch
+from albumentations.pytorch import ToTensorV2
 from scipy import special, stats
 from sklearn import metrics
 from torch import nn
+from torch.utils.data import ConcatDataset, Dataset, Subset
+from torchvision.transforms import v2
 
 from ferlib import evaluation, sample
+from ferlib.data import FaceDataset
 from ferlib.emotions import EMOTIONS
 from ferlib.evaluation import (
     METRICS,
@@ -31,8 +37,8 @@ from ferlib.evaluation import (
     shifted,
     summarise,
 )
-from ferlib.models import build_model, input_spec
-from ferlib.transforms import EvalTransform, InputSpec
+from ferlib.models import FaceModel, build_model
+from ferlib.transforms import EvalTransform, InputSpec, preset
 
 
 def made(n: int, seed: int = 0, right: float = 0.6, classes: int = 7) -> Predictions:
@@ -540,6 +546,7 @@ def test_the_json_holds_what_the_tables_do_in_plain_types():
 # ---- predicting
 
 SPEC = InputSpec()
+NORMALIZE = A.Normalize(SPEC.mean, SPEC.std)
 
 
 @pytest.fixture(scope="module")
@@ -552,63 +559,79 @@ def labels() -> np.ndarray:
     return np.arange(23) % 7
 
 
-def linear(seed: int = 0) -> nn.Module:
+@pytest.fixture(scope="module")
+def dataset(faces: np.ndarray, labels: np.ndarray) -> FaceDataset:
+    return FaceDataset.from_arrays(faces, labels)
+
+
+def linear(seed: int = 0, classes: tuple[str, ...] = EMOTIONS) -> FaceModel:
     torch.manual_seed(seed)
-    return nn.Sequential(nn.Flatten(), nn.Linear(48 * 48, 7))
+    return FaceModel(nn.Sequential(nn.Flatten(), nn.Linear(48 * 48, len(classes))), SPEC, classes)
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 23, 256])
-def test_prediction_is_a_plain_loop_in_the_order_of_the_faces(faces: np.ndarray, labels: np.ndarray, batch_size: int):
+def test_prediction_is_a_plain_loop_in_the_order_of_the_faces(
+    dataset: FaceDataset, faces: np.ndarray, labels: np.ndarray, batch_size: int
+):
     model = linear()
-    found = predict(model, faces, labels, EvalTransform(SPEC), batch_size=batch_size)
+    found = predict(model, dataset, batch_size=batch_size)
     weight, bias = (parameter.detach().double().numpy() for parameter in model.parameters())
     for i, face in enumerate(faces):
         want = weight @ ((face / 255 - SPEC.mean[0]) / SPEC.std[0]).ravel() + bias
         np.testing.assert_allclose(found.logits[i], want, atol=1e-4)
     assert found.logits.dtype == np.float32 and found.labels.dtype == np.int64
-    assert found.labels.tolist() == labels.tolist()
+    assert found.labels.tolist() == labels.tolist() and found.classes == EMOTIONS
 
 
-def test_no_faces_give_no_predictions(faces: np.ndarray, labels: np.ndarray):
-    found = predict(linear(), faces[:0], labels[:0], EvalTransform(SPEC))
-    assert found.logits.shape == (0, 7) and found.labels.tolist() == []
+def test_no_faces_are_refused(dataset: FaceDataset):
+    for nothing in (dataset.subset([]), Subset(dataset, [])):
+        with pytest.raises(ValueError, match="dataset is empty; give it a face or more"):
+            predict(linear(), nothing)
+    found = Predictions(np.empty((0, 7), np.float32), np.empty(0, np.int64))
     assert found.confusion().tolist() == np.zeros((7, 7), int).tolist()
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_the_model_is_judged_in_evaluation_mode_and_left_as_it_was(
-    faces: np.ndarray, labels: np.ndarray, training: bool
-):
+def test_the_model_is_judged_in_evaluation_mode_and_left_as_it_was(dataset: FaceDataset, training: bool):
     torch.manual_seed(0)
-    model = nn.Sequential(nn.BatchNorm2d(1), nn.Dropout(0.5), nn.Flatten(), nn.Linear(48 * 48, 7)).train(training)
+    network = nn.Sequential(nn.BatchNorm2d(1), nn.Dropout(0.5), nn.Flatten(), nn.Linear(48 * 48, 7))
+    model = FaceModel(network, SPEC).train(training)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    first, again = (predict(model, faces, labels, EvalTransform(SPEC), batch_size=size).logits for size in (23, 23))
+    first, again = (predict(model, dataset, batch_size=size).logits for size in (23, 23))
     np.testing.assert_array_equal(first, again)
-    np.testing.assert_allclose(
-        predict(model, faces, labels, EvalTransform(SPEC), batch_size=4).logits, first, atol=1e-5
-    )
+    np.testing.assert_allclose(predict(model, dataset, batch_size=4).logits, first, atol=1e-5)
     assert all(module.training == training for module in model.modules())
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items()), "statistics included"
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_a_layer_frozen_in_evaluation_mode_stays_frozen_even_after_an_error(faces: np.ndarray, labels: np.ndarray):
-    model = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(48 * 48, 7)).train()
-    model[0].eval()
-    predict(model, faces, labels, EvalTransform(SPEC))
-    assert [module.training for module in model.modules()] == [True, False, True, True]
+def test_a_layer_frozen_in_evaluation_mode_stays_frozen_even_after_an_error(dataset: FaceDataset):
+    network = nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(48 * 48, 7)).train()
+    network[0].eval()
+    modes = [True, False, True, True]
+    predict(FaceModel(network, SPEC), dataset)
+    assert [module.training for module in network.modules()] == modes
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        predict(model, faces, labels, EvalTransform(InputSpec(size=24)))
-    assert [module.training for module in model.modules()] == [True, False, True, True]
+        predict(FaceModel(network, SPEC), dataset, views=(None, lambda batch: batch[..., :24]))
+    assert [module.training for module in network.modules()] == modes
+    with pytest.raises(
+        ValueError, match=r"Sequential cannot take faces of shape \(1, 24, 24\) .* cannot be multiplied"
+    ):
+        FaceModel(network, InputSpec(size=24))
+    with pytest.raises(
+        ValueError, match=r"Sequential cannot take faces of shape \(1, 24, 24\) .* cannot be multiplied"
+    ):
+        predict(network, dataset.with_transform(A.Compose([A.Resize(24, 24), NORMALIZE, ToTensorV2()])))
+    assert [module.training for module in network.modules()] == modes
 
 
-def test_probabilities_of_views_are_averaged_not_logits(faces: np.ndarray, labels: np.ndarray):
+def test_probabilities_of_views_are_averaged_not_logits(dataset: FaceDataset, faces: np.ndarray):
     model, transform = linear(), EvalTransform(SPEC)
     with torch.no_grad():
-        model[1].weight *= 20  # far from where the two averages agree
+        model.network[1].weight *= 20  # far from where the two averages agree
         batch = transform(torch.from_numpy(faces)[:, None])
         plain, mirrored = (model(view).double().softmax(1).numpy() for view in (batch, batch.flip(-1)))
-    found = predict(model, faces, labels, transform, views=(None, flip), batch_size=10)
+    found = predict(model, dataset, views=(None, flip), batch_size=10)
     np.testing.assert_allclose(found.probabilities, (plain + mirrored) / 2, atol=1e-5)
     np.testing.assert_allclose(np.exp(found.logits.astype(float)), (plain + mirrored) / 2, atol=1e-5)
     assert (found.predicted == (plain + mirrored).argmax(1)).all()
@@ -617,24 +640,25 @@ def test_probabilities_of_views_are_averaged_not_logits(faces: np.ndarray, label
 
 
 def test_one_view_gives_the_models_own_logits_and_the_same_view_twice_the_same_probabilities(
-    faces: np.ndarray, labels: np.ndarray
+    dataset: FaceDataset, faces: np.ndarray
 ):
     model, transform = linear(), EvalTransform(SPEC)
-    one = predict(model, faces, labels, transform)
+    one = predict(model, dataset)
     with torch.no_grad():
         np.testing.assert_array_equal(one.logits, model(transform(torch.from_numpy(faces)[:, None])).numpy())
-    twice = predict(model, faces, labels, transform, views=(None, None))
+    twice = predict(model, dataset, views=(None, None))
     np.testing.assert_allclose(twice.probabilities, one.probabilities, atol=1e-6)
+    with pytest.raises(ValueError, match=r"views is empty; \(None,\) is the face as it is"):
+        predict(model, dataset, views=())
 
 
-def test_a_face_and_its_mirror_image_are_named_alike_when_both_are_seen(faces: np.ndarray, labels: np.ndarray):
+def test_a_face_and_its_mirror_image_are_named_alike_when_both_are_seen(dataset: FaceDataset, faces: np.ndarray):
     torch.manual_seed(1)
     model = build_model("fernet", widths=(8, 8, 8, 8))
-    transform = EvalTransform(input_spec(model))
-    mirrored = np.ascontiguousarray(faces[:, :, ::-1])
-    straight, turned = (predict(model, some, labels, transform, views=(None, flip)) for some in (faces, mirrored))
+    mirrored = FaceDataset.from_arrays(np.ascontiguousarray(faces[:, :, ::-1]), dataset.labels)
+    straight, turned = (predict(model, some, views=(None, flip)) for some in (dataset, mirrored))
     np.testing.assert_allclose(straight.logits, turned.logits, atol=1e-5)
-    alone = [predict(model, some, labels, transform).logits for some in (faces, mirrored)]
+    alone = [predict(model, some).logits for some in (dataset, mirrored)]
     assert np.abs(alone[0] - alone[1]).max() > 1e-3, "which a single view does not give"
 
 
@@ -667,7 +691,7 @@ def test_the_views_have_names_and_the_last_are_18_different_ones():
         assert both == {flip(picture).contiguous().numpy().tobytes() for picture in pictures}, "no side is favoured"
 
 
-def test_eighteen_views_are_averaged_as_probabilities(faces: np.ndarray, labels: np.ndarray):
+def test_eighteen_views_are_averaged_as_probabilities(dataset: FaceDataset, faces: np.ndarray):
     model, transform = linear(), EvalTransform(SPEC)
     with torch.no_grad():
         batch = np.pad(
@@ -676,30 +700,275 @@ def test_eighteen_views_are_averaged_as_probabilities(faces: np.ndarray, labels:
         cuts = [batch[:, :, y : y + 48, x : x + 48] for y in (0, 2, 4) for x in (0, 2, 4)]
         every = [torch.from_numpy(np.ascontiguousarray(cut[..., ::side])) for cut in cuts for side in (1, -1)]
         want = np.mean([model(view).softmax(1).numpy() for view in every], 0)
-    found = predict(model, faces, labels, transform, views=VIEWS["shift_flip_averaged"], batch_size=10)
+    found = predict(model, dataset, views=VIEWS["shift_flip_averaged"], batch_size=10)
     np.testing.assert_allclose(found.probabilities, want, atol=1e-5)
 
 
 @pytest.mark.parametrize(("images", "labels_"), [(5, 6), (6, 5)])
 def test_images_and_labels_must_be_as_many(faces: np.ndarray, images: int, labels_: int):
-    with pytest.raises(ValueError, match=rf"logits \({images}, 7\) do not fit labels \({labels_},\)"):
-        predict(linear(), faces[:images], np.zeros(labels_, int), EvalTransform(SPEC))
+    with pytest.raises(ValueError, match=rf"{images} images but {labels_} rows in the table: give one row an image"):
+        predict(linear(), FaceDataset.from_arrays(faces[:images], np.zeros(labels_, int)))
 
 
-def test_a_model_that_gives_nan_is_told_so(faces: np.ndarray, labels: np.ndarray):
+def test_a_model_that_gives_nan_is_told_so(dataset: FaceDataset):
     model = linear()
     with torch.no_grad():
-        model[1].bias[3] = float("nan")
+        model.network[1].bias[3] = float("nan")
     with pytest.raises(ValueError, match="the logits of 23 faces are not finite: diverged training"):
-        predict(model, faces, labels, EvalTransform(SPEC))
+        predict(model, dataset)
     with pytest.raises(ValueError, match="the logits of 23 faces are not finite: diverged training"):
-        predict(model, faces, labels, EvalTransform(SPEC), views=(None, flip))
+        predict(model, dataset, views=(None, flip))
 
 
-def test_another_number_of_classes_is_refused(faces: np.ndarray, labels: np.ndarray):
-    model = build_model("fernet", num_classes=8, widths=(2, 2, 2, 2))
-    with pytest.raises(ValueError, match=r"logits \(23, 8\) do not fit labels \(23,\) and 7 classes"):
-        predict(model, faces, labels, EvalTransform(input_spec(model)))
+def test_other_classes_than_the_models_are_refused(dataset: FaceDataset):
+    model = build_model("fernet", classes=EIGHT, widths=(2, 2, 2, 2))
+    refused = (
+        f"^the model's classes are {', '.join(EIGHT)}, those of dataset are {', '.join(EMOTIONS)}; take a model with "
+        r"these classes \(build_model\(..., classes=faces.classes\)\), or map the data's: data.load"
+    )
+    for some in (dataset, Subset(dataset, range(5))):
+        with pytest.raises(ValueError, match=refused):
+            predict(model, some)
+    bare = r"^FerNet gives 8 outputs, and there are 7 classes \(angry, .*, neutral\); give its last layer 7 outputs$"
+    with pytest.raises(ValueError, match=bare):
+        predict(model.network, dataset.with_transform(A.Compose([NORMALIZE, ToTensorV2()])))
+
+
+def test_a_view_that_loses_faces_is_refused(dataset: FaceDataset):
+    for views in ((lambda batch: batch[:1],), (None, lambda batch: batch[:1])):
+        with pytest.raises(ValueError, match=r"\(1, 7\)"):
+            predict(linear(), dataset, views=views)
+
+
+def ready(image: np.ndarray) -> torch.Tensor:
+    """What `EvalTransform(SPEC)` makes of a face, as a dataset's own transform."""
+    return EvalTransform(SPEC)(torch.from_numpy(image.copy())[None, None])[0]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_faces_that_their_dataset_prepares_are_predicted_as_they_are(dataset: FaceDataset, workers: int):
+    model, want = linear(), predict(linear(), dataset)
+    by_hand = predict(model, dataset.with_transform(ready), batch_size=5, workers=workers)
+    by_pipeline = predict(
+        model, dataset.with_transform(A.Compose([NORMALIZE, ToTensorV2()])), batch_size=5, workers=workers
+    )
+    still_bytes = predict(model, dataset.with_transform(A.Compose([A.HorizontalFlip(p=1)])), workers=workers)
+    for found in (by_hand, by_pipeline):
+        np.testing.assert_allclose(found.logits, want.logits, atol=1e-5)
+        assert found.labels.tolist() == want.labels.tolist() and found.classes == EMOTIONS
+    np.testing.assert_allclose(still_bytes.logits, predict(model, dataset, views=(flip,)).logits, atol=1e-5)
+
+
+def test_workers_change_no_prediction(dataset: FaceDataset):
+    for some in (dataset, dataset.with_transform(ready), Subset(dataset.with_transform(ready), [3, 1, 2])):
+        alone, helped = (predict(linear(), some, batch_size=2, workers=workers) for workers in (0, 2))
+        np.testing.assert_array_equal(alone.logits, helped.logits)
+        np.testing.assert_array_equal(alone.labels, helped.labels)
+
+
+STEADY = {
+    "none": None,
+    "function": ready,
+    "torchvision": v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]),
+    "albumentations": A.Compose([NORMALIZE, ToTensorV2()]),
+}
+RANDOM = {"torchvision": v2.Compose([v2.RandomHorizontalFlip(), v2.ToImage()]), "albumentations": preset("light")}
+
+
+@pytest.mark.parametrize(
+    ("transform", "workers"),
+    [
+        *(pytest.param(each, workers, id=f"{name}-{workers}") for name, each in STEADY.items() for workers in (0, 2)),
+        *(pytest.param(each, 2, id=f"random {name}-2") for name, each in RANDOM.items()),
+    ],
+)
+def test_predicting_draws_no_number_from_torchs_global_generator(dataset: FaceDataset, transform, workers: int):
+    some, model = dataset.with_transform(transform), linear()
+    torch.manual_seed(11)
+    want = torch.rand(4)
+    torch.manual_seed(11)
+    predict(model, some, views=(None, flip), batch_size=4, workers=workers)
+    assert torch.equal(torch.rand(4), want)
+
+
+@pytest.mark.parametrize("views", VIEWS)
+def test_views_of_a_bare_module_are_those_of_a_face_model(dataset: FaceDataset, views: str):
+    model, some = linear(), dataset.with_transform(ready)
+    want = predict(model, dataset, views=VIEWS[views])
+    found = predict(model.network, some, views=VIEWS[views], batch_size=6)
+    np.testing.assert_allclose(found.logits, want.logits, atol=1e-5)
+    assert found.classes == EMOTIONS, "the dataset's"
+    with pytest.raises(ValueError, match=r"dataset gives uint8 faces, which a bare network does not know how to norm"):
+        predict(model.network, dataset, views=VIEWS[views])
+
+
+def test_a_bare_module_and_data_without_names_number_the_classes(dataset: FaceDataset):
+    class Pairs(Dataset):
+        def __len__(self) -> int:
+            return 9
+
+        def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+            return ready(dataset.images[index]), index % 7
+
+    found = predict(linear().network, Pairs(), batch_size=4)
+    assert found.classes == tuple("0123456") and found.labels.tolist() == [*range(7), 0, 1]
+    np.testing.assert_allclose(found.logits, predict(linear(), dataset.subset(range(9))).logits, atol=1e-5)
+
+
+def test_labels_are_matched_to_the_models_classes_by_name(dataset: FaceDataset):
+    model, turned = linear(), tuple(reversed(EMOTIONS))
+    want, other = predict(model, dataset), dataset.with_classes(turned)
+    assert other.labels.tolist() == (6 - dataset.labels).tolist()
+    for some in (other, Subset(other, range(23)), ConcatDataset([other])):
+        found = predict(model, some)
+        np.testing.assert_array_equal(found.logits, want.logits)
+        np.testing.assert_array_equal(found.labels, want.labels)
+        assert found.classes == EMOTIONS
+    own = predict(model.network, other.with_transform(ready))
+    assert own.classes == turned and own.labels.tolist() == other.labels.tolist()
+
+
+def test_soft_labels_count_as_the_datasets_hard_ones(dataset: FaceDataset):
+    targets = np.full((23, 7), 1 / 7, np.float32)
+    for draw in (False, True):
+        soft = dataclasses.replace(dataset, targets=targets, draw=draw)
+        assert predict(linear(), soft).labels.tolist() == dataset.labels.tolist()
+
+
+# ---- classes of one's own
+
+EIGHT = ("angry", "contempt", "disgust", "fear", "happy", "neutral", "sad", "surprise")
+TWO = ("open eyes", "shut eyes")
+
+
+def among(names: tuple[str, ...], n: int, seed: int = 0) -> Predictions:
+    """Predictions of n faces of these classes, most of them true."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, len(names), n)
+    logits = rng.normal(size=(n, len(names))).astype(np.float32)
+    logits[np.arange(n), np.where(rng.random(n) < 0.6, labels, rng.integers(0, len(names), n))] += 3
+    return Predictions(logits, labels, names)
+
+
+@pytest.mark.parametrize("names", [TWO, EIGHT])
+def test_figures_of_other_classes_are_scikit_learns(names: tuple[str, ...]):
+    found, k = among(names, 300), len(names)
+    matrix = metrics.confusion_matrix(found.labels, found.predicted, labels=range(k))
+    assert found.confusion().shape == (k, k) and np.array_equal(found.confusion(), matrix)
+    assert 0 < found.correct.mean() < 1
+    np.testing.assert_allclose([metrics_of(matrix)[name] for name in METRICS], by_sklearn(found))
+    table, want = report(found), metrics.classification_report(
+        found.labels, found.predicted, labels=range(k), target_names=names, output_dict=True, zero_division=0
+    )  # fmt: skip
+    assert table.index.tolist() == list(names)
+    for name in names:
+        assert table.loc[name].tolist() == [want[name][one] for one in ("precision", "recall", "f1-score", "support")]
+    np.testing.assert_allclose(found.probabilities, special.softmax(found.logits.astype(float), 1), rtol=2e-6)
+    summary, figures = summarise(found, resamples=200), as_json(found)
+    np.testing.assert_allclose(summary["value"], by_sklearn(found))
+    assert (summary["low"] < summary["value"]).all() and (summary["value"] < summary["high"]).all()
+    assert figures["classes"] == list(names) and figures["confusion"] == matrix.tolist()
+    assert json.loads(json.dumps(figures, allow_nan=False)) == figures
+    assert found.subset(np.arange(10)).classes == cross_calibrate(found).classes == names
+
+
+@pytest.mark.parametrize("names", [TWO, EIGHT])
+def test_two_models_of_other_classes_are_compared(names: tuple[str, ...]):
+    a = among(names, 300)
+    logits = a.logits.copy()
+    logits[:40] = np.roll(logits[:40], 1, axis=1)
+    b = Predictions(logits, a.labels, names)
+    found = compare(a, b, resamples=300)
+    np.testing.assert_allclose(found.difference["value"], np.subtract(by_sklearn(b), by_sklearn(a)))
+    both = np.array([[(a.correct == i) & (b.correct == j) for j in (False, True)] for i in (False, True)]).sum(2)
+    assert found.right.to_numpy().tolist() == both.tolist()
+
+
+def test_models_of_other_classes_are_not_compared():
+    a = among(EIGHT, 20)
+    swapped = Predictions(a.logits, a.labels, (*EIGHT[1::-1], *EIGHT[2:]))
+    with pytest.raises(
+        ValueError, match="a has the classes angry, contempt, .*, b contempt, angry, .*; compare models"
+    ):
+        compare(a, swapped)
+    with pytest.raises(ValueError, match="a has the classes open eyes, shut eyes, b shut, open; compare models of"):
+        compare(among(TWO, 20), Predictions(among(TWO, 20).logits, among(TWO, 20).labels, ("shut", "open")))
+    aliases = Predictions(a.logits, a.labels, ("Anger", *EIGHT[1:-1], "SURPRISED"))
+    assert compare(a, aliases, resamples=10).p_value == 1, "an alias is the same name"
+
+
+@pytest.mark.parametrize("n", [0, 40])
+@pytest.mark.parametrize("names", [TWO, EIGHT, tuple(f"person {k}" for k in range(300)), ("fröhlich", "悲しい")])
+def test_classes_are_saved_and_read_back(tmp_path: Path, names: tuple[str, ...], n: int):
+    found = among(names, n)
+    found.labels[:1] = len(names) - 1
+    found.save(tmp_path / "a.npz")
+    back = Predictions.load(tmp_path / "a.npz")
+    assert back.classes == names and all(type(name) is str for name in back.classes)
+    assert back.logits.dtype == np.float32 and back.labels.dtype == np.int64
+    np.testing.assert_array_equal(back.logits, found.logits)
+    np.testing.assert_array_equal(back.labels, found.labels)
+
+
+def test_a_file_without_classes_is_of_the_seven_emotions(tmp_path: Path):
+    old = made(30)
+    np.savez_compressed(tmp_path / "old.npz", logits=old.logits, labels=old.labels.astype(np.uint8))
+    back = Predictions.load(tmp_path / "old.npz")
+    assert back.classes == EMOTIONS
+    np.testing.assert_array_equal(back.logits, old.logits)
+    np.testing.assert_array_equal(back.labels, old.labels)
+    np.savez_compressed(tmp_path / "eight.npz", logits=np.zeros((3, 8), np.float32), labels=np.zeros(3, np.uint8))
+    with pytest.raises(
+        ValueError, match=r"eight.npz holds no logits .*\(3, 8\) do not fit labels \(3,\) and 7 classes"
+    ):
+        Predictions.load(tmp_path / "eight.npz")
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (np.array(["one", {"a": 1}], dtype=object), "allow_pickle=False"),
+        (np.array(["same", "Same"]), "two classes have one name, 'same' and 'Same'; give each its own"),
+        (np.array(["alone"]), "give two names or more"),
+        (np.array(["a", "b", "c"]), r"logits \(4, 2\) do not fit labels \(4,\) and 3 classes"),
+        (np.array([1, 2]), "give two names or more, each a text"),
+    ],
+)
+def test_a_file_of_bad_classes_is_told(tmp_path: Path, classes: np.ndarray, message: str):
+    np.savez(tmp_path / "bad.npz", logits=np.zeros((4, 2), np.float32), labels=np.zeros(4, np.uint8), classes=classes)
+    with pytest.raises(ValueError, match=f"bad.npz holds no logits of Predictions.save .*{message}"):
+        Predictions.load(tmp_path / "bad.npz")
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels", "classes", "message"),
+    [
+        (np.zeros((3, 7)), [0, 1, 2], EIGHT, r"logits \(3, 7\) do not fit labels \(3,\) and 8 classes"),
+        (np.zeros((3, 2)), [0, 1, 2], TWO, r"labels must be 0 to 1: \[0 1 2\]"),
+        (
+            np.zeros((3, 2)),
+            [0, 1, 1],
+            ("joy", "happy"),
+            "two classes have one name, 'joy' and 'happy'; give each its own",
+        ),
+        (np.zeros((3, 1)), [0, 0, 0], ("happy",), "give two names or more"),
+        (np.zeros((3, 5)), [0, 0, 0], "happy", "classes is the text 'happy'; give a list of names"),
+    ],
+)
+def test_predictions_and_classes_that_do_not_fit_are_refused(logits: np.ndarray, labels: list, classes, message: str):
+    with pytest.raises(ValueError, match=message):
+        Predictions(logits.astype(np.float32), np.array(labels), classes)
+
+
+def test_predictions_of_a_model_of_other_classes_carry_its_names(faces: np.ndarray):
+    for names in (TWO, EIGHT):
+        some = FaceDataset.from_arrays(faces, np.arange(23) % len(names), classes=names)
+        found = predict(linear(classes=names), some, views=(None, flip))
+        assert found.classes == names and found.logits.shape == (23, len(names))
+        assert found.labels.tolist() == some.labels.tolist()
+
+
+# ---- seeds
 
 
 def test_an_interval_over_seeds_redraws_both_seeds_and_faces():

@@ -9,9 +9,9 @@ from torch import nn
 
 from ferlib import explain, plots, sample
 from ferlib.faces import ACTION_UNITS, BOX_COLUMNS
-from ferlib.models import build_model, input_spec, load_model
+from ferlib.models import FaceModel, build_model, load_model
 from ferlib.networks import PlainCNN
-from ferlib.transforms import EvalTransform
+from ferlib.transforms import EvalTransform, InputSpec
 
 FACES, TABLE = sample.draw(3, seed=4)
 
@@ -27,7 +27,7 @@ def plain() -> nn.Module:
 
 
 @pytest.fixture(scope="module")
-def fernet() -> nn.Module:
+def fernet() -> FaceModel:
     torch.manual_seed(0)
     return build_model("fernet", widths=(8, 8, 8, 8))
 
@@ -125,12 +125,13 @@ def test_a_face_with_nothing_for_the_target_gets_zeros():
         assert cams[0].max() == 1 and not cams[1].any()
 
 
-def test_activations_are_the_layers_output_before_anything_changes_it(fernet: nn.Module):
+def test_activations_are_the_layers_output_before_anything_changes_it(fernet: FaceModel):
     fernet.eval()
     with torch.no_grad():
-        stem = fernet.stem(fed())
+        stem = fernet.network.stem(fed())
         np.testing.assert_allclose(explain.activations(fernet, fed(), "stem"), stem, atol=1e-6)
-        np.testing.assert_allclose(explain.activations(fernet, fed(), "stages.0"), fernet.stages[0](stem), atol=1e-6)
+        first = fernet.network.stages[0](stem)
+        np.testing.assert_allclose(explain.activations(fernet, fed(), "stages.0"), first, atol=1e-6)
     assert explain.activations(fernet, fed()).shape == (3, 8, 6, 6)
     in_place = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(inplace=True))
     assert explain.activations(in_place, fed(), "0").min() < 0
@@ -145,7 +146,7 @@ def test_first_filters_are_averaged_over_the_input_channels(plain: nn.Module):
 # ---- layers
 
 
-def test_the_deepest_fine_layer_is_found_by_its_outermost_name(plain: nn.Module, fernet: nn.Module):
+def test_the_deepest_fine_layer_is_found_by_its_outermost_name(plain: nn.Module, fernet: FaceModel):
     # FerNet's third stage shrinks to 3x3 after its convolution; of the 12x12 maps the last is in the second stage.
     assert [explain.find_layer(fernet, fed(), least) for least in (3, 6, 12, 24)] == [
         "stages", "stages.2.0", "stages.1.0", "stages.0.0",
@@ -166,12 +167,37 @@ def test_tokens_and_channels_last_maps_are_no_maps():
     assert explain.find_layer(nn.Sequential(nn.Conv2d(1, 2, 3, 2, 1), nn.Upsample(48), Odd()), fed()) == "1"
 
 
+@pytest.mark.parametrize("average", [True, False])
+def test_a_face_model_is_looked_at_as_its_network_is(plain: nn.Module, average: bool):
+    wrapped = FaceModel(plain, InputSpec(48))
+    assert explain.find_layer(wrapped, fed()) == explain.find_layer(plain, fed()) == "features"
+    for layer in (None, "features.7"):
+        want = explain.grad_cam(plain, fed(), layer=layer, average=average)
+        np.testing.assert_array_equal(explain.grad_cam(wrapped, fed(), layer=layer, average=average), want)
+    np.testing.assert_array_equal(explain.activations(wrapped, fed()), explain.activations(plain, fed()))
+    np.testing.assert_array_equal(explain.first_filters(wrapped), explain.first_filters(plain))
+    falls = [explain.occlusion(model, fed()[:1], 3, 24, 24) for model in (wrapped, plain)]
+    np.testing.assert_array_equal(*falls)
+    with pytest.raises(ValueError, match="PlainCNN has no layer 'network.features'; it has features"):
+        explain.activations(wrapped, fed(), "network.features")
+
+
+def test_classes_are_as_many_as_the_model_has():
+    torch.manual_seed(0)
+    model = build_model("fernet", widths=(8, 8, 8, 8), classes=("open", "shut"))
+    assert explain.grad_cam(model, fed(), [0, 1, 1]).shape == explain.occlusion(model, fed(), 1).shape == (3, 48, 48)
+    for call in (explain.grad_cam, explain.occlusion):
+        with pytest.raises(ValueError, match="targets 2 given; allowed are a class, 0 to 1, or 3 of them"):
+            call(model, fed(), 2)
+
+
 # ---- what is left alone
 
 
-def test_modes_gradients_and_hooks_are_left_as_they_were(plain: nn.Module):
-    plain.train()
-    plain.features[0].eval()
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_modes_gradients_and_hooks_are_left_as_they_were(plain: nn.Module, wrapped: bool):
+    plain = FaceModel(plain, InputSpec(48)).train() if wrapped else plain.train()
+    (plain.network if wrapped else plain).features[0].eval()
     for parameter in plain.parameters():
         parameter.grad = torch.full_like(parameter, 2)
     modes = [module.training for module in plain.modules()]
@@ -312,6 +338,9 @@ def test_intervals_are_the_normal_ones_of_a_mean():
     ("call", "message"),
     [
         (lambda m: explain.first_filters(nn.Linear(2, 2)), "Linear has no convolution"),
+        (lambda m: explain.first_filters(FaceModel(nn.Sequential(nn.Flatten(), nn.Linear(2304, 7)), InputSpec(48))),
+         "Sequential has no convolution"),
+        (lambda m: explain.find_layer(FaceModel(m, InputSpec(48)), fed(), 50), "no layer of PlainCNN has a map of"),
         (lambda m: explain.find_layer(m, fed(), 50), "no layer of PlainCNN has a map of 50x50 .*48 px .*12x12, 24x24"),
         (lambda m: explain.find_layer(nn.Sequential(nn.Flatten()), fed()), "no map at all"),
         (lambda m: explain.grad_cam(m, fed(), layer="feature"), "no layer 'feature'; it has features"),
@@ -340,7 +369,7 @@ def test_mistakes_are_told(plain: nn.Module, call, message: str):
         call(plain)
 
 
-def test_a_map_that_is_too_coarse_is_refused_with_a_better_one(fernet: nn.Module):
+def test_a_map_that_is_too_coarse_is_refused_with_a_better_one(fernet: FaceModel):
     with pytest.raises(ValueError, match="'stages.2' is 3x3; 6x6 is the least .* take 'stages.2.0'"):
         explain.grad_cam(fernet, fed(), layer="stages.2")
 
@@ -411,7 +440,7 @@ def test_windows_are_in_proportion_to_the_face(plain):
 def test_occlusion_of_the_model_of_drawn_faces_falls_on_their_moving_parts_more_than_edges_do():
     images, truth = sample.draw(40, seed=99, occlusion="none")
     model, labels = load_model("drawn"), torch.from_numpy(truth["label"].to_numpy(copy=True))
-    batch = EvalTransform(input_spec(model))(torch.from_numpy(images)[:, None])
+    batch = EvalTransform(model.input_spec)(torch.from_numpy(images)[:, None])
     with torch.no_grad():
         right = (model(batch).argmax(1) == labels).numpy()
     masks = explain.region_masks(truth[right], 48)

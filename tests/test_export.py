@@ -12,9 +12,10 @@ import torch
 from torch import nn
 
 from ferlib import evaluation, export, sample
+from ferlib.data import FaceDataset
 from ferlib.emotions import EMOTIONS
 from ferlib.export import interleaved, load_onnx, parity, predict_onnx, quantise, report, to_onnx
-from ferlib.models import build_model, input_spec, load_ensemble, model_hash, save_model
+from ferlib.models import FaceModel, build_model, load_ensemble, model_hash, save_model
 from ferlib.transforms import EvalTransform
 
 onnx = pytest.importorskip("onnx")
@@ -35,11 +36,11 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def made(name: str = "fernet", seed: int = 0, **options: object) -> nn.Module:
+def made(name: str = "fernet", seed: int = 0, **options: object) -> FaceModel:
     """A small model with random weights, whose normalisation layers have seen faces and whose answers differ."""
     torch.manual_seed(seed)
     model = build_model(name, **(MODELS[name] | options))
-    batch = EvalTransform(input_spec(model))(torch.tensor(sample.draw(32, seed=9)[0])[:, None])
+    batch = EvalTransform(model.input_spec)(torch.tensor(sample.draw(32, seed=9)[0])[:, None])
     last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
     with torch.no_grad():
         for _ in range(10):
@@ -54,18 +55,18 @@ def faces() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def model() -> nn.Module:
+def model() -> FaceModel:
     return made()
 
 
 @pytest.fixture(scope="module")
-def file(model: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def file(model: FaceModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return to_onnx(model, tmp_path_factory.mktemp("onnx") / "model.onnx")
 
 
-def by_torch(model: nn.Module, faces: np.ndarray) -> np.ndarray:
+def by_torch(model: FaceModel, faces: np.ndarray) -> np.ndarray:
     """Probabilities by PyTorch and plain arithmetic, without ferlib's transform or prediction."""
-    spec = input_spec(model)
+    spec = model.input_spec
     with torch.no_grad():
         fed = (torch.tensor(faces)[:, None].double() / 255 - spec.mean[0]) / spec.std[0]
         return model(fed.float().expand(-1, spec.channels, -1, -1)).double().softmax(1).numpy()
@@ -86,7 +87,7 @@ def test_a_file_gives_what_the_model_gives_for_any_batch(name: str, tmp_path: Pa
         assert found.dtype == logits.dtype == np.float32
         np.testing.assert_allclose(found, want[:count], atol=1e-4)
         np.testing.assert_allclose(np.exp(logits) / np.exp(logits).sum(1, keepdims=True), found, atol=1e-6)
-    figures = parity(model, path, faces, np.arange(40) % 7, batch_size=16)
+    figures = parity(model, path, FaceDataset.from_arrays(faces, np.arange(40) % 7), batch_size=16)
     assert figures["probability_difference"] < 1e-4 and figures["equal_predictions"] == 1
 
 
@@ -96,7 +97,7 @@ def test_three_channels_are_fed_from_the_one_gray(tmp_path: Path, faces: np.ndar
     np.testing.assert_allclose(predict_onnx(path, faces), by_torch(model, faces), atol=1e-4)
 
 
-def test_another_program_finds_all_it_needs_in_the_file(model: nn.Module, file: Path):
+def test_another_program_finds_all_it_needs_in_the_file(model: FaceModel, file: Path):
     graph = onnx.load(file)
     onnx.checker.check_model(graph, full_check=True)
     fed, outputs = graph.graph.input, graph.graph.output
@@ -133,13 +134,55 @@ def test_an_ensemble_is_a_file_too(tmp_path: Path, faces: np.ndarray):
     np.testing.assert_allclose(predict_onnx(path, faces), want, atol=1e-4)
 
 
-def test_faces_of_another_size_are_resized_as_the_model_would(file: Path, model: nn.Module):
+def test_faces_of_another_size_are_resized_as_the_model_would(file: Path, model: FaceModel):
     large = sample.draw(6, size=96, seed=1)[0]
-    labels = np.arange(6)
-    want = evaluation.predict(model, large, labels, EvalTransform(input_spec(model))).probabilities
+    dataset = FaceDataset.from_arrays(large, np.arange(6))
+    want = evaluation.predict(model, dataset).probabilities
     np.testing.assert_allclose(predict_onnx(file, large), want, atol=0.02)  # grays are rounded
-    assert parity(model, file, large, labels)["probability_difference"] < 1e-4, "both are fed the rounded ones"
+    assert parity(model, file, dataset)["probability_difference"] < 1e-4, "both are fed the rounded ones"
     assert predict_onnx(file, large[:0]).shape == (0, 7)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("angry", "contempt", "disgust", "fear", "happy", "neutral", "sad", "surprise"), ("open eyes", "shut eyes")],
+)
+def test_a_model_of_other_classes_is_a_file_of_them(tmp_path: Path, faces: np.ndarray, names: tuple[str, ...]):
+    model, k = made(classes=names), len(names)
+    path = to_onnx(model, tmp_path / "model.onnx")
+    small = quantise(path, faces, tmp_path / "small.onnx")
+    for one in (path, small):
+        assert load_onnx(one)[1]["classes"] == list(names)
+        assert predict_onnx(one, faces).shape == (40, k) and predict_onnx(one, faces[:0]).shape == (0, k)
+    want = by_torch(model, faces)
+    np.testing.assert_allclose(predict_onnx(path, faces), want, atol=1e-4)
+    dataset = FaceDataset.from_arrays(faces, np.arange(40) % k, classes=names)
+    found = parity(model, path, dataset)
+    assert found["probability_difference"] < 1e-4 and found["equal_predictions"] == 1
+    assert found["torch_accuracy"] == (want.argmax(1) == dataset.labels).mean()
+    turned = parity(model, path, dataset.with_classes(names[::-1]))
+    assert turned["torch_accuracy"] == turned["onnx_accuracy"] == found["torch_accuracy"], "matched by name"
+    with pytest.raises(ValueError, match=f"the model's classes are {names[0]}, .*those of dataset are angry, disgust"):
+        parity(model, path, FaceDataset.from_arrays(faces, np.zeros(40, int)))
+
+
+def test_parity_takes_the_faces_as_they_are_stored(tmp_path: Path, model: FaceModel, file: Path, faces: np.ndarray):
+    dataset = FaceDataset.from_arrays(faces, np.arange(40) % 7)
+    turned = dataset.with_transform(lambda image: np.zeros((48, 48), np.uint8))
+    timed = {"torch_ms", "onnx_ms"}
+    want, found = parity(model, file, dataset), parity(model, file, turned)
+    assert {name: value for name, value in found.items() if name not in timed} == {
+        name: value for name, value in want.items() if name not in timed
+    }
+
+
+def test_an_own_network_is_a_file_too(tmp_path: Path, faces: np.ndarray):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 4, 5, 4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 11 * 11, 7))
+    model = FaceModel(network, made().input_spec, about={"temperature": 1.5})
+    path = to_onnx(model, tmp_path / "own.onnx")
+    np.testing.assert_allclose(predict_onnx(path, faces), by_torch(model, faces), atol=1e-4)
+    assert load_onnx(path)[1]["temperature"] == 1.5 and load_onnx(path)[1]["model_hash"] == model_hash(model)
 
 
 # ---- int8
@@ -175,11 +218,11 @@ def test_ranges_are_measured_on_faces(file: Path, tmp_path: Path, faces: np.ndar
 # ---- the parity report
 
 
-def test_parity_counts_what_a_hand_would(model: nn.Module, file: Path, faces: np.ndarray, tmp_path: Path):
+def test_parity_counts_what_a_hand_would(model: FaceModel, file: Path, faces: np.ndarray, tmp_path: Path):
     small = quantise(file, faces, tmp_path / "small.onnx")
     ours, theirs = by_torch(model, faces), predict_onnx(small, faces)
     labels = np.where(np.arange(40) < 30, ours.argmax(1), (ours.argmax(1) + 1) % 7)
-    found = parity(model, small, faces, labels, batch_size=7)
+    found = parity(model, small, FaceDataset.from_arrays(faces, labels), batch_size=7)
     assert found["probability_difference"] == pytest.approx(abs(ours - theirs).max(), abs=1e-5)
     assert found["equal_predictions"] == (ours.argmax(1) == theirs.argmax(1)).mean()
     assert (found["torch_accuracy"], found["onnx_accuracy"]) == (0.75, (theirs.argmax(1) == labels).mean())
@@ -194,7 +237,7 @@ def test_parity_counts_what_a_hand_would(model: nn.Module, file: Path, faces: np
 
 def test_a_file_of_another_model_is_told_so(file: Path, faces: np.ndarray):
     with pytest.raises(ValueError, match=r"was made of another model; write it anew: ferlib.export.to_onnx"):
-        parity(made(seed=1), file, faces, np.zeros(40, int))
+        parity(made(seed=1), file, FaceDataset.from_arrays(faces, np.zeros(40, int)))
 
 
 def test_the_report_says_it_in_words():
@@ -229,7 +272,7 @@ def test_calls_are_timed_in_turn_and_the_median_counts(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("name", ["model.pt", "model", "model.onnx.bak"])
-def test_the_name_ends_in_onnx(model: nn.Module, file: Path, faces: np.ndarray, tmp_path: Path, name: str):
+def test_the_name_ends_in_onnx(model: FaceModel, file: Path, faces: np.ndarray, tmp_path: Path, name: str):
     for write in (lambda out: to_onnx(model, out), lambda out: quantise(file, faces, out)):
         with pytest.raises(ValueError, match=rf"{name} was given; an ONNX file's name ends in .onnx: .*{name}.onnx"):
             write(tmp_path / name)
@@ -239,13 +282,12 @@ def test_the_name_ends_in_onnx(model: nn.Module, file: Path, faces: np.ndarray, 
 
 
 def test_models_that_cannot_be_a_file_are_refused(tmp_path: Path):
-    with pytest.raises(ValueError, match="the model has 8 classes; a file is for the 7 emotions"):
-        to_onnx(made(num_classes=8), tmp_path / "model.onnx")
-    with pytest.raises(ValueError, match="this model does not know its input"):
+    wrap = r"Flatten is a bare network, and an ONNX file needs what it is fed and answers; wrap it: FaceModel\("
+    with pytest.raises(ValueError, match=wrap):
         to_onnx(nn.Flatten(), tmp_path / "model.onnx")
     odd = made()
-    odd.head = nn.Sequential(nn.Linear(16, 7), Inverse())
-    with pytest.raises(ValueError, match="fernet cannot be an ONNX file: .*linalg"):
+    odd.network.head = nn.Sequential(nn.Linear(16, 7), Inverse())
+    with pytest.raises(ValueError, match="FerNet cannot be an ONNX file: .*linalg"):
         to_onnx(odd, tmp_path / "model.onnx")
     assert not any(tmp_path.iterdir())
 
@@ -272,8 +314,13 @@ def test_a_file_that_is_damaged_missing_or_not_ours_is_told_so(file: Path, tmp_p
     about = {fact.key: fact.value for fact in onnx.load(file).metadata_props}
     onnx.helper.set_model_props(graph, about | {"classes": json.dumps(["cat", "dog"])})
     onnx.save(graph, bad)
-    with pytest.raises(ValueError, match="bad.onnx is for the classes cat, dog; ferlib's are angry, disgust"):
+    with pytest.raises(ValueError, match="this ONNX file gives other probabilities than 2 a face; export it again"):
         predict_onnx(bad, faces)
+    for classes in (["cat"], ["cat", "Cat"], ["cat", 1], "cat", 7, None, []):
+        onnx.helper.set_model_props(graph, about | {"classes": json.dumps(classes)})
+        onnx.save(graph, bad)
+        with pytest.raises(ValueError, match=r"bad.onnx has damaged metadata \(.+\); export it again"):
+            predict_onnx(bad, faces)
     swapped = onnx.load(file)
     for output in swapped.graph.output:  # a head of six, said to be of seven
         output.type.tensor_type.shape.dim[1].dim_value = 6
@@ -290,7 +337,7 @@ def test_a_file_that_is_damaged_missing_or_not_ours_is_told_so(file: Path, tmp_p
 
 @pytest.mark.parametrize("package", ["onnx", "onnxruntime"])
 def test_without_the_packages_the_pip_line_is_told(
-    model: nn.Module, file: Path, faces: np.ndarray, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, package: str
+    model: FaceModel, file: Path, faces: np.ndarray, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, package: str
 ):
     for name in [name for name in sys.modules if name.split(".")[0] == package]:
         monkeypatch.setitem(sys.modules, name, None)

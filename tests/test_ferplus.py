@@ -74,6 +74,15 @@ def test_majority_keeps_what_more_than_half_of_the_votes_left_say(faces: FaceDat
     assert faces.labels.tolist() == [3, 3, 2, 6, 6, 0, 4, 5], "the dataset that was given is as it was"
 
 
+def test_votes_are_for_the_seven_emotions_alone(table: Path):
+    for classes in (("open", "shut"), EMOTIONS[::-1]):
+        other = FaceDataset.from_arrays(FACES, [0, 1] * 4, classes=classes, name="others")
+        told = f"^FER.'s votes are for the seven emotions; others has {', '.join(classes)}$"
+        for how in ferplus.SCHEMES:
+            with pytest.raises(ValueError, match=told):
+                ferplus.join(other, table, how=how)
+
+
 @pytest.mark.parametrize("how", ["cross_entropy", "probability"])
 def test_shares_are_of_the_seven_without_single_votes(faces: FaceDataset, table: Path, how: str):
     joined = ferplus.join(faces, table, how=how)

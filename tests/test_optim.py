@@ -7,10 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch.utils.data import ConcatDataset, Dataset, Subset
 
 from ferlib.data import FaceDataset
-from ferlib.models import build_model, freeze
-from ferlib.optim import TrainConfig, build_optimizer, choose_precision, class_weights, lr_factor
+from ferlib.models import FaceModel, build_model, freeze
+from ferlib.networks import PlainCNN
+from ferlib.optim import TrainConfig, balance_weights, build_optimizer, choose_precision, class_weights, lr_factor
+from ferlib.transforms import InputSpec
 
 TINY = {"widths": (8, 8, 8, 8), "depths": (1, 1, 1)}
 
@@ -56,7 +59,7 @@ def test_vectors_are_not_decayed_and_optimisers_are_the_ones_named():
 
 def test_frozen_parameters_stay_out_of_the_optimiser():
     model = build_model("fernet", **TINY)
-    model.stem.requires_grad_(False)
+    model.network.stem.requires_grad_(False)
     count = sum(len(group["params"]) for group in build_optimizer(model, small()).param_groups)
     assert count == len(list(model.parameters())) - 2
 
@@ -100,9 +103,53 @@ def test_class_weights_even_the_classes_out():
     weights = class_weights(faces)
     assert weights.tolist() == pytest.approx([10 / 18, 0, 0, 10 / 9, 0, 10 / 3, 0])
     assert sum(weights[label].item() for label in labels) == pytest.approx(10)
+    own = FaceDataset.from_arrays(np.zeros((6, 4, 4), np.uint8), [1, 1, 1, 1, 0, 0], classes=("open", "shut"))
+    assert class_weights(own).tolist() == pytest.approx([6 / 4, 6 / 8])
+    assert class_weights(Subset(faces, [0, 1, 6, 9])).tolist() == pytest.approx([4 / 6, 0, 0, 4 / 3, 0, 4 / 3, 0])
+    assert class_weights(ConcatDataset([faces, faces])).tolist() == pytest.approx(weights.tolist())
     soft = np.zeros((10, 7), np.float32)
     soft[:, 0], soft[:, 1] = 0.75, 0.25
     assert class_weights(dataclasses.replace(faces, targets=soft)).tolist() == pytest.approx([2 / 3, 2] + [0] * 5)
+
+
+class Bare(Dataset):
+    """No labels, no classes: each sample has to be taken."""
+
+    labelled = (0, 0, 2, 0)
+
+    def __len__(self) -> int:
+        return len(self.labelled)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return torch.zeros(1, 4, 4), self.labelled[index]
+
+
+def test_balance_is_of_the_classes_in_the_loss_or_of_the_faces_in_the_drawing():
+    faces = FaceDataset.from_arrays(np.zeros((4, 4, 4), np.uint8), [0, 0, 2, 0])
+    for dataset, count in ((faces, 7), (Subset(faces, range(4)), 7), (Bare(), 5)):
+        assert balance_weights(dataset, small(), count) == (None, None)
+        weights, drawing = balance_weights(dataset, small(balance="loss"), count)
+        assert weights.dtype == torch.float32 and drawing is None
+        assert weights.tolist() == pytest.approx([2 / 3, 0, 2] + [0] * (count - 3)), "one a class of the network"
+        weights, drawing = balance_weights(dataset, small(balance="sampling"), count)
+        assert weights is None and drawing == pytest.approx([2 / 3, 2 / 3, 2, 2 / 3])
+
+
+def test_a_bare_network_and_one_with_a_spec_are_optimised_alike():
+    bare, model = PlainCNN(), build_model("plain_cnn")
+    for network in (bare, FaceModel(bare, InputSpec(48)), model):
+        config = small(lr_scales=(("features", 0.1),), weight_decay=0.05)
+        groups = build_optimizer(network, config).param_groups
+        assert {(group["name"], group["lr"]) for group in groups} == {("features", 0.001), ("rest", 0.01)}
+        mine = {id(parameter) for parameter in network.parameters()}
+        assert {id(parameter) for group in groups for parameter in group["params"]} == mine
+        with pytest.raises(ValueError, match="lr_scales names 'network.features', which the model does not have"):
+            build_optimizer(network, small(lr_scales=(("network.features", 0.1),)))
+
+
+def test_settings_are_given_by_name():
+    with pytest.raises(TypeError, match="positional"):
+        TrainConfig(3)
 
 
 @pytest.mark.parametrize(

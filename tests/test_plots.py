@@ -16,7 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from ferlib import plots
-from ferlib.emotions import COLORS, EMOTIONS, SPLITS
+from ferlib.emotions import COLORS, EMOTIONS, SPLITS, class_colors
+from ferlib.evaluation import Predictions, report
 
 RNG = np.random.default_rng(0)
 FACES = RNG.integers(0, 256, (5, 12, 12), dtype=np.uint8)
@@ -185,10 +186,10 @@ def test_confusion_cells_show_percent_above_count():
     assert cells[14:28] == ["–", "0"] * 7 and not any("nan" in cell for cell in cells)
     assert cells[2 * (3 * 7 + 3) :][:2] == ["100%", "35,887"]
     assert ticks(ax.xaxis) == ticks(ax.yaxis) == list(EMOTIONS)
-    assert (ax.get_ylabel(), ax.get_xlabel()) == ("true emotion", "predicted emotion")
+    assert (ax.get_ylabel(), ax.get_xlabel()) == ("true class", "predicted class")
     shown = ax.images[0].get_array()
     assert np.allclose(shown.sum(axis=1), [100, 0, 100, 100, 100, 100, 100])
-    assert "%" in ax.figure.axes[1].get_ylabel()
+    assert ax.figure.axes[1].get_ylabel() == "share of the true class (%)"
     assert ax.texts[0].get_color() == "white" and ax.texts[4].get_color() == "black"
 
 
@@ -196,6 +197,74 @@ def test_confusion_of_counts_and_of_other_classes():
     ax = plots.plot_confusion([[5, 1], [2, 9]], normalize=None, classes=("other", "happy"))
     assert texts(ax) == ["5", "1", "2", "9"] and ticks(ax.xaxis) == ["other", "happy"]
     assert texts(plots.plot_confusion(np.zeros((7, 7)), normalize=None)) == ["0"] * 49
+
+
+@pytest.mark.parametrize("normalize", ["true", None])
+def test_confusion_of_predictions_is_that_of_their_matrix_under_their_names(normalize: str | None):
+    labels, answers = np.array([0, 0, 0, 1, 2, 2]), np.array([0, 0, 2, 0, 2, 2])
+    found = Predictions(np.eye(3, dtype=np.float32)[answers], labels, ("open", "shut", "winking"))
+    ax = plots.plot_confusion(found, normalize=normalize)
+    assert ticks(ax.xaxis) == ticks(ax.yaxis) == ["open", "shut", "winking"]
+    assert (ax.get_ylabel(), ax.get_xlabel()) == ("true class", "predicted class")
+    counts = ["2", "0", "1", "1", "0", "0", "0", "0", "2"]
+    shares = ["67%", "0%", "33%", "100%", "0%", "0%", "0%", "0%", "100%"]
+    assert texts(ax) == ([text for pair in zip(shares, counts, strict=True) for text in pair] if normalize else counts)
+    by_matrix = plots.plot_confusion(found.confusion(), normalize=normalize, classes=found.classes)
+    assert texts(by_matrix) == texts(ax)
+    np.testing.assert_array_equal(by_matrix.images[0].get_array(), ax.images[0].get_array())
+    renamed = plots.plot_confusion(found, normalize=normalize, classes=("offen", "zu", "zwinkernd"))
+    assert ticks(renamed.xaxis) == ["offen", "zu", "zwinkernd"] and texts(renamed) == texts(ax)
+    seven = Predictions(np.eye(7, dtype=np.float32), np.arange(7))
+    assert ticks(plots.plot_confusion(seven).yaxis) == list(EMOTIONS)
+
+
+FIVE = ("open", "happy", "shut", "winking", "covered")
+
+
+def test_counts_of_five_classes_keep_their_order():
+    counts = pd.DataFrame([[4, 0, 16, 10, 10], [1, 1, 0, 0, 0]], index=SPLITS[:2], columns=FIVE)
+    ax = plots.plot_counts(counts)
+    assert ticks(ax.yaxis) == list(FIVE) and ax.get_ylabel() == "class" and ax.get_title() == "Faces per class"
+    assert [[bar.get_width() for bar in bars] for bars in ax.containers] == counts.to_numpy().tolist()
+    assert texts(ax)[:5] == ["4", "0", "16", "10", "10"]
+    shares = plots.plot_counts(counts[:1], share=True)
+    assert np.allclose([bar.get_width() for bar in shares.containers[0]], [10, 0, 40, 25, 25])
+    six = plots.plot_counts(COUNTS.drop(columns="sad"))
+    assert ticks(six.yaxis) == [name for name in EMOTIONS if name != "sad"], "no class is made up"
+    assert ticks(plots.plot_counts(COUNTS[[*EMOTIONS[::-1]]].assign(total=1)).yaxis) == list(EMOTIONS)
+
+
+def test_report_of_five_classes_keeps_their_order():
+    logits = np.eye(5, dtype=np.float32)[[0, 0, 1, 2, 3, 4, 4, 0]]
+    table = report(Predictions(logits, np.array([0, 0, 1, 2, 3, 4, 4, 4]), FIVE))
+    ax = plots.plot_report(table)
+    supports = [2, 1, 1, 1, 3]
+    assert ticks(ax.yaxis) == [f"{name}\n{n} faces" for name, n in zip(FIVE, supports, strict=True)]
+    for line, name in zip(ax.lines, ("precision", "recall", "f1"), strict=True):
+        assert np.allclose(line.get_xdata(), 100 * table[name])
+    assert len(texts(ax)) == 15 and (ax.get_title(), ax.get_ylabel()) == ("Scores per class", "class and its support")
+    six = plots.plot_report(REPORT.drop(index="sad"))
+    assert ticks(six.yaxis) == [f"{name}\n491 faces" for name in EMOTIONS if name != "sad"]
+
+
+@pytest.mark.parametrize("true", ["winking", "  Winking ", 3, np.int64(3)])
+def test_probabilities_of_other_classes_name_the_predicted_and_the_true_one(true: object):
+    ax = plots.plot_probabilities([0.1, 0.5, 0.1, 0.2, 0.1], classes=FIVE, true=true)
+    (bars,) = ax.containers
+    assert ticks(ax.yaxis) == list(FIVE) and ax.get_ylabel() == "class"
+    assert texts(ax) == ["10.0%", "50.0%, predicted", "10.0%", "20.0%, true", "10.0%"]
+    colors = [to_hex(bar.get_facecolor()).upper() for bar in bars]
+    assert colors == class_colors(FIVE) and colors[1] == COLORS["happy"] and len({*colors}) == 5
+    assert texts(plots.plot_probabilities([0.75, 0.25], classes=("a", "b"), true="A")) == [
+        "75.0%, predicted, true", "25.0%",
+    ]  # fmt: skip
+    assert texts(plots.plot_probabilities([0.75, 0.25], classes=("a", "b")))[1] == "25.0%"
+
+
+def test_an_index_stays_one_where_the_classes_are_called_by_numbers():
+    ax = plots.plot_probabilities([0.2, 0.5, 0.3], classes=("1", "2", "3"), true=2)
+    assert texts(ax) == ["20.0%", "50.0%, predicted", "30.0%, true"]
+    assert texts(plots.plot_probabilities([0.2, 0.5, 0.3], classes=("1", "2", "3"), true="2"))[1].endswith("true")
 
 
 def test_report_sorts_by_emotion_and_prints_support():
@@ -274,7 +343,8 @@ def test_the_error_in_the_title_is_that_of_the_evaluation_and_counts_do_not_over
         (lambda: plots.augmentation_grid(FACES, AUGMENTED[:2]), "for each original.*given 5"),
         (lambda: plots.augmentation_grid(FACES, AUGMENTED[:, :0]), "k > 0"),
         (lambda: plots.augmentation_grid(FACES, AUGMENTED, headers=["one"]), "headers must be a list of 2"),
-        (lambda: plots.plot_counts(COUNTS.drop(columns="sad")), "columns .*'sad'.* are needed"),
+        (lambda: plots.plot_counts(COUNTS[[]]), "columns .*'sad'.* are needed"),
+        (lambda: plots.plot_counts([[1, 2]]), "a DataFrame with rows"),
         (lambda: plots.plot_counts(COUNTS - 1), "not negative"),
         (lambda: plots.plot_history(HISTORY, metric="f1"), "'accuracy' or 'loss'; given 'f1'"),
         (lambda: plots.plot_history(HISTORY[:0]), "a DataFrame with rows"),
@@ -283,12 +353,22 @@ def test_the_error_in_the_title_is_that_of_the_evaluation_and_counts_do_not_over
         (lambda: plots.plot_confusion(np.ones((6, 6))), r"\(7, 7\).*given \(6, 6\)"),
         (lambda: plots.plot_confusion(MATRIX / 2), "whole"),
         (lambda: plots.plot_confusion(MATRIX, normalize="all"), "'true' or None; given 'all'"),
-        (lambda: plots.plot_report(REPORT.drop(index="sad")), "rows .*'sad'.* are needed"),
+        (lambda: plots.plot_report(REPORT[:0]), "a DataFrame with rows"),
+        (lambda: plots.plot_report(REPORT.drop(columns="recall")), "columns .*'recall'.* are needed"),
         (lambda: plots.plot_report(REPORT * 100), "fractions"),
         (lambda: plots.plot_intervals(INTERVALS.assign(low=0.9)), "low <= high"),
         (lambda: plots.plot_probabilities([0.5, 0.5]), r"shape \(7,\).*given \(2,\)"),
         (lambda: plots.plot_probabilities([3, -1, 2, 0, 0, 0, -3]), "add up to 1"),
-        (lambda: plots.plot_probabilities(PROBABILITIES, true="bored"), "no known emotion"),
+        (
+            lambda: plots.plot_probabilities(PROBABILITIES, true="bored"),
+            "one of angry, .*neutral, or its.*given 'bored'",
+        ),
+        (lambda: plots.plot_probabilities(PROBABILITIES, true=7), "one of angry, .*, or its index; given 7"),
+        (lambda: plots.plot_probabilities(PROBABILITIES, true=-1), "one of angry, .*, or its index; given -1"),
+        (lambda: plots.plot_probabilities([0.5, 0.5], classes=("a", "b"), true="happy"), "one of a, b, or its index"),
+        (lambda: plots.plot_probabilities(PROBABILITIES, classes=("a", "b")), r"shape \(2,\).*given \(7,\)"),
+        (lambda: plots.plot_confusion(MATRIX, classes=("a", "b")), r"\(2, 2\).*given \(7, 7\)"),
+        (lambda: plots.plot_confusion(Predictions(np.eye(7), np.arange(7)), classes=("a", "b")), r"\(2, 2\).*\(7, 7\)"),
         (lambda: plots.plot_reliability(RELIABILITY.drop(columns="n")), "columns .*'n'.* are needed"),
         (lambda: plots.plot_reliability(RELIABILITY.assign(accuracy=50.0)), "fractions.*given.*50"),
         (lambda: plots.plot_reliability(RELIABILITY.assign(confidence=np.nan)), "bins with faces need all"),

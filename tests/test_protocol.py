@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sklearn
-from on_disk import write_csv
+from on_disk import write_csv, write_folders
 from packaging.version import Version
 
 from ferlib import data, protocol
@@ -296,8 +296,71 @@ def test_a_bad_share_is_refused(crowd: FaceDataset, share: float):
 
 @pytest.mark.parametrize("n", [0, 1, 7])
 def test_too_few_faces_to_part_are_refused(crowd: FaceDataset, n: int):
-    with pytest.raises(ValueError, match=f"{n} faces cannot be parted at a share of 0.1"):
+    with pytest.raises(ValueError, match=f"{n} faces cannot be parted at a share of 0.1: each class needs 10 or more"):
         protocol.split(crowd.subset(range(n)))
+
+
+def test_some_faces_are_taken_in_proportion_and_in_their_order(crowd: FaceDataset):
+    few = protocol.take(crowd, 700)
+    assert few.table["row"].is_monotonic_increasing and len(few) == 700
+    np.testing.assert_allclose(np.bincount(few.labels, minlength=7), 700 / N * np.bincount(crowd.labels), atol=1)
+    assert protocol.take(crowd, 700).table["row"].tolist() == few.table["row"].tolist()
+    for n in (6, N - 6):
+        with pytest.raises(ValueError, match=f"^{n:,} faces were asked for; of {N:,}, 7 to {N - 7:,} can be taken in"):
+            protocol.take(crowd, n)
+
+
+# ---- other classes
+
+EYES = ("open eyes", "shut eyes")
+
+
+@pytest.fixture
+def eyes(tmp_path: Path) -> Path:
+    """Folders of two classes: a, b, c and d in train, a and e in valid, b and f in test, now open and now shut."""
+    for split, letters in (("train", "abcd"), ("valid", "ae"), ("test", "bf")):
+        images, labels = np.stack([picture(letter) for letter in letters]), [i % 2 for i in range(len(letters))]
+        write_folders(tmp_path / "eyes", images, labels, [f"{split}/{{}}/{letter}.png" for letter in letters], EYES)
+    return tmp_path / "eyes"
+
+
+@pytest.mark.parametrize("classes", ["folders", EYES, {"open eyes": "awake", "shut eyes": "asleep"}])
+def test_an_audit_of_other_classes_finds_what_was_planted(eyes: Path, classes: object):
+    figures = audit(eyes, classes=classes).figures()
+    assert figures["images in all"] == 8 and figures["distinct images"] == 6
+    assert figures["PublicTest images with a twin in Training"] == 1
+    assert figures["PrivateTest images with a twin in Training"] == 1
+    assert figures["groups of identical images with different labels"] == 1, "b is shut in train and open in test"
+    with pytest.raises(ValueError, match="'open eyes' is none of the seven emotions .*give classes=\"folders\""):
+        audit(eyes)
+
+
+def test_the_sealed_test_of_other_classes_opens_with_its_line(eyes: Path, tmp_path: Path):
+    ledger = tmp_path / "ledger.jsonl"
+    for classes, message in ((None, "none of the seven emotions"), (("open eyes", "squint"), "not in classes")):
+        with pytest.raises(ValueError, match=message):
+            open_sealed(eyes, "why", "ab", ledger=ledger, classes=classes)
+    assert not ledger.exists(), "what cannot be read leaves no line"
+    test = open_sealed(eyes, "why", "ab", ledger=ledger, classes=EYES[::-1])
+    assert test.classes == EYES[::-1] and set(test.table["split"]) == {"PrivateTest"}
+    names = {picture(letter).tobytes(): name for letter, name in (("b", "open eyes"), ("f", "shut eyes"))}
+    assert {
+        image.tobytes(): test.classes[label] for image, label in zip(test.images, test.labels, strict=True)
+    } == names
+    (line,) = ledger.read_text().splitlines()
+    assert json.loads(line)["data"] == "eyes"
+
+
+def test_other_classes_are_parted_and_taken_in_proportion():
+    codes, labels = np.arange(300), np.repeat([0, 1], [240, 60])
+    images = np.stack([codes >> 8, codes & 255], 1).astype(np.uint8)[:, None]
+    dataset = FaceDataset.from_arrays(images, labels, classes=EYES)
+    first, second = protocol.split(dataset, share=0.2)
+    assert first.classes == second.classes == EYES
+    assert np.bincount(first.labels).tolist() == [192, 48] and np.bincount(second.labels).tolist() == [48, 12]
+    assert np.bincount(protocol.take(dataset, 50).labels).tolist() == [40, 10]
+    with pytest.raises(ValueError, match="^1 faces were asked for; of 300, 2 to 298 can be taken in proportion$"):
+        protocol.take(dataset, 1)
 
 
 # ---- the seal

@@ -5,6 +5,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import albumentations as A
 import hub
 import numpy as np
 import pytest
@@ -14,10 +15,10 @@ from on_disk import write_folders
 from ferlib import data, recipes, sample
 from ferlib.data import FaceDataset
 from ferlib.emotions import EMOTIONS, FER2013_COUNTS
-from ferlib.models import build_model, count_parameters, input_spec, model_hash
+from ferlib.models import build_model, count_parameters, model_hash
 from ferlib.optim import build_optimizer
 from ferlib.training import fit
-from ferlib.transforms import PerImage, preset
+from ferlib.transforms import apply_transform, preset
 
 # resnet18 has 11,689,512 parameters: its 1000-way layer is 513,000 of them, a 7-way one is 3,591, and in gray its
 # first layer has 3,136 in place of 9,408. layer3 and layer4 have 2,099,712 and 8,393,728.
@@ -137,14 +138,14 @@ def test_recipes_are_what_the_table_says(name: str):
     assert count_parameters(model) == want["parameters"]
     size, channels, mean, std = want["input"]
     as_tuple = [(value,) if channels == 1 else value for value in (mean, std)]
-    assert dataclasses.astuple(input_spec(model)) == (size, channels, *as_tuple)
+    assert dataclasses.astuple(model.input_spec) == (size, channels, *as_tuple)
     assert recipe.model.get("weights") == want["weights"]
     if augment is not None:
         assert per_image is None
         assert {key: getattr(augment, key) for key in want["faces"]} == want["faces"]
     else:
-        assert per_image is not None
-        steps = {type(step).__name__: step for step in per_image.pipeline.transforms}
+        assert type(per_image) is A.Compose
+        steps = {type(step).__name__: step for step in per_image.transforms}
         assert list(steps) == list(want["faces"])
         for step, facts in want["faces"].items():
             found = {key: getattr(steps[step], key) for key in facts}
@@ -199,9 +200,25 @@ def test_each_recipe_runs_an_epoch_as_it_stands(name: str, faces: FaceDataset):
     teacher = build_model("fernet", widths=(8, 8, 8, 8)) if recipe.config.distill else None
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="conv1 has a learning rate but is frozen")
-        result = fit(model, dataclasses.replace(faces, transform=per_image), faces, recipe.config,
+        result = fit(model, faces.with_transform(per_image), faces, recipe.config,
                      train_transform=augment, progress=False, teacher=teacher)  # fmt: skip
     assert result.stopped == "finished" and np.isfinite(result.history["train_loss"]).all()
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_each_recipe_is_built_for_any_classes(name: str):
+    recipe, names = small(recipes.get_recipe(name)), ("open", "shut", "winking")
+    model, augment, per_image = recipe.build(names)
+    seven, augment_of_seven, per_image_of_seven = recipe.build()
+    assert model.classes == names and seven.classes == EMOTIONS
+    assert model.input_spec == seven.input_spec
+    assert augment == augment_of_seven and repr(per_image) == repr(per_image_of_seven)
+    size, channels = model.input_spec.size, model.input_spec.channels
+    with torch.no_grad():
+        assert model.eval()(torch.zeros(2, channels, size, size)).shape == (2, 3)
+    mine = model.state_dict()
+    changed = {key: value for key, value in seven.state_dict().items() if value.shape != mine[key].shape}
+    assert len(changed) == 2 and all(3 * len(value) == 7 * len(mine[key]) for key, value in changed.items())
 
 
 def test_altered_recipes_change_what_was_asked_and_drop_what_cannot_stay():
@@ -236,9 +253,9 @@ def test_a_description_tells_the_model_the_faces_the_training_and_the_flaws():
 def trained_gray_resnet18(faces: FaceDataset, **config: Any):
     recipe = recipes.altered(small(recipes.get_recipe("gray_resnet18")), epochs=1, batch_size=32, **config)
     model, _, _ = recipe.build()
-    before = {name: value.clone() for name, value in model.state_dict().items()}
+    before = {name: value.clone() for name, value in model.network.state_dict().items()}
     with pytest.warns(UserWarning, match="conv1 has a learning rate but is frozen: nothing of it will move"):
-        after = fit(model, faces, faces, recipe.config, progress=False).model.state_dict()
+        after = fit(model, faces, faces, recipe.config, progress=False).model.network.state_dict()
     return {name for name in before if not torch.equal(before[name], after[name])}
 
 
@@ -265,7 +282,7 @@ def test_flaw_averaging_the_first_layer_leaves_a_third_of_its_answer(imagenet):
     gray = build_model("resnet18.tv_in1k", weights="imagenet", gray="mean")
     face = torch.randn(1, 1, 48, 48, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        ratio = gray.conv1(face) / colour.conv1(face.expand(-1, 3, -1, -1))
+        ratio = gray.network.conv1(face) / colour.network.conv1(face.expand(-1, 3, -1, -1))
     assert ratio.median().item() == pytest.approx(1 / 3, rel=1e-4)
 
 
@@ -289,21 +306,19 @@ def test_flaw_its_report_lost_87_fear_images_and_does_not_give_66_88():
 
 
 def test_flaw_saturation_does_nothing_to_a_gray_face(faces: FaceDataset):
-    jitter = PerImage(
-        lambda A: [A.ColorJitter(brightness=(1, 1), contrast=(1, 1), saturation=(0.5, 1.5), hue=(0, 0), p=1)]
-    )
+    jitter = A.Compose([A.ColorJitter(brightness=(1, 1), contrast=(1, 1), saturation=(0.5, 1.5), hue=(0, 0), p=1)])
     for seed, image in enumerate(faces.images[:8]):
         torch.manual_seed(seed)
-        np.testing.assert_array_equal(jitter(image)[0].numpy(), image)
+        np.testing.assert_array_equal(apply_transform(jitter, image)[0].numpy(), image)
     torch.manual_seed(0)
-    assert (preset("scratch_jitter")(faces.images[0])[0].numpy() != faces.images[0]).any()
+    assert (apply_transform(preset("scratch_jitter"), faces.images[0])[0].numpy() != faces.images[0]).any()
 
 
 def test_flaw_its_stem_leaves_a_map_of_two_by_two(faces: FaceDataset):
     model, _, _ = recipes.get_recipe("scratch_jitter").build()
     with torch.no_grad():
-        assert model.forward_features(torch.zeros(1, 1, 48, 48)).shape[2:] == (2, 2)
-        assert build_model("resnet18").forward_features(torch.zeros(1, 1, 48, 48)).shape[2:] == (6, 6)
+        assert model.network.forward_features(torch.zeros(1, 1, 48, 48)).shape[2:] == (2, 2)
+        assert build_model("resnet18").network.forward_features(torch.zeros(1, 1, 48, 48)).shape[2:] == (6, 6)
 
 
 def test_flaw_keeping_the_best_of_many_epochs_flatters(faces: FaceDataset, monkeypatch: pytest.MonkeyPatch):
@@ -336,4 +351,4 @@ def test_flaw_sorted_folders_number_the_classes_otherwise():
 
 def test_flaw_three_equal_channels_are_three_times_the_first_layers_work():
     gray, colour = build_model("resnet18"), build_model("resnet18", in_chans=3)
-    assert colour.conv1.weight.numel() == 3 * gray.conv1.weight.numel()
+    assert colour.network.conv1.weight.numel() == 3 * gray.network.conv1.weight.numel()

@@ -14,13 +14,19 @@ import torch
 from PIL import Image
 
 from ferlib import sample, scenes
+from ferlib.data import FaceDataset
 from ferlib.detection import crop_face, find_detector
-from ferlib.emotions import COLORS, EMOTIONS
+from ferlib.emotions import COLORS, EMOTIONS, class_colors
 from ferlib.evaluation import Predictions, flip, predict
-from ferlib.models import build_model, input_spec, save_model
+from ferlib.models import FaceModel, build_model, save_model
 from ferlib.pictures import camera_frames, capture_on_colab, read_image, read_shots
-from ferlib.recognizer import BOX, COLUMNS, EmotionRecognizer, annotate, save_annotated, writable_folder
-from ferlib.transforms import EvalTransform
+from ferlib.recognizer import BOX, EmotionRecognizer, annotate, save_annotated, writable_folder
+from ferlib.transforms import InputSpec
+
+COLUMNS = [
+    "file", "frame", "time", "x0", "y0", "x1", "y1", "score",
+    "angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "emotion", "confidence", "abstained", "error",
+]  # fmt: skip
 
 
 class FakeDetector:
@@ -150,11 +156,11 @@ def test_images_of_1_px_and_of_20_000_px_width(model, tmp_path: Path):
 
 def test_probabilities_are_those_of_evaluation_predict_for_the_crops(model, whole, faces):
     rows = whole.predict(list(faces))
-    expected = predict(model, faces, np.zeros(5, np.int64), EvalTransform(input_spec(model)))
+    expected = predict(model, FaceDataset.from_arrays(faces, np.zeros(5, np.int64)))
     np.testing.assert_allclose(rows[list(EMOTIONS)], expected.probabilities, atol=1e-6)
     assert rows["emotion"].tolist() == [EMOTIONS[i] for i in expected.predicted]
     np.testing.assert_allclose(rows["confidence"], expected.probabilities.max(1), atol=1e-6)
-    assert list(rows) == COLUMNS
+    assert list(rows) == COLUMNS == whole.columns
     assert rows["file"].tolist() == [f"image {i}" for i in range(5)] and (rows["frame"] == 0).all()
     assert rows[[*BOX]].to_numpy().tolist() == [[0, 0, 48, 48]] * 5
     assert rows["time"].isna().all() and rows["abstained"].dtype == bool
@@ -163,7 +169,7 @@ def test_probabilities_are_those_of_evaluation_predict_for_the_crops(model, whol
 def test_views_are_averaged_and_the_temperature_is_the_models(model, faces, tmp_path: Path):
     save_model(model, tmp_path, temperature=2.0)
     recognizer = EmotionRecognizer.load(tmp_path, detector="whole", views=(None, flip))
-    logits = predict(model, faces, np.zeros(5, np.int64), EvalTransform(input_spec(model)), views=(None, flip)).logits
+    logits = predict(model, FaceDataset.from_arrays(faces, np.zeros(5, np.int64)), views=(None, flip)).logits
     expected = Predictions(logits / 2, np.zeros(5, np.int64)).probabilities
     np.testing.assert_allclose(recognizer.predict(list(faces))[list(EMOTIONS)], expected, atol=1e-6)
 
@@ -219,12 +225,54 @@ def test_wrong_arguments_are_refused(model, whole, tmp_path: Path):
         whole.predict(tmp_path, no_face="skip")
     with pytest.raises(ValueError, match=r"^threshold is 2; allowed are 0 to 1$"):
         EmotionRecognizer(model, threshold=2)
-    with pytest.raises(ValueError, match="does not know its input"):
+    bare = r"Flatten is a bare network, and a recognizer needs what it is fed and answers; wrap it: FaceModel\("
+    with pytest.raises(ValueError, match=bare):
         EmotionRecognizer(torch.nn.Flatten())
+    with pytest.raises(ValueError, match="^the class 'score' has the name of a column; give it another$"):
+        EmotionRecognizer(build_model("fernet", widths=(8, 8, 8, 8), classes=("time", "score", "happy")))
+    cold = FaceModel(model.network, model.input_spec, about={"temperature": 0.0})
+    with pytest.raises(ValueError, match="^the model's temperature is 0.0; it has to be above 0$"):
+        EmotionRecognizer(cold)
+    with pytest.raises(ValueError, match="^views has none; .*; batch_size is 0; 1 is the least$"):
+        EmotionRecognizer(model, views=(), batch_size=0)
     with pytest.raises(FileNotFoundError, match="neither a run's folder"):
         EmotionRecognizer.load(tmp_path / "nothing")
     with pytest.raises(FileNotFoundError, match="away.png is not there"):
         whole.predict([np.zeros((4, 4), np.uint8), tmp_path / "away.png"])
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("angry", "contempt", "disgust", "fear", "happy", "neutral", "sad", "surprise"), ("open eyes", "shut eyes")],
+)
+def test_other_classes_are_named_and_drawn(faces, names: tuple[str, ...]):
+    torch.manual_seed(0)
+    other = build_model("fernet", widths=(8, 8, 8, 8), classes=names)
+    recognizer = EmotionRecognizer(other, detector=find_detector("whole"), threshold=0.0)
+    rows = recognizer.predict(list(faces))
+    expected = predict(other, FaceDataset.from_arrays(faces, np.zeros(5, int), classes=names))
+    assert list(rows) == recognizer.columns == [*COLUMNS[:8], *names, *COLUMNS[-4:]]
+    np.testing.assert_allclose(rows[list(names)], expected.probabilities, atol=1e-6)
+    assert rows["emotion"].tolist() == [names[i] for i in expected.predicted]
+    assert list(recognizer.predict(np.zeros((0, 4, 3), np.uint8))) == recognizer.columns
+    boxed = recognizer.predict(np.full((500, 500), 90, np.uint8)).assign(x0=50, y0=100, x1=250, y1=300)
+    picture = annotate(np.full((500, 500), 90, np.uint8), boxed)
+    beside = picture[:, 254:]
+    colors = class_colors(names)
+    assert all(share_of(beside, color) > 0 for color in colors), "a bar for each class"
+    best = colors[names.index(boxed["emotion"][0])]
+    assert picture[200, 50].tolist() == [int(best[i : i + 2], 16) for i in (1, 3, 5)]
+
+
+def test_a_recognizer_of_an_own_network_needs_its_spec_alone(faces):
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(24 * 24, 2))
+    own = FaceModel(network, InputSpec(24), ("open", "shut"), about={"temperature": 4.0})
+    rows = EmotionRecognizer(own, detector=find_detector("whole"), threshold=0).predict(list(faces))
+    crops = np.stack([crop_face(face, np.array([0, 0, 48, 48, 1]), margin=0, size=24) for face in faces])
+    with torch.no_grad():
+        fed = (torch.from_numpy(crops)[:, None] / 255 - 0.5077) / 0.2550
+        np.testing.assert_allclose(rows[["open", "shut"]], (network(fed) / 4).softmax(1), atol=1e-5)
 
 
 # ---- files and folders
@@ -352,7 +400,7 @@ def told(rows: list[tuple], emotion: str = "happy", confidence: float = 0.8, abs
         "score": 1.0,
     }
     table = pd.DataFrame([dict(zip(BOX, box, strict=True)) | chances | facts for box in rows])
-    return table.assign(file="image 0", time=np.nan)
+    return table.assign(file="image 0", time=np.nan)[COLUMNS]
 
 
 def share_of(picture: np.ndarray, color: str) -> float:
@@ -370,6 +418,14 @@ def test_a_face_gets_a_box_its_emotions_colour_and_longer_bars_for_likelier_emot
     assert picture[middle, middle].tolist() == [tone] * 3  # the face is left free
     beside = picture[:, 100 + side + 3 :]
     assert share_of(beside, COLORS["happy"]) > 3 * share_of(beside, COLORS["sad"]) > 0
+
+
+def test_columns_are_read_by_name_whatever_stands_beside_them():
+    image, rows = np.full((600, 800), 90, np.uint8), told([(100, 100, 300, 300)], confidence=0.4)
+    want = annotate(image, rows)
+    first = rows.assign(person="Ann")[["person", *COLUMNS]]
+    for other in (rows.assign(person="Ann"), first, rows.drop(columns="time")):
+        np.testing.assert_array_equal(annotate(image, other), want)
 
 
 def test_an_unsure_face_is_gray():

@@ -11,7 +11,6 @@ from sklearn.metrics import accuracy_score, f1_score, precision_recall_fscore_su
 
 from ferlib import data, evaluation, models
 from ferlib.emotions import EMOTIONS, FER2013_COUNTS
-from ferlib.transforms import EvalTransform
 
 EVIDENCE = Path(__file__).parent.parent / "benchmarks" / "fer2013"
 SIZES = {"fer2013": 6_000_000, "fer2013-small": 1_000_000}  # bytes, at most
@@ -32,11 +31,13 @@ def evidence(run: str, views: str = "shift_flip_averaged") -> evaluation.Predict
 def test_shipped_weights_load_by_name_and_are_small(name: str):
     assert (models.SHIPPED / f"{name}.safetensors").stat().st_size <= SIZES[name]
     model = models.load_model(name)
-    about = vars(model)["about"]
+    about = model.about
     assert about["name"] == name and about["seed"] in about["seeds_tried"]
     assert models.model_hash(model) in card(name)
-    again = models.build_model(**{**models.built_with(model), "weights": name})
+    known = {option: value for option, value in model.architecture.items() if option != "num_classes"}
+    again = models.build_model(**{**known, "weights": name})
     assert models.model_hash(again) == models.model_hash(model)
+    assert again.classes == model.classes == EMOTIONS and again.input_spec == model.input_spec
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -49,7 +50,7 @@ def test_the_card_says_what_a_card_must(name: str):
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_cards_figures_are_those_of_the_committed_logits(name: str):
-    about = vars(models.load_model(name))["about"]
+    about = models.load_model(name).about
     found = evidence(about["run"])
     percent = 100 * accuracy_score(found.labels, found.predicted)
     assert about["publictest_percent_by_seed"][about["seeds_tried"].index(about["seed"])] == pytest.approx(
@@ -80,10 +81,7 @@ def test_the_cards_figures_are_those_of_the_committed_logits(name: str):
 @pytest.mark.parametrize("name", SHIPPED)
 def test_the_drawn_faces_are_read_as_the_card_says(name: str):
     model, faces = models.load_model(name), data.load("sample").subset("PublicTest")
-    found = evaluation.predict(
-        model, faces.images, faces.labels, EvalTransform(models.input_spec(model)),
-        views=evaluation.VIEWS["shift_flip_averaged"],
-    )  # fmt: skip
+    found = evaluation.predict(model, faces, views=evaluation.VIEWS["shift_flip_averaged"])
     (told,) = re.findall(r"balanced accuracy on the drawn faces: ([\d.]+)%", card(name))
     assert 100 * evaluation.summarise(found).loc["balanced_accuracy", "value"] == pytest.approx(float(told), abs=0.3)
 
@@ -111,7 +109,7 @@ def test_the_model_of_drawn_faces_does_what_its_card_says():
     assert sorted(path.stem for path in models.SHIPPED.glob("*.safetensors")) == ["drawn", *SHIPPED]
     model = models.load_model("drawn")
     test = data.load("sample").subset("PublicTest")
-    found = evaluation.predict(model, test.images, test.labels, EvalTransform(models.input_spec(model)))
+    found = evaluation.predict(model, test)
     told = re.search(r"\| all \| 2,000 \| ([\d,]+) \|", card("drawn"))
     assert abs(int(told[1].replace(",", "")) - found.correct.sum()) <= 3
     assert models.model_hash(model) in card("drawn")

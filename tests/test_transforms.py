@@ -1,8 +1,11 @@
 """What reaches the network: values of the evaluation transform, the batched augmentation's geometry, seeds, workers."""
 
+import re
 import subprocess
 import sys
+import warnings
 
+import albumentations as A
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +14,15 @@ import torch.nn.functional as F
 
 from ferlib import sample
 from ferlib.data import FaceDataset, loader
-from ferlib.transforms import PRESETS, BatchAugment, EvalTransform, InputSpec, PerImage, preset, to_picture
+from ferlib.transforms import (
+    PRESETS,
+    BatchAugment,
+    EvalTransform,
+    InputSpec,
+    apply_transform,
+    preset,
+    to_picture,
+)
 
 STILL = {"flip": 0, "rotate": 0, "scale": 0, "shift": 0, "brightness": 0, "contrast": 0}
 
@@ -162,11 +173,15 @@ def test_bad_input_is_explained(make, message: str):
 )
 def test_presets_hold_the_steps_of_the_table_follow_torchs_seed_and_differ(faces: torch.Tensor, name: str, steps: list):
     transform, image = preset(name), faces[0, 0].numpy()
-    assert [type(step).__name__ for step in transform.pipeline.transforms] == steps
+    assert type(transform) is A.Compose
+    assert [type(step).__name__ for step in transform.transforms] == steps
+    dataset = FaceDataset.from_arrays(image[None], [0]).with_transform(transform)
     torch.manual_seed(0)
-    first = [transform(image) for _ in range(4)]
+    first = [dataset[0][0] for _ in range(4)]
     torch.manual_seed(0)
-    again = [transform(image) for _ in range(4)]
+    again = [dataset[0][0] for _ in range(4)]
+    torch.manual_seed(0)
+    assert all(torch.equal(apply_transform(transform, image), face) for face in first), "a dataset does no more"
     assert all(face.dtype == torch.uint8 and face.shape == (1, 48, 48) for face in first)
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert len({face.numpy().tobytes() for face in first}) == 4
@@ -175,7 +190,8 @@ def test_presets_hold_the_steps_of_the_table_follow_torchs_seed_and_differ(faces
 def test_presets_are_all_in_the_table_above_and_know_the_networks_size(faces: torch.Tensor):
     assert len(PRESETS) == 7
     for name in ("albumentations_timm", "gray_resnet18"):
-        assert preset(name, 96)(faces[0, 0].numpy()).shape == (1, 96, 96)
+        assert preset(name, 96)(image=faces[0, 0].numpy())["image"].shape == (96, 96)
+        assert apply_transform(preset(name, 96), faces[0, 0].numpy()).shape == (1, 96, 96)
     with pytest.raises(ValueError, match="no preset is called 'heavy'; allowed are light, strong, scratch_jitter"):
         preset("heavy")
 
@@ -187,7 +203,7 @@ def test_the_preset_for_a_resume_is_told_by_its_steps():
 
 def test_the_steps_of_a_pipeline_are_drawn_independently(faces: torch.Tensor):
     image = faces[0, 0].numpy().clip(100, 155)
-    transform = PerImage(lambda A: [A.HorizontalFlip(p=0.5), A.InvertImg(p=0.5)])
+    transform = A.Compose([A.HorizontalFlip(p=0.5), A.InvertImg(p=0.5)])
     torch.manual_seed(0)
     kinds = {
         kind.tobytes(): name
@@ -198,13 +214,13 @@ def test_the_steps_of_a_pipeline_are_drawn_independently(faces: torch.Tensor):
             (255 - image[:, ::-1], "both"),
         )
     }
-    drawn = [kinds[transform(image).numpy().tobytes()] for _ in range(800)]
+    drawn = [kinds[apply_transform(transform, image).numpy().tobytes()] for _ in range(800)]
     for name in ("none", "flip", "invert", "both"):
         assert 150 < drawn.count(name) < 250
 
 
 def test_two_workers_draw_no_augmentation_twice_and_repeat_by_seed(faces: torch.Tensor):
-    table = pd.DataFrame({"label": range(16), "split": "Training", "row": range(16)})
+    table = pd.DataFrame({"label": np.arange(16) % 7, "split": "Training", "row": range(16)})
     images = np.repeat(faces[:1, 0].numpy(), 16, 0)
     dataset = FaceDataset(images, table, "one face", transform=preset("strong"))
 
@@ -219,9 +235,38 @@ def test_two_workers_draw_no_augmentation_twice_and_repeat_by_seed(faces: torch.
     assert epochs() == first, "reruns do not"
 
 
-def test_an_argument_that_albumentations_would_ignore_is_an_error():
-    with pytest.raises(ValueError, match=r"albumentations 2.* would ignore this: .*max_holes"):
-        PerImage(lambda A: [A.CoarseDropout(max_holes=3)])
+def test_an_argument_that_albumentations_would_ignore_is_an_error(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(PRESETS, "old", lambda A, size: [A.CoarseDropout(max_holes=3)])
+    for action in ("error", "ignore"):  # whatever the caller makes of warnings
+        with warnings.catch_warnings():
+            warnings.simplefilter(action)
+            with pytest.raises(ValueError, match=r"albumentations 2.* would ignore this: .*max_holes"):
+                preset("old")
+
+
+@pytest.mark.parametrize("seed", [None, 0])
+def test_a_pipeline_follows_torchs_seed_whatever_its_own_is(faces: torch.Tensor, seed: int | None):
+    transform, image = A.Compose([A.Rotate((-45, 45), p=1)], seed=seed), faces[0, 0].numpy()
+    made = []
+    for start in (0, 0, 1):
+        torch.manual_seed(start)
+        made.append([apply_transform(transform, image) for _ in range(3)])
+        transform(image=image)  # what is drawn beside torch's numbers changes nothing
+    assert all(torch.equal(a, b) for a, b in zip(made[0], made[1], strict=True))
+    assert len({face.numpy().tobytes() for face in (*made[0], *made[2])}) == 6
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_batches_are_gray_or_of_the_specs_own_channels(faces: torch.Tensor, channels: int):
+    spec = InputSpec(48, channels, (0.4, 0.5, 0.6)[:channels], (0.2, 0.25, 0.3)[:channels])
+    colour = faces.repeat(1, channels, 1, 1)
+    torch.testing.assert_close(EvalTransform(spec)(colour), EvalTransform(spec)(faces))
+    torch.testing.assert_close(BatchAugment(spec, **STILL)(colour), BatchAugment(spec, **STILL)(faces))
+    other = faces.repeat(1, 4 - channels, 1, 1) if channels == 1 else faces.repeat(1, 2, 1, 1)
+    refused = re.escape(f"a batch must be uint8 (n, {channels}, h, w); torch.uint8 (8, {other.shape[1]}, 48, 48)")
+    for transform in (EvalTransform(spec), BatchAugment(spec, **STILL)):
+        with pytest.raises(ValueError, match=refused):
+            transform(other)
 
 
 def test_batched_augmentation_needs_no_albumentations():

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from on_disk import write_folders
 from test_cli import ferlib, refuses
 
 from ferlib import demo, models, recognizer, sample, scenes, verbs
@@ -105,6 +106,36 @@ def test_export_reports_how_close_it_is_and_quantises_when_asked(capsys, model: 
     assert ferlib(capsys, "export", "--model", model, "--out", small, "--int8")[0] == 0
     assert b"QuantizeLinear" in small.read_bytes() and b"QuantizeLinear" not in plain.read_bytes()
     assert "end in .onnx" in refuses(capsys, "export", "--model", model, "--out", tmp_path / "plain.pt")
+
+
+def test_models_of_other_classes_predict_explain_and_are_exported(capsys, album: Path, tmp_path: Path):
+    pytest.importorskip("onnxruntime")
+    torch.manual_seed(0)
+    names = ("open eyes", "shut eyes")
+    models.save_model(models.build_model("fernet", widths=(8, 8, 8, 8), classes=names), tmp_path / "eyes")
+    csv, out = tmp_path / "faces.csv", tmp_path / "eyes.onnx"
+    given = ("--model", tmp_path / "eyes")
+    code, _, _ = ferlib(
+        capsys, "predict", album, *given, "--detector", "whole", "--csv", csv, "--annotate", tmp_path / "s"
+    )
+    written = pd.read_csv(csv)
+    assert code == 1 and list(written)[8:-4] == list(names)
+    assert written["emotion"][:3].isin(names).all()
+    np.testing.assert_allclose(written[list(names)][:3].sum(axis=1), 1, atol=1e-6)
+    photos = tmp_path / "photos.png"
+    assert ferlib(capsys, "explain", album / "0.png", *given, "--detector", "whole", "--out", photos)[0] == 0
+    assert cv2.imread(str(photos)).std() > 10
+    told = "the model's classes are open eyes, shut eyes, those of"
+    assert told in refuses(capsys, "explain", *given, "--out", photos)
+    images, labels = sample.draw(64, seed=5)[0], [i % 2 for i in range(32)]
+    for split, part in (("train", images[:32]), ("valid", images[32:])):
+        write_folders(tmp_path / "data", part, labels, [f"{split}/{{}}/{i}.png" for i in range(32)], names)
+    data = ("--data", tmp_path / "data", "--classes", "folders")
+    for more in ((), ("--int8",)):
+        code, printed, _ = ferlib(capsys, "export", *given, "--out", out, *data, *more)
+        assert code == 0 and "on the 32 PublicTest faces of data" in printed
+    code, _, err = ferlib(capsys, "export", *given, "--out", tmp_path / "other.onnx")
+    assert code == 2 and told in err.splitlines()[-1]
 
 
 def test_demo_hands_its_options_on(capsys, monkeypatch, model: Path):
