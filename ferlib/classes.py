@@ -33,9 +33,16 @@ def canonical(name: str) -> str:
 
 
 def check_classes(classes: Iterable[str]) -> tuple[str, ...]:
-    """Return class names as a tuple; raises `ValueError` for fewer than two, an empty one, or two of one name."""
+    """Return class names as a tuple.
+
+    Raises `ValueError` for fewer than two, an empty one, two of one name, or what has no order of its own.
+    """
     if isinstance(classes, str):
         raise ValueError(f"classes is the text {classes!r}; give a list of names, such as faces.classes")
+    if isinstance(classes, set | frozenset | Mapping):
+        raise ValueError(f"classes is a {type(classes).__name__}, which has no order; give a list of names")
+    if not isinstance(classes, Iterable):
+        raise ValueError(f"classes is {classes!r:.60}; give a list of names, such as faces.classes")
     names = tuple(classes)
     if len(names) < 2 or not all(isinstance(name, str) and name.strip() for name in names):
         raise ValueError(f"classes are {names!r:.200}; give two names or more, each a text")
@@ -104,11 +111,15 @@ def class_map(classes: Classes = None) -> ClassMap:
             raise ValueError(f"classes is {classes!r}; allowed are folders, {', '.join(ORDERS)}, a list or a mapping")
         order = ORDERS[classes]
         return ClassMap(
-            check_classes(dict.fromkeys(order.values())), aliases | order, asked=True, lenient=classes == "fer2013"
+            check_classes([*dict.fromkeys(order.values())]), aliases | order, asked=True, lenient=classes == "fer2013"
         )
     if isinstance(classes, Mapping):
-        found = check_classes(dict.fromkeys(classes.values()))
-        return ClassMap(found, {str(key).strip().lower(): name for key, name in classes.items()}, asked=True)
+        found = check_classes([*dict.fromkeys(classes.values())])
+        named = {str(key).strip().lower(): name for key, name in classes.items()}
+        if len(named) < len(classes):
+            raise ValueError(f"classes has two keys that differ only in case, among {', '.join(map(str, classes))}; "
+                             "keep one of them")  # fmt: skip
+        return ClassMap(found, named, asked=True)
     found = check_classes(classes)
     names = {alias: name for alias, name in aliases.items() if name in found}
     return ClassMap(found, names | {name.lower(): name for name in found}, asked=True)

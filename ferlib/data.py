@@ -85,6 +85,10 @@ class FaceDataset(Dataset):
         object.__setattr__(self, "table", self.table.assign(**missing) if missing else self.table)
         object.__setattr__(self, "classes", check_classes(self.classes))
         labels = self.table["label"].to_numpy()
+        if len(labels) and labels.dtype.kind not in "iu":
+            raise ValueError(f"labels are {labels.dtype}, such as {labels[0]!r:.40}; give class indices, whole numbers")
+        if unknown := sorted({*map(str, self.table["split"])} - {*SPLITS}):
+            raise ValueError(f"the table has the split {unknown[0]!r}; allowed are {', '.join(SPLITS)}")
         if len(labels) and not (labels.min() >= 0 and labels.max() < len(self.classes)):
             raise ValueError(
                 f"labels are {labels.min()} to {labels.max()}, and there are {len(self.classes)} classes "
@@ -112,7 +116,9 @@ class FaceDataset(Dataset):
         >>> len(faces), faces.classes
         (2, ('open', 'shut'))
         """
-        return cls(images, pd.DataFrame({"label": np.asarray(labels, np.int64)}), classes=tuple(classes), **facts)
+        return cls(
+            images, pd.DataFrame({"label": np.asarray(labels, np.int64)}), classes=check_classes(classes), **facts
+        )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -175,17 +181,22 @@ class FaceDataset(Dataset):
         return replace(self, table=table, targets=targets, classes=tuple(classes))
 
     def subset(self, which: str | Sequence[int] | np.ndarray | pd.Series) -> "FaceDataset":
-        """The rows of one split (by name), of a boolean mask (n,), or at positions; without a copy where rows adjoin.
+        """The rows of one split, of a boolean mask (n,), or at positions; without a copy where rows adjoin.
+
+        A split goes by its name, or by what folders call it: `"train"`, `"val"`.
 
         Raises `ValueError` for a split that this dataset does not have, or a mask of another length.
         """
         if isinstance(which, str):
+            which = layouts.SPLIT_FOLDERS.get(which.lower(), which)  # "train" is Training, "val" PublicTest
             present = self.counts().index
             if which not in present:
                 why = ("PrivateTest stays sealed: see ferlib.protocol.open_sealed, or `ferlib evaluate "
                        "--open-sealed-test REASON`." if which == "PrivateTest" else "To carve one out of Training: "
                        "ferlib.protocol.split, or `ferlib train --val-share 0.1`.")  # fmt: skip
-                raise ValueError(f"{self.name} has no split {which!r} open; it has {', '.join(present)}. {why}")
+                raise ValueError(
+                    f"{self.name} has no split {which!r} open; it has {', '.join(present) or 'none'}. {why}"
+                )
             which = (self.table["split"] == which).to_numpy()
         picks = np.asarray(which) if len(which) else np.empty(0, np.int64)
         if picks.dtype == bool and len(picks) != len(self):
@@ -285,8 +296,11 @@ def loader(
 def labels_of(dataset: Dataset) -> np.ndarray | None:
     """Return the labels (n,) int64 of any map-style dataset without touching its images; None where it does not say.
 
-    Read from `labels` or `targets`, through torch's `Subset` and `ConcatDataset`.
+    Read from `labels` or `targets`, through torch's `Subset` and `ConcatDataset`; not where a `target_transform`
+    changes them.
     """
+    if getattr(dataset, "target_transform", None) is not None:
+        return None
     if isinstance(dataset, Subset):
         labels = labels_of(dataset.dataset)
         return None if labels is None else labels[np.asarray(dataset.indices, np.int64)]
@@ -295,8 +309,11 @@ def labels_of(dataset: Dataset) -> np.ndarray | None:
         return None if any(part is None for part in parts) else np.concatenate([p for p in parts if p is not None])
     for name in ("labels", "targets"):
         found = getattr(dataset, name, None)
-        if found is not None:
-            labels = np.asarray(found)
+        if isinstance(found, list | tuple | np.ndarray | torch.Tensor):
+            try:
+                labels = np.asarray(found)
+            except ValueError:  # of several lengths
+                continue
             if labels.ndim == 1 and labels.dtype.kind in "iu" and len(labels) == len(dataset):  # type: ignore[arg-type]
                 return labels.astype(np.int64)
     return None
@@ -317,7 +334,9 @@ def classes_of(dataset: Dataset) -> tuple[str, ...] | None:
                              "faces.with_classes(classes)")  # fmt: skip
         return parts.pop()
     found = getattr(dataset, "classes", None)
-    return None if found is None else check_classes(map(str, found))
+    if not isinstance(found, list | tuple) or not all(isinstance(name, str) for name in found):
+        return None
+    return check_classes(found) if getattr(dataset, "target_transform", None) is None else None
 
 
 def _undisturbed(_: int) -> None:

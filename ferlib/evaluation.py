@@ -16,11 +16,11 @@ from scipy.stats import binomtest
 from sklearn.metrics import precision_recall_fscore_support
 from torch import nn
 
-from ferlib.classes import canonical, check_classes
+from ferlib.classes import check_classes, match_classes
 from ferlib.data import loader
 from ferlib.emotions import EMOTIONS
 from ferlib.feed import feed, without_targets
-from ferlib.models import check_outputs, device_of, unwrap
+from ferlib.models import check_outputs, device_of, evaluating, unwrap
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
 View = Callable[[torch.Tensor], torch.Tensor] | None
@@ -76,6 +76,13 @@ class Predictions:
         """Counts (k, k): rows are true classes, columns predicted ones."""
         classes = len(self.classes)
         return np.bincount(classes * self.labels + self.predicted, minlength=classes**2).reshape(classes, classes)
+
+    def with_classes(self, classes: Sequence[str]) -> "Predictions":
+        """The same predictions with the classes in another order, by name; `ValueError` for other names."""
+        places = match_classes(tuple(classes), self.classes, "these predictions")
+        if places is None:
+            return self
+        return Predictions(self.logits[:, np.argsort(places)], places[self.labels], tuple(classes))
 
     def subset(self, mask: np.ndarray) -> "Predictions":
         """The predictions of some of the faces, by a boolean mask (n,) or positions."""
@@ -162,30 +169,25 @@ def predict(
     fed = feed(model, without_targets(dataset))
     device = device_of(model)
     classes = fed.classes or tuple(map(str, range(check_outputs(unwrap(model), fed.shape, None))))
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
     # One array for all: a small one a batch, kept among the layers' large ones, would cut the memory up.
     logits = np.empty((len(dataset), len(classes)), np.float32)
     labels = np.empty(len(dataset), np.int64)
     start = 0
     batches = loader(fed.dataset, batch_size, workers=workers, generator=torch.Generator())
-    try:
-        with torch.inference_mode(), torch.random.fork_rng(devices=[]):  # to predict draws no number from training
-            for images, given in batches:
-                batch = fed.transform(images.to(device))
-                seen = [model(batch if view is None else view(batch)).float() for view in views]
-                for one in seen:
-                    if one.shape != (len(images), len(classes)):
-                        raise ValueError(f"a view gives logits {tuple(one.shape)} for {len(images)} faces of "
-                                         f"{len(classes)} classes; a view keeps every face")  # fmt: skip
-                mean = torch.stack([one.log_softmax(1) for one in seen]).logsumexp(0) - np.log(len(views))
-                part = slice(start, start + len(images))
-                logits[part] = (seen[0] if len(views) == 1 else mean).cpu().numpy()
-                labels[part] = (given.argmax(1) if given.ndim == 2 else given).numpy()
-                start += len(images)
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+    # To predict draws no number that training would have drawn.
+    with evaluating(model), torch.inference_mode(), torch.random.fork_rng(devices=[]):
+        for images, given in batches:
+            batch = fed.transform(images.to(device))
+            seen = [model(batch if view is None else view(batch)).float() for view in views]
+            for one in seen:
+                if one.shape != (len(images), len(classes)):
+                    raise ValueError(f"a view gives logits {tuple(one.shape)} for {len(images)} faces of "
+                                     f"{len(classes)} classes; a view keeps every face")  # fmt: skip
+            mean = torch.stack([one.log_softmax(1) for one in seen]).logsumexp(0) - np.log(len(views))
+            part = slice(start, start + len(images))
+            logits[part] = (seen[0] if len(views) == 1 else mean).cpu().numpy()
+            labels[part] = (given.argmax(1) if given.ndim == 2 else given).numpy()
+            start += len(images)
     if start != len(dataset):
         raise RuntimeError(f"{start} of {len(dataset)} faces were predicted")
     return Predictions(logits, labels, classes)
@@ -272,12 +274,9 @@ def compare(a: Predictions, b: Predictions, *, level: float = 0.95, resamples: i
 
     A redrawn test brings each face with both answers, so what is hard for both cancels out of the difference. The test
     asks the faces that only one of the two got right (Q. McNemar, Psychometrika 12, 1947). Raises `ValueError` unless
-    both hold the same labels in the same order.
+    both hold the same labels in the same order; classes in another order are matched by name.
     """
-    if [*map(canonical, a.classes)] != [*map(canonical, b.classes)]:
-        raise ValueError(
-            f"a has the classes {', '.join(a.classes)}, b {', '.join(b.classes)}; compare models of equal ones"
-        )
+    b = b.with_classes(a.classes)
     if not np.array_equal(a.labels, b.labels):
         raise ValueError("the two do not hold the same labels in the same order; predict both for the same faces")
 

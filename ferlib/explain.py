@@ -17,7 +17,7 @@ import torch
 from captum.attr import LayerAttribution, LayerGradCam, LayerGradientXActivation, Occlusion
 from torch import nn
 
-from ferlib.models import unwrap
+from ferlib.models import evaluating, unwrap
 
 LEAST = 6  # cells a side of a map: of a coarser one, no face's part is told from the next
 REGIONS = {  # where on the face an action unit shows (Ekman and Friesen 1978, Facial Action Coding System)
@@ -209,13 +209,8 @@ def _evaluating(model: nn.Module, batch: torch.Tensor) -> Iterator[torch.Tensor]
     given = f"{batch.dtype} {tuple(batch.shape)}"
     if batch.ndim != 4 or not batch.is_floating_point() or not len(batch):
         raise ValueError(f"a batch is float (n, channels, h, w), as `EvalTransform` makes it; {given} was given")
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
+    with evaluating(model):
         yield batch.to(next(model.parameters(), batch).device)
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def _maps_of(model: nn.Module, batch: torch.Tensor, layers: dict[str, nn.Module]) -> dict[str, torch.Tensor]:

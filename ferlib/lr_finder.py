@@ -49,10 +49,10 @@ def find_lr(
     weights, draws = balance_weights(fed.dataset, config, classes)
     weights = None if weights is None else weights.to(device)
     batches = loader(fed.dataset, config.batch_size, shuffle=True, weights=draws)
-    feed = itertools.islice(itertools.chain.from_iterable(itertools.repeat(batches)), steps)
+    repeated = itertools.islice(itertools.chain.from_iterable(itertools.repeat(batches)), steps)
     rows: list[dict[str, float]] = []
     mean = 0.0
-    for step, (images, labels) in enumerate(feed):
+    for step, (images, labels) in enumerate(repeated):
         lr = low * (high / low) ** (step / (steps - 1))
         for group, share in zip(optimizer.param_groups, shares, strict=True):
             group["lr"] = lr * share

@@ -4,7 +4,6 @@
 other `nn.Module` becomes one by `FaceModel(network, InputSpec(48), classes)`.
 """
 
-import copy
 import dataclasses
 import difflib
 import hashlib
@@ -13,7 +12,9 @@ import json
 import math
 import os
 import pickle
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,10 @@ class FaceModel(nn.Module):
         super().__init__()
         if isinstance(network, FaceModel):
             raise ValueError("a FaceModel was given as the network of another; give its .network")
+        if not isinstance(input_spec, InputSpec):
+            raise ValueError(
+                f"input_spec is {input_spec!r:.60}; give InputSpec(48), with mean and std if not FER2013's"
+            )
         self.network = unwrap(network)
         self.input_spec = input_spec
         self.classes = check_classes(classes)
@@ -125,6 +130,10 @@ def check_outputs(network: nn.Module, shape: Sequence[int], classes: Sequence[st
     shape: (channels, h, w) of a face. classes: their names, None if unknown. The network's modes are left as they were.
     """
     name, faces = type(network).__name__, torch.zeros(2, *shape)
+    kinds = {parameter.dtype for parameter in network.parameters() if parameter.is_floating_point()}
+    if kinds - {torch.float32}:
+        raise ValueError(f"{name} has weights of {kinds.pop()}; give a float32 network, network.float(): 16 bits are a "
+                         "setting, TrainConfig(precision=...)")  # fmt: skip
     try:
         logits = _answers(network, faces)
     except Exception as error:  # whatever a stranger's forward may raise
@@ -139,22 +148,42 @@ def check_outputs(network: nn.Module, shape: Sequence[int], classes: Sequence[st
     if classes is not None and logits.shape[1] != len(classes):
         raise ValueError(
             f"{name} gives {logits.shape[1]} outputs, and there are {len(classes)} classes ({', '.join(classes)}); "
-            f"give its last layer {len(classes)} outputs"
+            f"give its last layer {len(classes)} outputs, or load the data with its own classes: classes=[...]"
         )
     return int(logits.shape[1])
 
 
-@torch.no_grad()
-def _answers(network: nn.Module, faces: torch.Tensor) -> Any:
-    """The network's output in evaluation mode; its modes and the random numbers are left as they were."""
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
+def probabilities(network: nn.Module, shape: Sequence[int]) -> bool:
+    """Whether a network's outputs for two random faces (channels, h, w) are probabilities, as after a softmax."""
+    faces = torch.from_numpy(np.random.default_rng(0).standard_normal((2, *shape), dtype=np.float32))
+    outputs = _answers(network, faces).float()
+    return bool(
+        (outputs >= 0).all() and torch.allclose(outputs.sum(1), torch.ones(2, device=outputs.device), atol=1e-4)
+    )
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Put a model into evaluation mode for a while, and each of its layers back into the mode that it was in."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
     try:
-        with torch.random.fork_rng(devices=[]):
-            return network(faces.to(device_of(network)))
+        yield
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+@torch.no_grad()
+def _answers(network: nn.Module, faces: torch.Tensor, weights: Mapping[str, torch.Tensor] | None = None) -> Any:
+    """The network's output in evaluation mode, with other weights if given; it stays as it was."""
+    device = device_of(network)
+    with evaluating(network), torch.random.fork_rng(devices=[]):
+        if weights is None:
+            return network(faces.to(device))
+        mine = network.state_dict()
+        weights = {name: value.to(device, mine[name].dtype) for name, value in weights.items()}
+        return torch.func.functional_call(network, weights, (faces.to(device),), tie_weights=False)
 
 
 def build_model(
@@ -440,6 +469,10 @@ def save_model(model: nn.Module, folder: str | Path, *, half: bool = False, **fa
     model = face_model(model, "a file")
     if isinstance(model.network, Ensemble):
         raise ValueError("an ensemble has no file of its own: save its members")
+    if Path(folder).suffix in (".pth", ".pt", ".safetensors"):
+        raise ValueError(
+            f"{folder} is a file's name, and a model is kept in a folder; give {Path(folder).with_suffix('')}"
+        )
     path = Path(folder) / WEIGHTS_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.network.state_dict().items()}
@@ -449,6 +482,9 @@ def save_model(model: nn.Module, folder: str | Path, *, half: bool = False, **fa
             for name, tensor in tensors.items()
         }
     architecture, answers = rebuildable(model, tensors)
+    if model.architecture is not None and architecture is None:
+        warnings.warn(f"the network is no longer the {model.architecture['name']} that build_model made; to load it "
+                      "give it: load_model(path, network=...)", stacklevel=2)  # fmt: skip
     about = facts | {
         "built_with": architecture, "input_spec": dataclasses.asdict(model.input_spec), "classes": model.classes,
         "network": type(model.network).__name__, "answers": answers, "weights_sha256": _hash(tensors),
@@ -466,9 +502,7 @@ def rebuildable(
     tensors: the weights as the file will hold them; by default those of the model. The answers are logits (2, k).
     """
     tensors = model.network.state_dict() if tensors is None else tensors
-    own = copy.deepcopy(model.network).float().cpu()
-    own.load_state_dict(tensors)
-    answers = _fixed_answers(own, model.input_spec)
+    answers = _fixed_answers(model.network, model.input_spec, tensors)
     told = [[float(f"{logit:.6g}") for logit in row] for row in answers.tolist()]
     for architecture in (model.architecture, _timm_architecture(model)):
         if architecture is not None:
@@ -492,25 +526,28 @@ def _timm_architecture(model: FaceModel) -> dict[str, Any] | None:
     return {"name": name, **facts, "weights": None} if isinstance(name, str) and timm.is_model(name) else None
 
 
-def _fixed_answers(network: nn.Module, spec: InputSpec) -> np.ndarray:
+def _fixed_answers(
+    network: nn.Module, spec: InputSpec, weights: Mapping[str, torch.Tensor] | None = None
+) -> np.ndarray:
     """The logits (2, k) of two fixed inputs, which are the same on every computer."""
     faces = np.random.default_rng(0).standard_normal((2, spec.channels, spec.size, spec.size), dtype=np.float32)
-    return _answers(network, torch.from_numpy(faces)).float().cpu().numpy()
+    return _answers(network, torch.from_numpy(faces), weights).float().cpu().numpy()
 
 
 def _alike(a: np.ndarray, b: np.ndarray, share: float) -> bool:
-    """Whether two arrays of logits agree to a share of the largest."""
+    """Whether two arrays of logits agree to a share of how far those of `b` lie apart."""
     finite = np.isfinite(b)
     if a.shape != b.shape or not np.array_equal(np.isfinite(a), finite):
         return False
-    return bool((np.abs(a - b)[finite] <= share * max(1.0, np.abs(b[finite]).max(initial=0))).all())
+    far = np.ptp(b[finite]) if finite.any() else 0.0
+    return bool((np.abs(a - b)[finite] <= share * far + 1e-6 * np.abs(b[finite]).max(initial=1)).all())
 
 
 def load_model(path: str | Path, *, network: nn.Module | None = None) -> FaceModel:
     """Load a model in evaluation mode from its file, a folder that holds `model.safetensors`, or a shipped name.
 
     path: the file, the folder, or the name.
-    network: a network of the class that was saved, for one that ferlib cannot build; it is given the weights.
+    network: a network of the class that was saved, for one that ferlib cannot build; it is filled with the weights.
 
     Returns a `FaceModel` whose `about` holds the file's facts. No code in the file is run (safetensors and JSON).
     Raises `FileNotFoundError`, or `ValueError` for a file that is cut short, altered, or not ours, and for a network
@@ -537,7 +574,7 @@ def load_model(path: str | Path, *, network: nn.Module | None = None) -> FaceMod
     elif architecture is None:
         kind = about.get("network", "a network of its own")
         raise ValueError(
-            f"{file} holds the weights of {kind}, which ferlib cannot build by itself; give the network: "
+            f"{file} holds the weights of {kind}, which ferlib cannot build by itself; give the network, in Python: "
             f"load_model({str(path)!r}, network={kind}())"
         )
     else:
@@ -551,6 +588,8 @@ def load_model(path: str | Path, *, network: nn.Module | None = None) -> FaceMod
             built = built.to(memory_format=torch.channels_last)  # twice as fast on a CPU
         except Exception as error:  # as do networks that are asked for what they are not made for
             raise ValueError(f"{file} does not fit the model that it names: {error!s:.300}") from error
+    if not all(parameter.isfinite().all() for parameter in built.parameters()):
+        raise ValueError(f"{file} holds weights that are no numbers (NaN, infinite); train it again, at a lower lr")
     try:
         return FaceModel(built, known, classes, architecture=architecture, about=about).eval()
     except ValueError as error:
@@ -602,27 +641,26 @@ def _read_file(file: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
         raise ValueError(f"{file} was not written by ferlib.models.save_model: it does not say how to build its model")
     if hashed != about["weights_sha256"] or _hash_about(about) != about.get("about_sha256"):
         raise ValueError(f"{file} was altered: it does not match the hashes it carries; fetch or train it again")
-    if not all(tensor.isfinite().all() for tensor in tensors.values()):
-        raise ValueError(f"{file} holds weights that are no numbers (NaN, infinite); train it again, at a lower lr")
     return about, tensors
 
 
 def _fill(
     network: nn.Module, tensors: Mapping[str, torch.Tensor], about: Mapping[str, Any], spec: InputSpec
 ) -> nn.Module:
-    """A copy of the network with these weights, if they fit and it then answers as the saved one did."""
-    mine, kind = network.state_dict(), about.get("network", "another network")
-    other = sorted(mine.keys() ^ tensors.keys()) or [name for name in mine if mine[name].shape != tensors[name].shape]
+    """Give the network these weights, if they fit and it then answers as the saved one did; else leave it alone."""
+    kind, mine = about.get("network", "another network"), type(network).__name__
+    _fixed_answers(network, spec)  # layers that are made when they are first used
+    own = network.state_dict()
+    other = sorted(own.keys() ^ tensors.keys()) or [name for name in own if own[name].shape != tensors[name].shape]
     if other:
-        raise ValueError(f"the weights of {kind} do not fit the {type(network).__name__} given ({other[0]} differs); "
-                         "give a network made as the saved one was")  # fmt: skip
-    filled = copy.deepcopy(network)
-    filled.load_state_dict(tensors)
+        raise ValueError(f"the weights of {kind} do not fit the {mine} given ({other[0]} differs); give a network made "
+                         "as the saved one was")  # fmt: skip
     answers = np.array(about.get("answers") or [], np.float32)
-    if answers.size and not _alike(_fixed_answers(filled, spec), answers, 1e-2):
-        raise ValueError(f"the {type(network).__name__} given answers otherwise than the saved {kind} did: another "
-                         "stride, activation or order of layers; give a network made as the saved one was")  # fmt: skip
-    return filled
+    if answers.size and not _alike(_fixed_answers(network, spec, tensors), answers, 2e-3):
+        raise ValueError(f"the {mine} given answers otherwise than the saved {kind} did: another stride, activation or "
+                         "order of layers; give a network made as the saved one was")  # fmt: skip
+    network.load_state_dict(tensors)
+    return network
 
 
 ATTENTION = (nn.functional.scaled_dot_product_attention, torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__)

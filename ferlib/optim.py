@@ -64,6 +64,11 @@ class TrainConfig:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}")
         least_of = {"epochs": 1, "batch_size": 1, "patience": 1, "lr": 0, "weight_decay": 0, "workers": 0, "seed": 0,
                     "mixup": 0, "cutmix": 0}  # fmt: skip
+        for name, value in vars(self).items():
+            if isinstance(value, str) and name not in ("optimizer", "schedule", "balance", "precision", "keep"):
+                raise ValueError(f"{name} is {value!r}; it must be a number")
+            if value is None and name not in ("clip_norm", "progressive", "ema", "patience"):
+                raise ValueError(f"{name} is None; it must be a number")
         for name, least in least_of.items():
             if getattr(self, name) is not None and not getattr(self, name) >= least:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
@@ -167,7 +172,12 @@ def class_weights(dataset: Any) -> torch.Tensor:
 def _labels(dataset: Any) -> np.ndarray:
     """The labels of any data set; where it does not tell them, each sample is taken once."""
     labels = labels_of(dataset)
-    return np.array([int(dataset[i][1]) for i in range(len(dataset))]) if labels is None else labels
+    if labels is not None:
+        return labels
+    taken = [dataset[i][1] for i in range(len(dataset))]
+    if any(np.ndim(label) for label in taken):
+        raise ValueError("balance needs class indices, and these labels are soft; give hard ones, or balance='none'")
+    return np.array([int(label) for label in taken])
 
 
 def balance_weights(dataset: Any, config: TrainConfig, classes: int) -> tuple[torch.Tensor | None, list[float] | None]:

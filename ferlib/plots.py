@@ -24,6 +24,7 @@ from ferlib.evaluation import Predictions
 
 Pictures = Sequence[np.ndarray] | np.ndarray
 Texts = Sequence[object] | None
+SUMMARIES = {"accuracy", "micro avg", "macro avg", "weighted avg", "macro", "micro", "total", "all"}  # are no classes
 DARK, MIDDLE, LIGHT = "#332288", "#44AA99", "#DDCC77"  # of Paul Tol's "muted" scheme; they differ in gray print, too
 
 
@@ -126,8 +127,8 @@ def plot_counts(counts: pd.DataFrame, *, ax: Axes | None = None, share: bool = F
     `counts`: one row a split, the classes as columns; `share=True`: percent of the split, a dash if none. Columns that
     are the seven emotions, in any order, are shown in the order of `EMOTIONS`.
     """
-    columns = [*getattr(counts, "columns", EMOTIONS)]
-    names = EMOTIONS if {*EMOTIONS} <= {*columns} or not columns else tuple(columns)
+    columns = [name for name in getattr(counts, "columns", EMOTIONS) if name not in SUMMARIES]
+    names = EMOTIONS if {*EMOTIONS} == {*columns} or not columns else tuple(columns)
     table, unit = _table(counts, names), "share of the split (%)" if share else "faces (count)"
     _need((table >= 0).all(axis=None), "counts must be finite and not negative", table.to_numpy().tolist())
     ax = _axes(ax, (7.5, 5.5), [*map(str, names)], title="Faces per class", xlabel=unit, ylabel="class")
@@ -257,10 +258,10 @@ def plot_report(report: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Precision, recall and F1 of each class, a marker and a number each, with the class's support.
 
     `report`: classes as rows, as `evaluation.report` gives it; columns precision, recall, f1 (fractions or NaN) and
-    support. Of rows that hold the seven emotions, others (averages) are left out.
+    support. Rows of averages are left out.
     """
-    rows = [*getattr(report, "index", EMOTIONS)]
-    rows = [*EMOTIONS] if {*EMOTIONS} <= {*rows} or not rows else rows
+    rows = [row for row in getattr(report, "index", EMOTIONS) if row not in SUMMARIES]
+    rows = [*EMOTIONS] if {*EMOTIONS} == {*rows} or not rows else rows
     table = _table(report, ["precision", "recall", "f1", "support"], rows, fractions=3)
     names = [f"{name}\n{support:,.0f} faces" for name, support in table["support"].items()]
     ax = _axes(ax, (7, 5.2), names, title="Scores per class", xlabel="score (%)", ylabel="class and its support")

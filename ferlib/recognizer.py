@@ -40,7 +40,7 @@ class EmotionRecognizer:
 
     model: FaceModel
     _: KW_ONLY
-    detector: Detector = field(default_factory=lambda: find_detector("haar"))
+    detector: Detector = field(default_factory=lambda: find_detector("haar"))  # or its name, as for `load`
     margin: float | None = None  # share of a box's side, added on each side; None is the detector's own
     threshold: float = 0.5  # confidence
     views: Sequence[Callable[[torch.Tensor], torch.Tensor] | None] = (None,)  # averaged: `ferlib.evaluation.VIEWS`
@@ -49,6 +49,8 @@ class EmotionRecognizer:
 
     def __post_init__(self) -> None:
         face_model(self.model, "a recognizer").eval()
+        if isinstance(self.detector, str | Path):
+            object.__setattr__(self, "detector", find_detector(self.detector))
         taken = {*BEFORE, *AFTER} & {*self.model.classes}
         holds = {
             f"the class {min(taken, default='')!r} has the name of a column; give it another": not taken,

@@ -20,8 +20,8 @@ def export_faces(dataset: FaceDataset, out: str | Path, layout: str = "folders")
 
     dataset: what `data.load` gives: its open splits, without transforms or soft labels.
     out: a folder that is not there yet or is empty; for `"csv"` a file that is not there yet.
-    layout: `"folders"`: `train/happy/00012.png`, `valid/...`, 8-bit gray PNG named by the rows. `"csv"`: FER2013's own
-        layout, `emotion,pixels,Usage`, for 48 px and the seven emotions.
+    layout: `"folders"`: `train/happy/00012.png`, `valid/...`, 8-bit gray PNG numbered in the dataset's order.
+        `"csv"`: FER2013's own layout, `emotion,pixels,Usage`, for 48 px and the seven emotions.
 
     All is written, or nothing. Raises `ValueError` for another layout, classes or sizes that it cannot hold, or an
     `out` that is in use; `OSError` when the disk is full.
@@ -50,9 +50,9 @@ def export_faces(dataset: FaceDataset, out: str | Path, layout: str = "folders")
         for split in dict.fromkeys(dataset.table["split"]):
             for name in dataset.classes:
                 (scratch / FOLDERS[split] / name).mkdir(parents=True, exist_ok=True)
-        places = zip(dataset.table["split"], dataset.labels, dataset.table["row"], dataset.images, strict=True)
-        for split, label, row, image in places:
-            path = scratch / FOLDERS[split] / dataset.classes[label] / f"{row:05d}.png"
+        places = zip(dataset.table["split"], dataset.labels, dataset.images, strict=True)
+        for number, (split, label, image) in enumerate(places):
+            path = scratch / FOLDERS[split] / dataset.classes[label] / f"{number:05d}.png"
             Image.fromarray(image).save(path)
         if out.is_dir():
             out.rmdir()

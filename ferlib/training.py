@@ -35,11 +35,21 @@ from tqdm.auto import tqdm
 from ferlib import state
 from ferlib.classes import match_classes
 from ferlib.data import FaceDataset, labels_of, loader
-from ferlib.feed import BatchTransform, Feed, describe_data, feed, normalizations, without_targets
-from ferlib.models import WEIGHTS_FILE, FaceModel, check_outputs, model_hash, rebuildable, unwrap
+from ferlib.feed import (
+    BatchTransform,
+    Feed,
+    check_spec,
+    check_values,
+    describe_data,
+    feed,
+    in_all,
+    normalizations,
+    without_targets,
+)  # fmt: skip
+from ferlib.models import WEIGHTS_FILE, FaceModel, check_outputs, model_hash, probabilities, rebuildable, unwrap
 from ferlib.optim import TrainConfig, balance_weights, build_optimizer, choose_precision, lr_factor
 from ferlib.state import HISTORY
-from ferlib.transforms import BatchAugment, EvalTransform, InputSpec
+from ferlib.transforms import BatchAugment, InputSpec
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +114,9 @@ def train_one_epoch(
             if mixes:
                 inputs, targets = mix(inputs, labels)
             logits = model(inputs)
+            if not isinstance(logits, torch.Tensor):
+                raise ValueError(f"the network gives a {type(logits).__name__} in training; logits (n, classes) are "
+                                 "due: build it without its extra outputs, such as aux_logits=False")  # fmt: skip
             with torch.no_grad():
                 teacher_logits = teacher(inputs) if teacher is not None else None
         loss = F.cross_entropy(logits.float(), targets, weights, label_smoothing=config.label_smoothing)
@@ -210,12 +223,14 @@ def fit(
 
     model: a `FaceModel`, or any `nn.Module` that gives logits (n, classes).
     train_set: a `FaceDataset`, or any map-style dataset of (tensor, label). Its own transform is used; uint8 faces are
-        prepared by `train_transform`, else by the FaceModel's input_spec.
+        prepared by `train_transform`, else by the FaceModel's input_spec. Each epoch is shuffled anew, and leaves out
+        its last, smaller batch.
     val_set: the same for validation; soft labels count as hard ones.
     config: the settings; by default `TrainConfig()`.
     train_transform: maps a uint8 batch to the network's input, as `BatchAugment` does.
     teacher: a model of the same input and classes, for `config.distill`.
-    out: a folder that gets `model.safetensors` (the kept epoch), `history.csv` and `state.pt`, each whole at any time.
+    out: a folder that gets `model.safetensors` (the kept epoch), `history.csv` and `state.pt`, each whole at any time;
+        a new one, unless `resume`.
     resume: go on with the run in `out`, or begin if there is none; more `epochs` than before lengthen it.
     progress: show a bar.
 
@@ -235,6 +250,8 @@ def fit(
             tempfile.TemporaryFile(dir=out).close()  # to fail now, not after the first epoch
         except OSError as error:
             raise ValueError(f"cannot write into {out} ({error.strerror}); give another out (`--out`)") from error
+        if not resume and any((Path(out) / name).exists() for name in (WEIGHTS_FILE, "state.pt")):
+            raise ValueError(f"{out} holds a run already; resume=True goes on with it, or give another out")
     run = _Run(model, fed, val_set, config, train_transform, teacher, None if out is None else Path(out))
     if resume:
         state.resume(run)
@@ -267,6 +284,11 @@ def fit(
             if (lost := _process_lost(error)) is None:
                 raise
             raise lost from error
+        except ValueError as error:
+            if not str(error).startswith("Caught ValueError in DataLoader worker"):
+                raise
+            last = str(error).strip().splitlines()[-1].removeprefix("ValueError: ")  # the others are its traceback
+            raise ValueError(last) from error
         finally:
             if run.kept:
                 run.raw_model.load_state_dict(run.kept)
@@ -297,6 +319,9 @@ def check_run(
         raise ValueError(f"{few}: lower batch_size (`--batch-size`)")
     if fed.soft and (config.mixup or config.cutmix):
         raise ValueError("mixup and cutmix blend hard labels; these are soft: set both to 0, or draw the labels")
+    if probabilities(unwrap(model), fed.shape):
+        warnings.warn("the network's outputs are probabilities that sum to 1, and the loss takes logits: it would "
+                      "apply softmax twice; take the softmax away", stacklevel=3)  # fmt: skip
     labels = None if fed.soft or fed.classes is None else labels_of(fed.dataset)
     if labels is not None:
         missing = [name for number, name in enumerate(fed.classes or ()) if not (labels == number).any()]
@@ -307,10 +332,10 @@ def check_run(
         raise ValueError(
             f"distill is {config.distill}, {'without a' if teacher is None else 'with a'} teacher: give both"
         )
-    if isinstance(teacher, FaceModel) and isinstance(model, FaceModel) and teacher.input_spec != model.input_spec:
-        raise ValueError(
-            f"the teacher's input is {teacher.input_spec}, the model's {model.input_spec}: give equal ones"
-        )
+    if isinstance(teacher, FaceModel) and fed.spec is not None and teacher.input_spec != fed.spec:
+        raise ValueError(f"the teacher's input is {teacher.input_spec}, the model's {fed.spec}: give equal ones")
+    if isinstance(teacher, FaceModel) and not fed.raw:
+        check_spec(fed.dataset, fed.shape, teacher.input_spec, "the teacher is given train_set, and train_set")
     if teacher is not None:
         check_outputs(unwrap(teacher), fed.shape, fed.classes)
         if isinstance(teacher, FaceModel) and fed.classes and match_classes(fed.classes, teacher.classes) is not None:
@@ -334,6 +359,9 @@ def kept_as(model: nn.Module, fed: Feed, val: Feed, transform: BatchTransform | 
             f"out= keeps the model, and nothing tells {lacks}; wrap the network: FaceModel(network, InputSpec({high}, "
             "mean=(0.5,), std=(0.5,)), classes)"
         )
+    for each, role in ((fed, "train_set"), (val, "val_set")):
+        if not each.raw:
+            check_values(each.dataset, each.values, spec, role)
     return FaceModel(model, spec, fed.classes)
 
 
@@ -356,17 +384,23 @@ class _Run:
         train_transform: BatchTransform | None, teacher: nn.Module | None, out: Path | None,
     ):  # fmt: skip
         self.config, self.out, self.classes = config, out, check_outputs(unwrap(model), fed.shape, fed.classes)
-        of_augment = getattr(train_transform, "spec", None)
-        prepare = EvalTransform(of_augment) if of_augment is not None and not isinstance(model, FaceModel) else None
-        val = feed(model, without_targets(val_set), "val_set", transform=prepare, classes=fed.classes)
+        val = feed(model, without_targets(val_set), "val_set", spec=fed.spec, classes=fed.classes)
+        if fed.shape != val.shape:
+            raise ValueError(f"train_set gives faces {fed.shape}, val_set {val.shape}; put the same Resize into both")
         if not (fed.raw or val.raw) and len({*normalizations(fed.dataset), *normalizations(val.dataset)}) > 1:
             raise ValueError("train_set and val_set are normalised by another mean or sd; give both the same Normalize")
+        far = abs(fed.values[0] - val.values[0]) > 0.75 * max(fed.values[1], val.values[1])
+        if not (fed.raw or val.raw) and (far or not 0.4 <= (fed.values[1] or 1) / (val.values[1] or 1) <= 2.5):
+            mine, theirs = (f"mean {mean:.2f} and sd {sd:.2f}" for mean, sd in (fed.values, val.values))
+            raise ValueError(f"train_set's faces have {mine}, val_set's {theirs}; give both the same Normalize")
         self.kept_model = None if out is None else kept_as(model, fed, val, train_transform)
-        built = None if self.kept_model is None else self.kept_model.architecture
-        if self.kept_model is not None and built is not None and rebuildable(self.kept_model)[0] is None:
-            kind = built["name"]
-            warnings.warn(f"the network is no longer the {kind} that build_model made; its file will need it to be "
-                              "loaded: load_model(path, network=...)", stacklevel=3)  # fmt: skip
+        if (kept := self.kept_model) is not None:
+            built, _ = rebuildable(kept)  # before the first epoch: what cannot be kept is told now
+            if built is None and kept.architecture is not None:
+                name = kept.architecture["name"]
+                warnings.warn(f"the network is no longer the {name} that build_model made; to load its file give it: "
+                              "load_model(path, network=...)", stacklevel=3)  # fmt: skip
+            self.kept_model = FaceModel(kept.network, kept.input_spec, kept.classes, architecture=built)
         # Precision and accumulation are ours: the user's Accelerate settings must not change them unseen.
         self.accelerator = Accelerator(
             mixed_precision="no", gradient_accumulation_steps=1,
@@ -390,9 +424,10 @@ class _Run:
             "model": repr(architecture or network), "precision used": self.precision,
             "input": repr(model.input_spec if isinstance(model, FaceModel) else fed.shape),
             "classes": None if fed.classes is None else ", ".join(fed.classes),
-            "augmentation": _named(train_transform), "per_image": _named(getattr(fed.dataset, "transform", None)),
+            "augmentation": _named(train_transform),
+            "per_image": "; ".join(str(_named(each)) for each in in_all(fed.dataset, "transform")) or None,
             "trainable": [name for name, value in network.named_parameters() if value.requires_grad],
-            "faces": len(fed.dataset), "labels drawn": getattr(fed.dataset, "draw", False),  # type: ignore[arg-type]
+            "faces": len(fed.dataset), "labels drawn": any(in_all(fed.dataset, "draw")),  # type: ignore[arg-type]
             "pixels and labels": describe_data(fed.dataset), "validation": describe_data(val.dataset),
             "teacher": None if teacher is None else model_hash(teacher),
         }  # fmt: skip
@@ -406,6 +441,9 @@ class _Run:
         self.eval_transform, self.train_transform = val.transform, fed.transform
         if config.progressive and not isinstance(train_transform, BatchAugment):
             raise ValueError("progressive needs a BatchAugment as train_transform, to draw faces of another size with")
+        if config.progressive:
+            side = config.progressive[0]
+            check_outputs(network, (fed.shape[0], side, side), fed.classes)
         self.teacher = None if teacher is None else teacher.to(device).eval()
         self.optimizer = build_optimizer(self.raw_model, config)
         self.base_lrs = [group["lr"] for group in self.optimizer.param_groups]

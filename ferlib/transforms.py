@@ -29,7 +29,10 @@ class InputSpec:
     std: tuple[float, ...] = (0.2550,)
 
     def __post_init__(self) -> None:
-        if self.size < 1 or self.channels not in (1, 3):
+        for name in ("mean", "std"):
+            if isinstance(getattr(self, name), int | float):
+                object.__setattr__(self, name, (float(getattr(self, name)),) * self.channels)
+        if not isinstance(self.size, int) or self.size < 1 or self.channels not in (1, 3):
             raise ValueError(
                 f"size {self.size} and channels {self.channels} given; size is at least 1, channels 1 or 3"
             )
@@ -171,22 +174,30 @@ def check_transform(transform: Any) -> None:
 def apply_transform(transform: Callable[..., Any] | None, image: np.ndarray) -> torch.Tensor:
     """Put one uint8 face (h, w) through a dataset's transform: a tensor (channels, h, w), uint8 or float32.
 
-    An Albumentations pipeline draws its random numbers from a seed of torch's generator. By itself it heeds neither
-    torch's seed nor the worker's, so that workers repeat each other. One pair of generators serves all its steps:
-    `set_random_seed` would give each step the same numbers, and a face that happens not to be flipped would happen not
-    to be turned either. Raises `ValueError` for a result that is no image.
+    An Albumentations pipeline is seeded from torch's generator each time. Raises `ValueError` for a result that is no
+    image.
     """
     if transform is None:
         return torch.from_numpy(image.copy())[None]
     if is_albumentations(transform):
-        seed = int(torch.randint(2**31, ()))
-        transform.set_random_state(np.random.default_rng(seed), random.Random(seed))  # type: ignore[attr-defined]
+        seed_pipeline(transform)
         return as_tensor(transform(image=image)["image"])
     if type(transform).__module__.startswith("torchvision.transforms"):
         return as_tensor(transform(Image.fromarray(image)))
     if isinstance(transform, torch.nn.Module):
         return as_tensor(transform(torch.from_numpy(image.copy())[None]))
     return as_tensor(transform(image))
+
+
+def seed_pipeline(pipeline: Any) -> None:
+    """Seed an Albumentations pipeline from torch's generator.
+
+    By itself it heeds neither torch's seed nor the worker's, so that workers repeat each other. One pair of generators
+    serves all its steps: `set_random_seed` would give each step the same numbers, and a face that happens not to be
+    flipped would happen not to be turned either.
+    """
+    seed = int(torch.randint(2**31, ()))
+    pipeline.set_random_state(np.random.default_rng(seed), random.Random(seed))
 
 
 def is_albumentations(transform: object) -> bool:

@@ -141,7 +141,12 @@ def run_train(args: argparse.Namespace) -> int:
         return 130
     if recipe.config.keep == "best":
         print("that is the best of its epochs by the very faces it is measured on, and so a little too good")
-    print(f"next: ferlib evaluate --model {args.out} --data {args.data}")
+    own = "" if args.classes is None else f" --classes {shlex.quote(args.classes)}"
+    where = f" --data {shlex.quote(str(args.data))}{own}"
+    if "PublicTest" in dataset.counts().index:
+        print(f"next: ferlib evaluate --model {args.out}{where}")
+    else:
+        print(f"next: ferlib predict PICTURE --model {args.out}")
     return 0
 
 

@@ -399,7 +399,7 @@ def test_mistakes_are_one_line_each(capsys, trained: Path, csv: Path, tmp_path: 
             "the model's classes are cat, dog, those of dataset are angry, disgust, fear, happy, sad, surprise",
         ),
         (("compare", trained, tmp_path / "pets", "--data", csv), "the model's classes are cat, dog, those of dataset"),
-        ((*evaluate, trained, "--split", "Test"), "no split 'Test' open; it has Training, PublicTest"),
+        ((*evaluate, trained, "--split", "Test"), "no split 'PrivateTest' open; it has Training, PublicTest"),
         ((*evaluate, trained, "--json", tmp_path / "no" / "o.json"), "the folder of"),
         ((*evaluate, trained, "--json", tmp_path / "o.txt"), "its name must end in .json"),
         (("compare", trained), "the following arguments are required: B"),
