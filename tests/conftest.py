@@ -43,7 +43,11 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("connect", "connect_ex"):
             patch.setattr(socket.socket, name, guard(name))
-        patch.setenv("FERLIB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        folder = tmp_path_factory.getbasetemp()
+        shared = (
+            folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+        )  # pytest's processes share what is drawn
+        patch.setenv("FERLIB_CACHE", str(shared / "cache"))
         patch.delenv("FERLIB_DATA", raising=False)
         yield
 

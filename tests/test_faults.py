@@ -590,7 +590,7 @@ if __name__ == "__main__":
     faces = data.FaceDataset(images, table.assign(row=range(140)), "tiny", transform=whole)
     model = models.build_model("fernet", widths=(8, 8, 8, 8), depths=(1, 1, 1))
     config = TrainConfig(epochs=100_000, batch_size=16, precision="fp32", workers=2)
-    result = training.fit(model, faces, faces, config, out=sys.argv[1])
+    result = training.fit(model, faces, faces.with_transform(None), config, out=sys.argv[1])
     print(result.stopped, len(result.history) > 0)
 """
 
