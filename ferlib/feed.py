@@ -19,6 +19,7 @@ from ferlib.transforms import EvalTransform, InputSpec, is_albumentations, norma
 
 BatchTransform = Callable[[torch.Tensor], torch.Tensor]
 PROBES = 8  # samples looked at before training, spread over the data set
+SCANNED = 5_000  # samples of a data set without a list of its labels that `fit` looks at before training
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,6 +144,17 @@ def _probe(dataset: Any, role: str) -> tuple[torch.Tensor, bool, tuple[float, fl
         some.append(image.float())
     values = torch.stack(some)
     return first, soft, (values.mean().item(), values.std().item())
+
+
+def check_samples(dataset: Any) -> None:
+    """Look at each sample of a data set that does not list its labels, or at `SCANNED` of them, before training.
+
+    dataset: a `Feed`'s. Raises `ValueError` for a sample that is not as the others, or a label outside the classes.
+    """
+    if isinstance(dataset, FaceDataset) or labels_of(dataset) is not None:
+        return
+    for index in np.linspace(0, len(dataset) - 1, min(len(dataset), SCANNED)).astype(int).tolist():
+        _take(dataset, index)
 
 
 def _take(dataset: Any, index: int) -> Any:

@@ -153,6 +153,28 @@ def check_outputs(network: nn.Module, shape: Sequence[int], classes: Sequence[st
     return int(logits.shape[1])
 
 
+@torch.no_grad()
+def check_training_outputs(network: nn.Module, shape: Sequence[int]) -> None:
+    """Feed two blank faces (channels, h, w) in training mode; raises `ValueError` unless logits come back.
+
+    Weights, statistics, modes and torch's random numbers on the CPU are left as they were.
+    """
+    modes = {module: module.training for module in network.modules()}
+    state = {name: value.clone() for name, value in network.state_dict().items()}
+    try:
+        with torch.random.fork_rng(devices=[]):
+            faces = torch.zeros(2, *shape, device=device_of(network))
+            logits = torch.func.functional_call(network.train(), state, (faces,), tie_weights=False)
+    except (RuntimeError, ValueError):  # such as BatchNorm over one value a channel, which a whole batch does not have
+        return
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    if not isinstance(logits, torch.Tensor):
+        raise ValueError(f"{type(network).__name__} gives a {type(logits).__name__} in training; logits (n, classes) "
+                         "are due: build it without its extra outputs, such as aux_logits=False")  # fmt: skip
+
+
 def probabilities(network: nn.Module, shape: Sequence[int]) -> bool:
     """Whether a network's outputs for two random faces (channels, h, w) are probabilities, as after a softmax."""
     faces = torch.from_numpy(np.random.default_rng(0).standard_normal((2, *shape), dtype=np.float32))
@@ -473,37 +495,46 @@ def save_model(model: nn.Module, folder: str | Path, *, half: bool = False, **fa
         raise ValueError(
             f"{folder} is a file's name, and a model is kept in a folder; give {Path(folder).with_suffix('')}"
         )
-    path = Path(folder) / WEIGHTS_FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.network.state_dict().items()}
-    if half:
-        tensors = {
-            name: tensor.half() if tensor.is_floating_point() and tensor.ndim > 1 else tensor
-            for name, tensor in tensors.items()
-        }
-    architecture, answers = rebuildable(model, tensors)
-    if model.architecture is not None and architecture is None:
+    tensors = _tensors(model.network, half)
+    checked = FaceModel(model.network, model.input_spec, model.classes, architecture=rebuildable(model, tensors))
+    if model.architecture is not None and checked.architecture is None:
         warnings.warn(f"the network is no longer the {model.architecture['name']} that build_model made; to load it "
                       "give it: load_model(path, network=...)", stacklevel=2)  # fmt: skip
+    return write_model(checked, folder, half=half, **facts)
+
+
+def write_model(model: FaceModel, folder: str | Path, *, half: bool = False, **facts: Any) -> Path:
+    """Write a model as `save_model` does, without building its network again: its architecture was checked before."""
+    path = Path(folder) / WEIGHTS_FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    tensors = _tensors(model.network, half)
+    answers = _fixed_answers(model.network, model.input_spec, tensors)
     about = facts | {
-        "built_with": architecture, "input_spec": dataclasses.asdict(model.input_spec), "classes": model.classes,
-        "network": type(model.network).__name__, "answers": answers, "weights_sha256": _hash(tensors),
+        "built_with": model.architecture, "input_spec": dataclasses.asdict(model.input_spec), "classes": model.classes,
+        "network": type(model.network).__name__, "weights_sha256": _hash(tensors),
+        "answers": [[float(f"{logit:.6g}") for logit in row] for row in answers.tolist()],
     }  # fmt: skip
     about = json.loads(json.dumps(about))  # as a reader will see it
     content = save(tensors, {"ferlib": json.dumps(about | {"about_sha256": _hash_about(about)})})
     return write_whole(path, lambda scratch: scratch.write_bytes(content))
 
 
-def rebuildable(
-    model: FaceModel, tensors: Mapping[str, torch.Tensor] | None = None
-) -> tuple[dict[str, Any] | None, list[list[float]]]:
-    """Return how to build a model's network again, None if that gives another one, and its answers to fixed inputs.
+def _tensors(network: nn.Module, half: bool) -> dict[str, torch.Tensor]:
+    """Return a network's weights on the CPU, those of two or more axes in 16 bits if `half`."""
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
+    return {
+        name: tensor.half() if half and tensor.is_floating_point() and tensor.ndim > 1 else tensor
+        for name, tensor in tensors.items()
+    }
 
-    tensors: the weights as the file will hold them; by default those of the model. The answers are logits (2, k).
+
+def rebuildable(model: FaceModel, tensors: Mapping[str, torch.Tensor] | None = None) -> dict[str, Any] | None:
+    """Return how to build a model's network again; None if that gives a network of other answers.
+
+    tensors: the weights as the file will hold them; by default those of the model.
     """
     tensors = model.network.state_dict() if tensors is None else tensors
     answers = _fixed_answers(model.network, model.input_spec, tensors)
-    told = [[float(f"{logit:.6g}") for logit in row] for row in answers.tolist()]
     for architecture in (model.architecture, _timm_architecture(model)):
         if architecture is not None:
             try:
@@ -514,8 +545,8 @@ def rebuildable(
             except Exception:  # a changed head, or options that JSON does not keep: then it cannot be rebuilt
                 continue
             if _alike(_fixed_answers(network, model.input_spec), answers, 1e-4):
-                return architecture, told
-    return None, told
+                return architecture
+    return None
 
 
 def _timm_architecture(model: FaceModel) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from ferlib.files import write_whole
-from ferlib.models import WEIGHTS_FILE, FaceModel, save_model
+from ferlib.models import WEIGHTS_FILE, FaceModel, write_model
 from ferlib.optim import TrainConfig, lr_factor
 
 HISTORY = ("epoch", "images_seen", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds")
@@ -41,9 +41,7 @@ class Run(Protocol):
     step: int
     history: list[dict[str, float]]
     kept: dict[str, torch.Tensor]
-
-    def to_keep(self) -> FaceModel:
-        """The validated network as its file holds it."""
+    kept_model: FaceModel | None  # what the model's file holds
 
 
 # Settings that may differ when a run goes on: how long it lasts, and how the work is done.
@@ -71,8 +69,8 @@ def save(run: Run, *, model: bool) -> None:
         | {"data": run.data_name}
     )
     try:
-        if model:
-            save_model(run.to_keep(), out, training=about, epoch=len(run.history))
+        if model and run.kept_model is not None:
+            write_model(run.kept_model, out, training=about, epoch=len(run.history))
         write_whole(out / "history.csv", lambda path: history.to_csv(path, index=False))
         write_whole(out / "state.pt", lambda path: path.write_bytes(content.getbuffer()))
     except OSError as error:

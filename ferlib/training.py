@@ -38,6 +38,7 @@ from ferlib.data import FaceDataset, labels_of, loader
 from ferlib.feed import (
     BatchTransform,
     Feed,
+    check_samples,
     check_spec,
     check_values,
     describe_data,
@@ -46,7 +47,16 @@ from ferlib.feed import (
     normalizations,
     without_targets,
 )  # fmt: skip
-from ferlib.models import WEIGHTS_FILE, FaceModel, check_outputs, model_hash, probabilities, rebuildable, unwrap
+from ferlib.models import (
+    WEIGHTS_FILE,
+    FaceModel,
+    check_outputs,
+    check_training_outputs,
+    model_hash,
+    probabilities,
+    rebuildable,
+    unwrap,
+)
 from ferlib.optim import TrainConfig, balance_weights, build_optimizer, choose_precision, lr_factor
 from ferlib.state import HISTORY
 from ferlib.transforms import BatchAugment, InputSpec
@@ -114,9 +124,6 @@ def train_one_epoch(
             if mixes:
                 inputs, targets = mix(inputs, labels)
             logits = model(inputs)
-            if not isinstance(logits, torch.Tensor):
-                raise ValueError(f"the network gives a {type(logits).__name__} in training; logits (n, classes) are "
-                                 "due: build it without its extra outputs, such as aux_logits=False")  # fmt: skip
             with torch.no_grad():
                 teacher_logits = teacher(inputs) if teacher is not None else None
         loss = F.cross_entropy(logits.float(), targets, weights, label_smoothing=config.label_smoothing)
@@ -314,6 +321,8 @@ def check_run(
     if not isinstance(config, TrainConfig):
         raise ValueError(f"config is {config!r:.80}; give TrainConfig(epochs=5, lr=1e-3)")
     fed = feed(model, train_set, "train_set", transform=transform)
+    check_samples(fed.dataset)
+    check_training_outputs(unwrap(model), fed.shape)
     if len(train_set) < config.batch_size:
         few = f"{len(train_set)} training faces are fewer than one batch of {config.batch_size}"
         raise ValueError(f"{few}: lower batch_size (`--batch-size`)")
@@ -346,7 +355,7 @@ def check_run(
 def kept_as(model: nn.Module, fed: Feed, val: Feed, transform: BatchTransform | None) -> FaceModel:
     """The model as its file will hold it; raises `ValueError` where a bare network's input cannot be told."""
     if isinstance(model, FaceModel):
-        return model
+        return FaceModel(model.network, model.input_spec, model.classes, architecture=model.architecture)
     spec = getattr(transform, "spec", None)
     told = {*normalizations(val.dataset)}
     channels, high, wide = val.shape
@@ -385,6 +394,7 @@ class _Run:
     ):  # fmt: skip
         self.config, self.out, self.classes = config, out, check_outputs(unwrap(model), fed.shape, fed.classes)
         val = feed(model, without_targets(val_set), "val_set", spec=fed.spec, classes=fed.classes)
+        check_samples(val.dataset)
         if fed.shape != val.shape:
             raise ValueError(f"train_set gives faces {fed.shape}, val_set {val.shape}; put the same Resize into both")
         if not (fed.raw or val.raw) and len({*normalizations(fed.dataset), *normalizations(val.dataset)}) > 1:
@@ -395,12 +405,12 @@ class _Run:
             raise ValueError(f"train_set's faces have {mine}, val_set's {theirs}; give both the same Normalize")
         self.kept_model = None if out is None else kept_as(model, fed, val, train_transform)
         if (kept := self.kept_model) is not None:
-            built, _ = rebuildable(kept)  # before the first epoch: what cannot be kept is told now
+            built = rebuildable(kept)  # before the first epoch: what cannot be kept is told now
             if built is None and kept.architecture is not None:
                 name = kept.architecture["name"]
                 warnings.warn(f"the network is no longer the {name} that build_model made; to load its file give it: "
                               "load_model(path, network=...)", stacklevel=3)  # fmt: skip
-            self.kept_model = FaceModel(kept.network, kept.input_spec, kept.classes, architecture=built)
+            kept.architecture = built
         # Precision and accumulation are ours: the user's Accelerate settings must not change them unseen.
         self.accelerator = Accelerator(
             mixed_precision="no", gradient_accumulation_steps=1,
@@ -466,15 +476,11 @@ class _Run:
             self.model = torch.compile(self.model)
         self.ema = ModelEmaV3(self.raw_model, decay=config.ema, use_warmup=True) if config.ema else None
         self.eval_model: nn.Module = self.raw_model if self.ema is None else self.ema.module
+        if self.kept_model is not None:
+            self.kept_model.network = self.eval_model
         self.step = 0
         self.history: list[dict[str, float]] = []
         self.kept: dict[str, torch.Tensor] = {}
-
-    def to_keep(self) -> FaceModel:
-        """The validated network as its file holds it."""
-        assert self.kept_model is not None
-        kept = self.kept_model
-        return FaceModel(self.eval_model, kept.input_spec, kept.classes, architecture=kept.architecture)
 
     def epochs_since_best(self) -> int:
         accuracies = [row["val_accuracy"] for row in self.history]

@@ -564,17 +564,19 @@ def fails(model: nn.Module, train_set: Any, val_set: Any, message: str, **option
     assert all(torch.equal(before[name], value) for name, value in state.items())
 
 
-def test_labels_outside_the_names(train: FaceDataset, val: FaceDataset):
+def test_labels_outside_the_names(train: FaceDataset, val: FaceDataset, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(ValueError, match=r"labels are 0 to 7, and there are 7 classes \(angry, .*\); give classes"):
         FaceDataset.from_arrays(train.images[:8], range(8))
     ready, ok = train.with_transform(standard()), val.with_transform(standard())
     wrong = Listed([(face, 9) for face, _ in (ready[k] for k in range(40))])
     fails(MyNet(), wrong, ok, r"train_set\[\d+\] has the label 9, and the network 7 outputs; labels are 0 to 6")
     one = Listed([(ready[k][0], 9 if k == 17 else 0) for k in range(40)])
-    for workers in (0, 2):  # found when it is taken, and told in a sentence by a worker too
-        with pytest.raises(
-            ValueError, match=r"^train_set\[17\] has the label 9, and the network 7 outputs; .* 0 to 6$"
-        ):
+    message = r"^train_set\[17\] has the label 9, and the network 7 outputs; .* 0 to 6$"
+    fails(MyNet(), one, ok, message)
+    fails(MyNet(), ready, one, message.replace("train", "val"))
+    monkeypatch.setattr("ferlib.feed.SCANNED", 2)  # of a larger data set: found when it is taken, by a worker too
+    for workers in (0, 2):
+        with pytest.raises(ValueError, match=message):
             training.fit(MyNet(), one, ok, TrainConfig(**QUICK | {"batch_size": 40, "workers": workers}))
     one.targets = [0] * 40
     one.pairs[0] = (one.pairs[0][0], 3)
@@ -657,10 +659,7 @@ def test_a_model_that_does_not_fit_the_data(train: FaceDataset, val: FaceDataset
     fails(torch.compile(MyNet()), ready, ok, "the model was compiled already; .*TrainConfig\\(compile=True\\)")
     fails(MyNet(), train, ok, "train_set gives uint8 faces, which a bare network does not know how to normalise")
     fails(MyNet().half(), ready, ok, r"MyNet has weights of torch.float16; give a float32 network, network.float\(\)")
-    with pytest.raises(
-        ValueError, match=r"the network gives a tuple in training; logits \(n, classes\) are due: build"
-    ):
-        training.fit(TwoOutputs(), ready, ok, TrainConfig(**QUICK))
+    fails(TwoOutputs(), ready, ok, r"TwoOutputs gives a tuple in training; logits \(n, classes\) are due: build")
     other = FaceModel(MyNet(2), InputSpec(48), ("open", "shut"))
     fails(other, train, val, "the model's classes are open, shut, those of train_set are angry, .*build_model")
 

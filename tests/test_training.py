@@ -358,7 +358,7 @@ def test_half_precision_reaches_the_network(faces: FaceDataset):
     kinds = set()
     model = build_model("fernet", **TINY)
     model.network.head.register_forward_hook(
-        lambda module, inputs, output: kinds.add(output.dtype) if module.training else None
+        lambda module, inputs, output: kinds.add(output.dtype) if torch.is_grad_enabled() else None
     )
     fit(model, faces, faces, small(epochs=1, precision="bf16"), progress=False)
     assert kinds == {torch.bfloat16}
