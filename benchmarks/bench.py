@@ -37,10 +37,11 @@ from sklearn import metrics
 from torchvision.datasets import ImageFolder
 from torchvision.datasets import fer2013 as torchvision_fer2013
 
-from ferlib import data, evaluation, export, models, recipes
+from ferlib import data, evaluation, models, recipes
+from ferlib.apps import export
 from ferlib.emotions import EMOTIONS
-from ferlib.files import write_whole
-from ferlib.optim import build_optimizer
+from ferlib.utils import write_whole
+from ferlib.training.optim import build_optimizer
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = (

@@ -21,7 +21,8 @@ import torch
 from scipy.special import log_softmax
 from torch import nn
 
-from ferlib import data, evaluation, export, models
+from ferlib import data, evaluation, models
+from ferlib.apps import export
 from ferlib.transforms import EvalTransform, InputSpec
 
 Run = Callable[[np.ndarray], np.ndarray]  # uint8 (n, 1, size, size) -> probabilities (n, 7)

@@ -23,8 +23,9 @@ import pandas as pd
 import torch
 from model_card import card
 
-from ferlib import data, evaluation, ferplus, models, protocol, recipes
-from ferlib.files import write_whole
+from ferlib import data, evaluation, models, protocol, recipes
+from ferlib.data import ferplus
+from ferlib.utils import write_whole
 from ferlib.training import fit
 
 EVIDENCE = Path(__file__).parent / "fer2013"

@@ -1,4 +1,4 @@
-"""Faces found in drawn scenes, and the speed and memory of a video: what `ferlib.recognizer` is held to.
+"""Faces found in drawn scenes, and the speed and memory of a video: what `ferlib.apps.recognizer` is held to.
 
 python benchmarks/recognizer.py --scenes 200 --frames 500 5000     (on two idle cores)
 
@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import binomtest
 
-from ferlib import scenes
-from ferlib.detection import find_detector
+from ferlib.sample import scenes
+from ferlib.apps.detection import find_detector
 
 FPS = 30
 PROBE = """
@@ -29,7 +29,7 @@ import re, sys, time
 from pathlib import Path
 import torch
 from ferlib.models import build_model
-from ferlib.recognizer import EmotionRecognizer
+from ferlib.apps.recognizer import EmotionRecognizer
 video, weights = sys.argv[1:]
 recognizer = EmotionRecognizer.load(weights) if weights else EmotionRecognizer(build_model("fernet"))
 start = time.perf_counter()

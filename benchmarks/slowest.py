@@ -17,7 +17,8 @@ import cv2
 import torch
 from bench import ratio, turns
 
-from ferlib import data, evaluation, layouts, models
+from ferlib import data, evaluation, models
+from ferlib.data import layouts
 from ferlib.emotions import EMOTIONS
 from ferlib.transforms import BatchAugment, InputSpec
 

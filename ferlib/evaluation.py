@@ -16,11 +16,10 @@ from scipy.stats import binomtest
 from sklearn.metrics import precision_recall_fscore_support
 from torch import nn
 
-from ferlib.classes import check_classes, match_classes
 from ferlib.data import loader
-from ferlib.emotions import EMOTIONS
-from ferlib.feed import feed, without_targets
-from ferlib.models import check_outputs, device_of, evaluating, unwrap
+from ferlib.emotions import EMOTIONS, check_classes, match_classes
+from ferlib.models.face_model import check_outputs, device_of, evaluating, unwrap
+from ferlib.models.feed import feed, without_targets
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
 View = Callable[[torch.Tensor], torch.Tensor] | None

@@ -17,7 +17,7 @@ import torch
 from captum.attr import LayerAttribution, LayerGradCam, LayerGradientXActivation, Occlusion
 from torch import nn
 
-from ferlib.models import evaluating, unwrap
+from ferlib.models.face_model import evaluating, unwrap
 
 LEAST = 6  # cells a side of a map: of a coarser one, no face's part is told from the next
 REGIONS = {  # where on the face an action unit shows (Ekman and Friesen 1978, Facial Action Coding System)

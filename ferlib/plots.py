@@ -18,8 +18,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from ferlib.classes import canonical
-from ferlib.emotions import EMOTIONS, class_colors
+from ferlib.emotions import EMOTIONS, canonical, class_colors
 from ferlib.evaluation import Predictions
 
 Pictures = Sequence[np.ndarray] | np.ndarray
@@ -188,7 +187,7 @@ def plot_history(history: pd.DataFrame, *, metric: str = "accuracy", ax: Axes | 
 def plot_lr_finder(found: pd.DataFrame, suggested: float | None = None, *, ax: Axes | None = None) -> Axes:
     """Loss against learning rate, each batch (dots) and smoothed (line); a dashed line at the rate `suggested`.
 
-    `found`: columns lr, loss, smoothed, as `ferlib.lr_finder.find_lr` gives them.
+    `found`: columns lr, loss, smoothed, as `ferlib.training.lr_finder.find_lr` gives them.
 
     >>> ax = plot_lr_finder(pd.DataFrame({"lr": [1e-4, 1e-3], "loss": [2.0, 1.8], "smoothed": [2.0, 1.9]}), 1e-3)
     """

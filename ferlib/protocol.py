@@ -22,9 +22,9 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from ferlib import data
-from ferlib.classes import Classes
+from ferlib.data import loading
 from ferlib.data import FaceDataset
-from ferlib.emotions import SPLITS
+from ferlib.emotions import SPLITS, Classes
 
 LEDGER = "sealed_test_ledger.jsonl"
 
@@ -94,7 +94,7 @@ def audit(source: str | Path = "sample", *, classes: Classes = None) -> Audit:
     Of the sealed split too, but only counts and hashes leave this function: to audit is not to open. `classes` as for
     `data.load`.
     """
-    whole = data._load(source, size=48, sealed=True, classes=classes)
+    whole = loading._load(source, size=48, sealed=True, classes=classes)
     table = whole.table[["row", "split"]].assign(hash=image_hashes(whole.images))
     table["blank"] = whole.images.min((1, 2)) == whole.images.max((1, 2))
     conflicts = int((whole.table["label"].groupby(table["hash"]).nunique() > 1).sum())
@@ -176,7 +176,7 @@ def open_sealed(
         raise ValueError(
             "opening the sealed test takes the hash of the one model to judge: ferlib.models.model_hash(model)"
         )
-    test = data._load(source, size=48, sealed=True, classes=classes)
+    test = loading._load(source, size=48, sealed=True, classes=classes)
     if not (test.table["split"] == "PrivateTest").any():
         raise ValueError(f"{test.name} has no PrivateTest images to open")
     opened = len(Path(ledger).read_text(encoding="utf-8").splitlines()) if Path(ledger).is_file() else 0

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from ferlib.models import FaceModel, build_model, freeze
-from ferlib.optim import TrainConfig
+from ferlib.training.config import TrainConfig
 from ferlib.transforms import BatchAugment, preset
 
 IMAGENET = {"in_chans": 3, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "weights": "imagenet"}

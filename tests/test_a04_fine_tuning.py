@@ -11,7 +11,7 @@ from torch import nn
 
 import assignments
 from ferlib import models
-from ferlib.optim import TrainConfig, build_optimizer, lr_factor
+from ferlib.training.optim import TrainConfig, build_optimizer, lr_factor
 
 MEANS, SDS = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # ImageNet's
 

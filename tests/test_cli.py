@@ -17,7 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from ferlib import cli, evaluation, models, recipes, sample
-from ferlib.classes import ORDERS
+from ferlib.emotions import ORDERS
 from ferlib.data import FaceDataset, load
 from ferlib.emotions import EMOTIONS
 

@@ -16,7 +16,7 @@ from torchvision.datasets import ImageFolder
 
 import course
 from ferlib import data, evaluation, models, protocol, sample
-from ferlib.detection import Haar
+from ferlib.apps.detection import Haar
 from ferlib.emotions import EMOTIONS
 from ferlib.transforms import EvalTransform
 

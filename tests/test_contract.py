@@ -21,10 +21,11 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, random_
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from ferlib import data, evaluation, explain, export, models, plots, sample, training
+from ferlib import data, evaluation, explain, models, plots, sample, training
+from ferlib.apps import export
 from ferlib.data import FaceDataset
 from ferlib.models import FaceModel, load_model, save_model
-from ferlib.recognizer import EmotionRecognizer
+from ferlib.apps.recognizer import EmotionRecognizer
 from ferlib.training import TrainConfig
 from ferlib.transforms import BatchAugment, InputSpec
 
@@ -209,7 +210,7 @@ def test_an_own_network_is_trained_resumed_compared_explained_exported_and_used(
 
 
 def whole_picture() -> Any:
-    from ferlib.detection import find_detector
+    from ferlib.apps.detection import find_detector
 
     return find_detector("whole")
 
@@ -574,7 +575,7 @@ def test_labels_outside_the_names(train: FaceDataset, val: FaceDataset, monkeypa
     message = r"^train_set\[17\] has the label 9, and the network 7 outputs; .* 0 to 6$"
     fails(MyNet(), one, ok, message)
     fails(MyNet(), ready, one, message.replace("train", "val"))
-    monkeypatch.setattr("ferlib.feed.SCANNED", 2)  # of a larger data set: found when it is taken, by a worker too
+    monkeypatch.setattr("ferlib.models.feed.SCANNED", 2)  # of a larger data set: found when it is taken, by a worker too
     for workers in (0, 2):
         with pytest.raises(ValueError, match=message):
             training.fit(MyNet(), one, ok, TrainConfig(**QUICK | {"batch_size": 40, "workers": workers}))

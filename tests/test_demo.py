@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 import torch
 
-from ferlib import demo, sample
+from ferlib import sample
+from ferlib.apps import demo
 from ferlib.emotions import EMOTIONS
 from ferlib.explain import occlusion, overlay
 from ferlib.models import build_model, save_model
-from ferlib.recognizer import EmotionRecognizer
+from ferlib.apps.recognizer import EmotionRecognizer
 from ferlib.transforms import EvalTransform
 
 with warnings.catch_warnings():

@@ -7,8 +7,9 @@ import cv2
 import numpy as np
 import pytest
 
-from ferlib import sample, scenes
-from ferlib.detection import MEND_CV2, Haar, WholeImage, YuNet, crop_face, find_detector, merge
+from ferlib import sample
+from ferlib.sample import scenes
+from ferlib.apps.detection import MEND_CV2, Haar, WholeImage, YuNet, crop_face, find_detector, merge
 
 
 class FakeCascade:
@@ -103,7 +104,7 @@ def test_yunet_is_shown_blue_first_at_its_scale_and_its_boxes_are_scaled_back(mo
     landmarks = [0.0] * 10
     network = FakeNetwork(np.array([[10, 20, 30, 40, *landmarks, 0.7], [100, 20, 30, 40, *landmarks, 0.9]], np.float32))
     monkeypatch.setattr(cv2.FaceDetectorYN, "create", lambda *args: network)
-    monkeypatch.setattr("ferlib.detection.PROBE", "")
+    monkeypatch.setattr("ferlib.apps.detection.PROBE", "")
     detector = find_detector(tmp_path / "yunet.onnx")
     image = np.zeros((100, 200, 3), np.uint8)
     image[..., 0] = 255  # red

@@ -21,8 +21,9 @@ import torch.nn.functional as F
 from accelerate import Accelerator, PartialState
 from on_disk import write_csv
 
-from ferlib import cli, data, models, recipes, sample, state, training
-from ferlib.optim import TrainConfig
+from ferlib import cli, data, models, recipes, sample, training
+from ferlib.training import state
+from ferlib.training.optim import TrainConfig
 from ferlib.transforms import EvalTransform
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*of FER2013's")

@@ -24,7 +24,8 @@ import requests
 import urllib3
 from on_disk import write_csv, write_folders
 
-from ferlib import cli, data, download, sample
+from ferlib import cli, data, sample
+from ferlib.data import download
 from ferlib.emotions import EMOTIONS
 
 COUNTS = {"Training": (6,) * 7, "PublicTest": (2,) * 7, "PrivateTest": (3,) * 7}

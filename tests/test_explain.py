@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from ferlib import explain, plots, sample
-from ferlib.faces import ACTION_UNITS, BOX_COLUMNS
+from ferlib.sample.faces import ACTION_UNITS, BOX_COLUMNS
 from ferlib.models import FaceModel, build_model, load_model
-from ferlib.networks import PlainCNN
+from ferlib.models.networks import PlainCNN
 from ferlib.transforms import EvalTransform, InputSpec
 
 FACES, TABLE = sample.draw(3, seed=4)

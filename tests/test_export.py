@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import nn
 
-from ferlib import evaluation, export, sample
+from ferlib import evaluation, sample
+from ferlib.apps import export
 from ferlib.data import FaceDataset
 from ferlib.emotions import EMOTIONS
-from ferlib.export import interleaved, load_onnx, parity, predict_onnx, quantise, report, to_onnx
+from ferlib.apps.export import interleaved, load_onnx, parity, predict_onnx, quantise, report, to_onnx
 from ferlib.models import FaceModel, build_model, load_ensemble, model_hash, save_model
 from ferlib.transforms import EvalTransform
 
@@ -236,7 +237,7 @@ def test_parity_counts_what_a_hand_would(model: FaceModel, file: Path, faces: np
 
 
 def test_a_file_of_another_model_is_told_so(file: Path, faces: np.ndarray):
-    with pytest.raises(ValueError, match=r"was made of another model; write it anew: ferlib.export.to_onnx"):
+    with pytest.raises(ValueError, match=r"was made of another model; write it anew: ferlib.apps.export.to_onnx"):
         parity(made(seed=1), file, FaceDataset.from_arrays(faces, np.zeros(40, int)))
 
 
@@ -309,7 +310,7 @@ def test_a_file_that_is_damaged_missing_or_not_ours_is_told_so(file: Path, tmp_p
     graph = onnx.load(file)
     onnx.helper.set_model_props(graph, {"author": "somebody"})
     onnx.save(graph, bad)
-    with pytest.raises(ValueError, match="bad.onnx was not written by ferlib.export.to_onnx"):
+    with pytest.raises(ValueError, match="bad.onnx was not written by ferlib.apps.export.to_onnx"):
         quantise(bad, faces, tmp_path / "small.onnx")
     about = {fact.key: fact.value for fact in onnx.load(file).metadata_props}
     onnx.helper.set_model_props(graph, about | {"classes": json.dumps(["cat", "dog"])})
@@ -331,7 +332,7 @@ def test_a_file_that_is_damaged_missing_or_not_ours_is_told_so(file: Path, tmp_p
     onnx.save(swapped, bad)
     with pytest.raises(ValueError, match="this ONNX file gives other probabilities than 7 a face; export it again"):
         predict_onnx(bad, faces)
-    with pytest.raises(FileNotFoundError, match=r"there is no file .*gone.onnx; ferlib.export.to_onnx"):
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*gone.onnx; ferlib.apps.export.to_onnx"):
         predict_onnx(tmp_path / "gone.onnx", faces)
 
 

@@ -30,9 +30,10 @@ import torch
 from accelerate import Accelerator
 from on_disk import write_csv
 
-from ferlib import data, models, protocol, sample, state, training
+from ferlib import data, models, protocol, sample, training
+from ferlib.training import state
 from ferlib.data import FaceDataset, load, loader
-from ferlib.optim import TrainConfig
+from ferlib.training.optim import TrainConfig
 from ferlib.training import FitResult, fit, validate
 from ferlib.transforms import BatchAugment, EvalTransform, InputSpec
 
@@ -581,7 +582,7 @@ TERMINAL = """
 import multiprocessing, sys
 import torch
 from ferlib import data, models, sample, training
-from ferlib.optim import TrainConfig
+from ferlib.training.optim import TrainConfig
 def whole(image):
     return torch.from_numpy(image.copy())[None]
 if __name__ == "__main__":
@@ -677,7 +678,7 @@ def test_ctrl_c_while_workers_begin_comes_after_it(ctrl_c: None, monkeypatch: py
 NOTEBOOK = """
 import pandas as pd
 from ferlib import data, models, plots, sample, training
-from ferlib.optim import TrainConfig
+from ferlib.training.optim import TrainConfig
 images, table = sample.draw(140, seed=5, balance="equal")
 faces = data.FaceDataset(images, table.assign(row=range(140)), "tiny")
 model = models.build_model("fernet", widths=(8, 8, 8, 8), depths=(1, 1, 1))

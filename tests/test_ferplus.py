@@ -7,7 +7,8 @@ import pytest
 import torch
 from on_disk import agreed, write_csv, write_ferplus, write_folders, write_votes
 
-from ferlib import data, ferplus, sample
+from ferlib import data, sample
+from ferlib.data import ferplus
 from ferlib.data import FaceDataset, loader
 from ferlib.emotions import EMOTIONS, FER2013_COUNTS
 

@@ -41,11 +41,13 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save
 
 import lesson
-from ferlib import archives, data, detection, evaluation, export, ferplus, layouts, models, pictures, sample, training
+from ferlib import data, evaluation, models, sample, training
+from ferlib.apps import detection, export, pictures
+from ferlib.data import archives, ferplus, layouts
 from ferlib.emotions import EMOTIONS, SPLITS, emotion_index
 from ferlib.lesson import CLAIM_COLUMNS
-from ferlib.optim import TrainConfig
-from ferlib.votes import VOTES, read_votes
+from ferlib.training.optim import TrainConfig
+from ferlib.data.votes import VOTES, read_votes
 
 pytestmark = pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")  # of long reprs
 FACES = np.random.default_rng(0).integers(0, 256, (7, 48, 48), np.uint8)

@@ -14,7 +14,8 @@ from on_disk import agreed, write_csv, write_ferplus, write_folders, write_npz, 
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
-from ferlib import data, layouts, sample
+from ferlib import data, sample
+from ferlib.data import layouts
 from ferlib.data import FaceDataset
 from ferlib.emotions import ALIASES, EMOTIONS, SPLITS, emotion_index
 

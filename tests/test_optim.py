@@ -11,8 +11,8 @@ from torch.utils.data import ConcatDataset, Dataset, Subset
 
 from ferlib.data import FaceDataset
 from ferlib.models import FaceModel, build_model, freeze
-from ferlib.networks import PlainCNN
-from ferlib.optim import TrainConfig, balance_weights, build_optimizer, choose_precision, class_weights, lr_factor
+from ferlib.models.networks import PlainCNN
+from ferlib.training.optim import TrainConfig, balance_weights, build_optimizer, choose_precision, class_weights, lr_factor
 from ferlib.transforms import InputSpec
 
 TINY = {"widths": (8, 8, 8, 8), "depths": (1, 1, 1)}

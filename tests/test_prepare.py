@@ -13,7 +13,8 @@ import warm
 
 import course
 import lesson
-from ferlib import data, download
+from ferlib import data
+from ferlib.data import download
 
 Run = Callable[..., dict[str, Any]]
 

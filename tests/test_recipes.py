@@ -16,7 +16,7 @@ from ferlib import data, recipes, sample
 from ferlib.data import FaceDataset
 from ferlib.emotions import EMOTIONS, FER2013_COUNTS
 from ferlib.models import build_model, count_parameters, model_hash
-from ferlib.optim import build_optimizer
+from ferlib.training.optim import build_optimizer
 from ferlib.training import fit
 from ferlib.transforms import apply_transform, preset
 

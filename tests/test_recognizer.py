@@ -13,14 +13,15 @@ import pytest
 import torch
 from PIL import Image
 
-from ferlib import sample, scenes
+from ferlib import sample
+from ferlib.sample import scenes
 from ferlib.data import FaceDataset
-from ferlib.detection import crop_face, find_detector
+from ferlib.apps.detection import crop_face, find_detector
 from ferlib.emotions import COLORS, EMOTIONS, class_colors
 from ferlib.evaluation import Predictions, flip, predict
 from ferlib.models import FaceModel, build_model, save_model
-from ferlib.pictures import camera_frames, capture_on_colab, read_image, read_shots
-from ferlib.recognizer import BOX, EmotionRecognizer, annotate, save_annotated, writable_folder
+from ferlib.apps.pictures import camera_frames, capture_on_colab, read_image, read_shots
+from ferlib.apps.recognizer import BOX, EmotionRecognizer, annotate, save_annotated, writable_folder
 from ferlib.transforms import InputSpec
 
 COLUMNS = [

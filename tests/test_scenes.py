@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 import pytest
 
-from ferlib import sample, scenes
+from ferlib import sample
+from ferlib.sample import scenes
 from ferlib.emotions import EMOTIONS
 
 

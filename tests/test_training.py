@@ -16,9 +16,9 @@ from accelerate.utils import set_seed
 
 from ferlib import sample, training
 from ferlib.data import FaceDataset, loader
-from ferlib.lr_finder import find_lr, suggest_lr
+from ferlib.training.lr_finder import find_lr, suggest_lr
 from ferlib.models import build_model, freeze, load_model, model_hash
-from ferlib.optim import TrainConfig, build_optimizer, lr_factor
+from ferlib.training.optim import TrainConfig, build_optimizer, lr_factor
 from ferlib.training import fit, train_one_epoch, validate
 from ferlib.transforms import BatchAugment, EvalTransform, InputSpec, preset
 

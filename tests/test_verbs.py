@@ -11,7 +11,10 @@ import torch
 from on_disk import write_folders
 from test_cli import ferlib, refuses
 
-from ferlib import demo, models, recognizer, sample, scenes, verbs
+from ferlib import models, sample
+from ferlib.apps import demo, recognizer
+from ferlib.cli import verbs
+from ferlib.sample import scenes
 from ferlib.emotions import EMOTIONS
 
 

@@ -67,7 +67,7 @@ if SOURCE != "sample":
     outside = os.environ.get("FERLIB_DATA")
     try:
         if COLAB:
-            from ferlib.download import fetch
+            from ferlib.data.download import fetch
 
             os.environ["FERLIB_DATA"] = str(fetch(SOURCE, f"{home}/data"))
         else:

@@ -24,7 +24,7 @@ from scipy.stats import binomtest
 from ferlib import evaluation, models, plots, protocol, sample, training
 from ferlib.emotions import EMOTIONS, FER2013_COUNTS
 from ferlib.lesson import Lesson
-from ferlib.optim import TrainConfig
+from ferlib.training.optim import TrainConfig
 
 here = Lesson("01")
 SEEDS = here.seeds

@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, RandomSampler, TensorDataset
 from ferlib import data, evaluation, models, plots, protocol, sample, training
 from ferlib.emotions import EMOTIONS, emotion_index
 from ferlib.lesson import Lesson
-from ferlib.optim import TrainConfig
+from ferlib.training.optim import TrainConfig
 from ferlib.transforms import EvalTransform, InputSpec
 
 here = Lesson("02")

@@ -32,7 +32,7 @@ from sklearn.svm import LinearSVC
 from ferlib import evaluation, models, plots, protocol, recipes, training
 from ferlib.emotions import EMOTIONS
 from ferlib.lesson import Lesson
-from ferlib.optim import TrainConfig
+from ferlib.training.optim import TrainConfig
 from ferlib.transforms import EvalTransform
 
 here = Lesson("03")

@@ -29,7 +29,7 @@ import torch.nn.functional as F
 from ferlib import evaluation, models, plots, protocol, recipes, training
 from ferlib.emotions import EMOTIONS
 from ferlib.lesson import Lesson
-from ferlib.optim import TrainConfig
+from ferlib.training.optim import TrainConfig
 from ferlib.transforms import BatchAugment, InputSpec, preset
 
 here = Lesson("04")

@@ -31,10 +31,11 @@ from sklearn.svm import LinearSVC
 from timm.models import adapt_input_conv
 from torch import nn
 
-from ferlib import evaluation, lr_finder, models, plots, protocol, recipes, training
+from ferlib import evaluation, models, plots, protocol, recipes, training
+from ferlib.training import lr_finder
 from ferlib.emotions import EMOTIONS
 from ferlib.lesson import Lesson
-from ferlib.optim import TrainConfig, build_optimizer, lr_factor
+from ferlib.training.optim import TrainConfig, build_optimizer, lr_factor
 from ferlib.transforms import EvalTransform
 
 here = Lesson("05")

@@ -25,11 +25,12 @@ from scipy.special import softmax
 from scipy.stats import binomtest
 from torch import nn
 
-from ferlib import evaluation, export, models, plots, protocol, sample, training
+from ferlib import evaluation, models, plots, protocol, sample, training
+from ferlib.apps import export
 from ferlib.data import FaceDataset
 from ferlib.emotions import EMOTIONS, FER2013_COUNTS
 from ferlib.lesson import Lesson
-from ferlib.optim import TrainConfig, choose_precision, class_weights
+from ferlib.training.optim import TrainConfig, choose_precision, class_weights
 from ferlib.transforms import EvalTransform, InputSpec
 
 here = Lesson("06")

@@ -28,7 +28,7 @@ from ferlib import evaluation, models, plots, protocol, sample, training
 from ferlib.data import FaceDataset
 from ferlib.emotions import EMOTIONS
 from ferlib.lesson import Lesson
-from ferlib.optim import TrainConfig
+from ferlib.training.optim import TrainConfig
 
 here = Lesson("08")
 SEEDS = here.seeds

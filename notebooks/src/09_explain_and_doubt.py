@@ -25,7 +25,7 @@ from ferlib import evaluation, explain, models, plots, sample, training
 from ferlib.data import FaceDataset
 from ferlib.emotions import EMOTIONS
 from ferlib.lesson import Lesson
-from ferlib.optim import TrainConfig
+from ferlib.training.optim import TrainConfig
 from ferlib.transforms import EvalTransform
 
 here = Lesson("09")

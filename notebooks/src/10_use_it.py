@@ -33,10 +33,12 @@ from PIL import Image
 from scipy.stats import binomtest
 from torchvision.ops import box_iou
 
-from ferlib import detection, evaluation, export, models, pictures, plots, scenes
+from ferlib import evaluation, models, plots
+from ferlib.apps import detection, export, pictures
+from ferlib.sample import scenes
 from ferlib.emotions import EMOTIONS
 from ferlib.lesson import Lesson
-from ferlib.recognizer import EmotionRecognizer, annotate, save_annotated
+from ferlib.apps.recognizer import EmotionRecognizer, annotate, save_annotated
 
 here = Lesson("10")
 work = tempfile.TemporaryDirectory()  # what this lesson writes goes here, and vanishes
@@ -48,7 +50,7 @@ print(f"with {len(truth)} faces, {truth.eval('y1 - y0').min():.0f} px high and m
 # %% [markdown]
 # ## A picture is not a face
 #
-# Nobody's photograph is in this course, so `ferlib.scenes` draws pictures with one to five persons before a wall, and
+# Nobody's photograph is in this course, so `ferlib.sample.scenes` draws pictures with one to five persons before a wall, and
 # tells where each face is. Faces are found by OpenCV's Haar cascade (Viola and Jones 2001), which has learned from
 # photographs and finds drawings too. OpenCV 5, as on the newest Colab, comes without it; then this lesson says so,
 # takes each picture for one face, and makes no claim about finding.

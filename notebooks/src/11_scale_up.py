@@ -37,7 +37,7 @@ from ferlib import data, evaluation, models, plots, recipes, training
 from ferlib.data import FaceDataset
 from ferlib.emotions import EMOTIONS
 from ferlib.lesson import Lesson
-from ferlib.optim import TrainConfig, choose_precision
+from ferlib.training.optim import TrainConfig, choose_precision
 from ferlib.transforms import EvalTransform, InputSpec
 
 here = Lesson("11")
@@ -545,7 +545,7 @@ import torch
 from accelerate import PartialState
 
 from ferlib import data, models, protocol, training
-from ferlib.optim import TrainConfig
+from ferlib.training.optim import TrainConfig
 
 source, out, epochs, *seeds = sys.argv[1:]
 faces = data.load(source)

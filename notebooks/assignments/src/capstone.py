@@ -23,7 +23,7 @@ import torch
 
 from ferlib import data, evaluation, models, plots, training
 from ferlib.emotions import EMOTIONS
-from ferlib.optim import TrainConfig
+from ferlib.training.optim import TrainConfig
 
 MY_FILE = Path("practice.npz")  # put the path of your own file here
 OUT = Path(".")  # the folder for what you hand in

@@ -16,9 +16,11 @@ from accelerate import Accelerator
 from timm.utils import ModelEmaV3
 from torch import nn
 
-from ferlib.files import write_whole
-from ferlib.models import WEIGHTS_FILE, FaceModel, write_model
-from ferlib.optim import TrainConfig, lr_factor
+from ferlib.models import FaceModel
+from ferlib.models.files import WEIGHTS_FILE, write_model
+from ferlib.training.config import TrainConfig
+from ferlib.training.optim import lr_factor
+from ferlib.utils import write_whole
 
 HISTORY = ("epoch", "images_seen", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds")
 

@@ -12,9 +12,10 @@ import torch
 from torch import nn
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset
 
-from ferlib.classes import match_classes
 from ferlib.data import FaceDataset, classes_of, labels_of
-from ferlib.models import FaceModel, check_outputs, unwrap
+from ferlib.emotions import match_classes
+from ferlib.models import FaceModel
+from ferlib.models.face_model import check_outputs, unwrap
 from ferlib.transforms import EvalTransform, InputSpec, is_albumentations, normalization_of, seed_pipeline
 
 BatchTransform = Callable[[torch.Tensor], torch.Tensor]

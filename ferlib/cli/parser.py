@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 checks = doctor.check()
                 print(doctor.report(checks))
                 return 0 if all(check.ok for check in checks) else 1
-            from ferlib import verbs
+            from ferlib.cli import verbs
 
             return getattr(verbs, f"run_{args.run}")(args)
     except BrokenPipeError:  # whoever read our output, such as `head`, has seen enough

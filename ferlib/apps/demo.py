@@ -10,8 +10,8 @@ import torch
 from matplotlib.figure import Figure
 
 from ferlib import explain, plots
-from ferlib.detection import crop_face
-from ferlib.recognizer import BOX, EmotionRecognizer, annotate
+from ferlib.apps.detection import crop_face
+from ferlib.apps.recognizer import BOX, EmotionRecognizer, annotate
 from ferlib.transforms import EvalTransform
 
 OFFLINE = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "GRADIO_RUN_HISTORY": "False"}

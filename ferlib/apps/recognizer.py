@@ -19,10 +19,11 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import nn
 from tqdm.auto import tqdm
 
-from ferlib.detection import SMALLEST, Detector, crop_face, find_detector
+from ferlib.apps.detection import SMALLEST, Detector, crop_face, find_detector
+from ferlib.apps.pictures import Shot, Source, read_shots
 from ferlib.emotions import class_colors
-from ferlib.models import FaceModel, device_of, face_model, load_model
-from ferlib.pictures import Shot, Source, read_shots
+from ferlib.models import FaceModel, load_model
+from ferlib.models.face_model import device_of, face_model
 from ferlib.transforms import EvalTransform
 
 BOX = ("x0", "y0", "x1", "y1")

@@ -13,10 +13,12 @@ from accelerate.utils import set_seed
 from torch import nn
 
 from ferlib.data import loader
-from ferlib.feed import BatchTransform
-from ferlib.models import check_outputs, unwrap
-from ferlib.optim import TrainConfig, balance_weights, build_optimizer
-from ferlib.training import check_run, seed_of, train_one_epoch
+from ferlib.models.face_model import check_outputs, unwrap
+from ferlib.models.feed import BatchTransform
+from ferlib.training.config import TrainConfig
+from ferlib.training.loop import train_one_epoch
+from ferlib.training.optim import balance_weights, build_optimizer
+from ferlib.training.run import check_run, seed_of
 
 
 def find_lr(

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ferlib.emotions import EMOTIONS, FER2013_COUNTS, SPLITS
-from ferlib.faces import (
+from ferlib.sample.faces import (
     ACTION_UNITS,
     BACKGROUNDS,
     BOX_COLUMNS,

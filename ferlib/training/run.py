@@ -1,41 +1,25 @@
-"""The training loop, in the open: one epoch, many epochs, checkpoint and resume.
+"""The moving parts of one training run, checked before the first epoch."""
 
-Runs on CPU, on a GPU, or under `accelerate launch` on several processes, unchanged. Every epoch begins by seeding all
-random numbers from (seed, epoch), so that a run resumed at an epoch's end goes on exactly as it would have.
-"""
-
-import contextlib
-import itertools
 import math
-import multiprocessing
 import os
-import signal
-import tempfile
-import threading
 import time
 import types
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
-import torch.nn.functional as F
 from accelerate import Accelerator, DataLoaderConfiguration
-from accelerate.utils import broadcast, gather_object, set_seed
-from timm.data import Mixup
+from accelerate.utils import broadcast, set_seed
 from timm.utils import ModelEmaV3
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
-from tqdm.auto import tqdm
 
-from ferlib import state
-from ferlib.classes import match_classes
 from ferlib.data import FaceDataset, labels_of, loader
-from ferlib.feed import (
+from ferlib.emotions import match_classes
+from ferlib.models import FaceModel
+from ferlib.models.face_model import check_outputs, check_training_outputs, probabilities, unwrap
+from ferlib.models.feed import (
     BatchTransform,
     Feed,
     check_samples,
@@ -47,271 +31,12 @@ from ferlib.feed import (
     normalizations,
     without_targets,
 )  # fmt: skip
-from ferlib.models import (
-    WEIGHTS_FILE,
-    FaceModel,
-    check_outputs,
-    check_training_outputs,
-    model_hash,
-    probabilities,
-    rebuildable,
-    unwrap,
-)
-from ferlib.optim import TrainConfig, balance_weights, build_optimizer, choose_precision, lr_factor
-from ferlib.state import HISTORY
+from ferlib.models.files import model_hash, rebuildable
+from ferlib.training import state
+from ferlib.training.config import TrainConfig
+from ferlib.training.loop import train_one_epoch, validate
+from ferlib.training.optim import balance_weights, build_optimizer, choose_precision, lr_factor
 from ferlib.transforms import BatchAugment, InputSpec
-
-
-@dataclass(frozen=True, eq=False)
-class FitResult:
-    """What `fit` gives: the model with the kept weights, one row of `history` an epoch, and why it stopped.
-
-    History columns: epoch (from 1), images_seen, lr, train_loss, train_accuracy, val_loss, val_accuracy (fractions),
-    seconds. Training figures are taken while the weights still move, on augmented faces.
-    """
-
-    model: nn.Module
-    history: pd.DataFrame
-    stopped: str  # "finished", "patience" or "interrupted"
-    precision: str
-
-    @property
-    def best_epoch(self) -> int:
-        """The epoch (from 1) with the highest validation accuracy, the first of equals; `ValueError` if none ended."""
-        if self.history.empty:
-            raise ValueError("no epoch was finished: the run was interrupted in its first")
-        return int(self.history["epoch"].iloc[int(self.history["val_accuracy"].argmax())])
-
-
-def train_one_epoch(
-    model: nn.Module,
-    batches: Any,
-    transform: BatchTransform,
-    optimizer: torch.optim.Optimizer,
-    accelerator: Accelerator,
-    config: TrainConfig,
-    *,
-    precision: str = "fp32",
-    scaler: torch.amp.GradScaler | None = None,
-    weights: torch.Tensor | None = None,
-    teacher: nn.Module | None = None,
-    classes: int = 7,
-    after_step: Callable[[], None] = lambda: None,
-) -> tuple[float, float]:
-    """One pass over the training batches; returns the mean loss and the accuracy (a fraction) along the way.
-
-    Labels are class indices (b,) or soft (b, k), where k is `classes`. Of soft or mixed labels, the largest counts as
-    the right one. A `teacher` sees what the model sees; `config.distill` of the loss is the divergence from its
-    probabilities. Raises `FloatingPointError`, in all processes together, for a loss that is not finite.
-    """
-    model.train()
-    if config.freeze_bn:
-        for module in model.modules():
-            if isinstance(module, BatchNorm) and module.affine and not module.weight.requires_grad:
-                module.eval()
-    scaler = scaler or torch.amp.GradScaler(enabled=False)
-    mixes = config.mixup > 0 or config.cutmix > 0
-    mix = Mixup(config.mixup, config.cutmix, label_smoothing=0, num_classes=classes)  # draws from NumPy's numbers
-    # Loss, hits, faces, and batches up to the first whose loss is not finite: summed on the device, without waiting.
-    totals = torch.zeros(4, device=accelerator.device)
-    every = 1 if accelerator.device.type == "cpu" else 50  # batches: a look at the sums makes a GPU wait
-    with _ctrl_c_waits():
-        given = iter(batches)
-        first = [*itertools.islice(given, 1)]
-    for number, (images, labels) in enumerate(itertools.chain(first, given), 1):
-        with _autocast(accelerator, precision):
-            inputs, targets = transform(images), labels
-            if mixes:
-                inputs, targets = mix(inputs, labels)
-            logits = model(inputs)
-            with torch.no_grad():
-                teacher_logits = teacher(inputs) if teacher is not None else None
-        loss = F.cross_entropy(logits.float(), targets, weights, label_smoothing=config.label_smoothing)
-        if weights is not None and targets.ndim == 1:  # divided by this process's weights; the run's are meant
-            share = weights[targets].sum()
-            loss = loss * (share / accelerator.reduce(share, "mean"))
-        if teacher_logits is not None:
-            t = config.distill_temperature
-            mine, theirs = ((side.float() / t).log_softmax(1) for side in (logits, teacher_logits))
-            divergence = F.kl_div(mine, theirs, reduction="batchmean", log_target=True)
-            loss = (1 - config.distill) * loss + config.distill * t**2 * divergence
-        optimizer.zero_grad()
-        scaler.scale(loss).backward()
-        if config.clip_norm is not None:
-            scaler.unscale_(optimizer)
-            nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
-        scaler.step(optimizer)
-        scaler.update()
-        after_step()
-        right = targets if targets.ndim == 1 else targets.argmax(1)
-        hits = (logits.argmax(1) == right).sum()
-        faces = torch.full_like(hits, len(labels))
-        totals += torch.stack([loss.detach() * len(labels), hits, faces, totals[0].isfinite()])
-        if number % every == 0:
-            _summed(totals, accelerator)
-    loss_sum, hit_sum, face_sum = _summed(totals, accelerator)
-    return loss_sum / face_sum, hit_sum / face_sum
-
-
-@contextlib.contextmanager
-def _ctrl_c_waits() -> Iterator[None]:
-    """Heed Ctrl-C after the block, for where a worker begins Python may swallow it; a second one at once.
-
-    The worker itself never heeds it. Only where workers are copies of this process (fork).
-    """
-    before = signal.getsignal(signal.SIGINT)
-    started = multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
-    # In other threads it never comes; and a worker that is no copy dies of it, and must not be waited for.
-    if threading.current_thread() is not threading.main_thread() or started != "fork" or not callable(before):
-        yield
-        return
-    came: list[tuple[int, Any]] = []
-
-    def heed(*how: Any) -> None:
-        came.append(how)
-        if len(came) > 1:  # the first batch takes long, or hangs
-            before(*how)
-
-    signal.signal(signal.SIGINT, heed)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-        if came:
-            before(*came[0])
-
-
-def _summed(totals: torch.Tensor, accelerator: Accelerator) -> list[float]:
-    """Loss, hits and faces over all processes; names the first batch whose loss is not finite, if there is one."""
-    parts = accelerator.gather(totals[None])  # (processes, 4)
-    *sums, _ = parts.sum(0).tolist()
-    if not math.isfinite(sums[0]):
-        raise FloatingPointError(f"the loss is {sums[0]} in batch {int(parts[:, 3].min())}")
-    return sums
-
-
-@torch.no_grad()
-def validate(
-    model: nn.Module, batches: Any, transform: BatchTransform, accelerator: Accelerator, *, precision: str = "fp32"
-) -> tuple[float, float]:
-    """Cross-entropy without smoothing and accuracy (a fraction) over all faces, each counted once."""
-    model.eval()
-    parts = []
-    for images, labels in batches:
-        with _autocast(accelerator, precision):
-            logits = model(transform(images))
-        hard = labels.argmax(1) if labels.ndim == 2 else labels
-        parts.append(accelerator.gather_for_metrics((logits.float(), hard)))
-    logits, labels = (torch.cat(part) for part in zip(*parts, strict=True))
-    if len(labels) != len(batches.dataset):
-        raise RuntimeError(f"{len(labels)} of {len(batches.dataset)} faces were validated")
-    return F.cross_entropy(logits, labels).item(), (logits.argmax(1) == labels).sum().item() / len(labels)
-
-
-def _autocast(accelerator: Accelerator, precision: str) -> contextlib.AbstractContextManager:
-    if precision == "fp32":
-        return contextlib.nullcontext()
-    return torch.autocast(accelerator.device.type, torch.float16 if precision == "fp16" else torch.bfloat16)
-
-
-def fit(
-    model: nn.Module,
-    train_set: Any,
-    val_set: Any,
-    config: TrainConfig | None = None,
-    *,
-    train_transform: BatchTransform | None = None,
-    teacher: nn.Module | None = None,
-    out: str | Path | None = None,
-    resume: bool = False,
-    progress: bool = True,
-) -> FitResult:
-    """Train a network in place, validating after each epoch.
-
-    model: a `FaceModel`, or any `nn.Module` that gives logits (n, classes).
-    train_set: a `FaceDataset`, or any map-style dataset of (tensor, label). Its own transform is used; uint8 faces are
-        prepared by `train_transform`, else by the FaceModel's input_spec. Each epoch is shuffled anew, and leaves out
-        its last, smaller batch.
-    val_set: the same for validation; soft labels count as hard ones.
-    config: the settings; by default `TrainConfig()`.
-    train_transform: maps a uint8 batch to the network's input, as `BatchAugment` does.
-    teacher: a model of the same input and classes, for `config.distill`.
-    out: a folder that gets `model.safetensors` (the kept epoch), `history.csv` and `state.pt`, each whole at any time;
-        a new one, unless `resume`.
-    resume: go on with the run in `out`, or begin if there is none; more `epochs` than before lengthen it.
-    progress: show a bar.
-
-    On a CPU a resumed run's history and weights equal the uninterrupted run's bit for bit. An interrupt (Ctrl-C) ends
-    the run with what there is. Seeds Python's, NumPy's and torch's global random numbers.
-
-    Returns a `FitResult`. Raises `ValueError`, before training, for a model, data and settings that do not go together,
-    a state of other settings, or a folder that cannot be written; `FloatingPointError`, naming the batch, when the loss
-    is no longer finite; `OSError` when the disk is full or a worker or another process dies; the model then has the
-    weights of the epoch that was kept, if there was one.
-    """
-    config = TrainConfig() if config is None else config
-    fed = check_run(model, train_set, config, train_transform, teacher)
-    if out is not None:
-        try:
-            Path(out).mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=out).close()  # to fail now, not after the first epoch
-        except OSError as error:
-            raise ValueError(f"cannot write into {out} ({error.strerror}); give another out (`--out`)") from error
-        if not resume and any((Path(out) / name).exists() for name in (WEIGHTS_FILE, "state.pt")):
-            raise ValueError(f"{out} holds a run already; resume=True goes on with it, or give another out")
-    run = _Run(model, fed, val_set, config, train_transform, teacher, None if out is None else Path(out))
-    if resume:
-        state.resume(run)
-        begun = [len(each) for each in gather_object([run.history])]
-        if len({*begun}) > 1:
-            raise ValueError(f"the processes found other states in {out}, of {begun} epochs; give a folder they share")
-    if out is not None and run.accelerator.is_main_process:
-        for name in (WEIGHTS_FILE, "history.csv", "state.pt"):
-            for left in Path(out).glob(f"{name}.*.part"):  # of a process that was killed
-                left.unlink()
-    if not run.history:
-        state.save(run, model=False)  # so that no moment leaves a model without the state that goes with it
-    quiet = not (progress and run.accelerator.is_main_process)
-    stopped = "finished"
-    with tqdm(total=config.epochs, initial=len(run.history), unit="epoch", disable=quiet) as bar:
-        try:
-            for epoch in range(len(run.history) + 1, config.epochs + 1):
-                if config.patience is not None and run.epochs_since_best() >= config.patience:
-                    stopped = "patience"
-                    break
-                row = run.epoch(epoch)
-                bar.update()
-                bar.set_postfix_str(
-                    f"loss {row['train_loss']:.3f} train {row['val_loss']:.3f} val, "
-                    f"accuracy {row['train_accuracy']:.1%} train {row['val_accuracy']:.1%} val"
-                )
-        except KeyboardInterrupt:
-            stopped = "interrupted"
-        except RuntimeError as error:
-            if (lost := _process_lost(error)) is None:
-                raise
-            raise lost from error
-        except ValueError as error:
-            if not str(error).startswith("Caught ValueError in DataLoader worker"):
-                raise
-            last = str(error).strip().splitlines()[-1].removeprefix("ValueError: ")  # the others are its traceback
-            raise ValueError(last) from error
-        finally:
-            if run.kept:
-                run.raw_model.load_state_dict(run.kept)
-            model.eval()
-    return FitResult(model, pd.DataFrame(run.history, columns=HISTORY), stopped, run.precision)
-
-
-def _process_lost(error: RuntimeError) -> OSError | None:
-    """What to say when torch means that a loader's worker, or another process of the run, has died."""
-    go_on = "resume=True (`--resume`) goes on after the last whole epoch"
-    if str(error).startswith("DataLoader worker"):
-        fewer = "a new run with fewer workers (`--workers`) needs less memory and /dev/shm"
-        return ChildProcessError(f"a loader's worker died ({error}); {go_on}, {fewer}")
-    if isinstance(error, torch.distributed.DistError) or "gloo" in str(error):
-        return ConnectionError(f"another process of this run was lost; {go_on}")
-    return None
 
 
 def check_run(

@@ -20,11 +20,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ferlib.archives import DEEPEST, bomb_told, listed, most, unpack
-from ferlib.classes import ORDERS, WAYS, ClassMap, canonical
-from ferlib.emotions import EMOTIONS, FER2013_COUNTS, SPLITS, emotion_index
-from ferlib.pixels import parse_pixels, parse_row, read_image, shown, square
-from ferlib.votes import VOTES, read_votes, seven_votes
+from ferlib.data.archives import DEEPEST, bomb_told, listed, most, unpack
+from ferlib.data.pixels import parse_pixels, parse_row, read_image, shown, square
+from ferlib.data.votes import VOTES, read_votes, seven_votes
+from ferlib.emotions import EMOTIONS, FER2013_COUNTS, ORDERS, SPLITS, WAYS, ClassMap, canonical, emotion_index
 
 SPLIT_FOLDERS = {  # by a name's letters alone, less a last "set": Test_Set, test-2 and testing are one
     "train": "Training", "training": "Training", "fertrain": "Training",

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from ferlib.data import FaceDataset
+from ferlib.data.votes import VOTES, read_votes, seven_votes
 from ferlib.emotions import EMOTIONS, FER2013_COUNTS
-from ferlib.votes import VOTES, read_votes, seven_votes
 
 SCHEMES = ("majority", "probability", "cross_entropy")
 # Of 100 faces of a class in FER2013 (rows), those that FER+ calls each (columns), in the open splits; no less than 1/2.

@@ -9,7 +9,7 @@ from PIL import Image
 
 from ferlib.data import FaceDataset
 from ferlib.emotions import EMOTIONS
-from ferlib.files import write_whole
+from ferlib.utils import write_whole
 
 FOLDERS = {"Training": "train", "PublicTest": "valid", "PrivateTest": "test"}
 LAYOUTS = ("folders", "csv")

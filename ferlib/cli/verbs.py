@@ -14,11 +14,12 @@ import torch
 from accelerate import PartialState
 from matplotlib.figure import Figure
 
-from ferlib import data, download, evaluation, ferplus, models, plots, protocol, recipes, save_data, training
-from ferlib.classes import ORDERS, match_classes
-from ferlib.emotions import EMOTIONS
-from ferlib.files import write_whole
+from ferlib import data, evaluation, models, plots, protocol, recipes, training
+from ferlib.data import download, ferplus
+from ferlib.data.export import export_faces
+from ferlib.emotions import EMOTIONS, ORDERS, match_classes
 from ferlib.transforms import EvalTransform
+from ferlib.utils import write_whole
 
 
 def run_data(args: argparse.Namespace) -> int:
@@ -36,7 +37,7 @@ def run_data(args: argparse.Namespace) -> int:
 def run_save_data(args: argparse.Namespace) -> int:
     """Write a source's open splits as class folders or as CSV."""
     dataset = data.load(args.source, classes=class_option(args.classes))
-    path = save_data.export_faces(dataset, args.to, args.layout)
+    path = export_faces(dataset, args.to, args.layout)
     counts = ", ".join(f"{split} {total:,}" for split, total in dataset.counts().sum(axis=1).items())
     print(f"wrote {len(dataset):,} faces ({counts}) to {path}; a sealed PrivateTest stays out")
     own = "" if dataset.classes == EMOTIONS else f" --classes {shlex.quote(','.join(dataset.classes))}"
@@ -220,7 +221,7 @@ def run_compare(args: argparse.Namespace) -> int:
 
 def run_predict(args: argparse.Namespace) -> int:
     """Name the faces of pictures and videos; 1 if some could not be read."""
-    from ferlib import recognizer
+    from ferlib.apps import recognizer
 
     _check_file(args.csv, ".csv", "--csv")
     if args.annotate is not None:
@@ -246,7 +247,8 @@ def run_predict(args: argparse.Namespace) -> int:
 
 def run_explain(args: argparse.Namespace) -> int:
     """Draw where a model looks."""
-    from ferlib import detection, explain, pictures, recognizer
+    from ferlib import explain
+    from ferlib.apps import detection, pictures, recognizer
 
     _check_file(args.out, ".png", "--out")
     if args.faces < 1:
@@ -294,7 +296,7 @@ def run_explain(args: argparse.Namespace) -> int:
 
 def run_export(args: argparse.Namespace) -> int:
     """Write an ONNX file and report how close it is."""
-    from ferlib import export
+    from ferlib.apps import export
 
     _check_file(args.out, ".onnx", "--out")
     model, faces = models.load_model(args.model), data.load(args.data, classes=class_option(args.classes))
@@ -313,7 +315,7 @@ def run_export(args: argparse.Namespace) -> int:
 
 def run_demo(args: argparse.Namespace) -> int:
     """Serve the page until Ctrl-C."""
-    from ferlib import demo
+    from ferlib.apps import demo
 
     browser = not args.no_browser
     blocks = demo.launch(args.model, port=args.port, open_browser=browser, detector=args.detector, wait=False)

@@ -18,6 +18,7 @@ import requests
 from tqdm.auto import tqdm
 
 from ferlib import data
+from ferlib.data import sources
 from ferlib.emotions import EMOTIONS, FER2013_COUNTS
 
 KAGGLE = "msambare/fer2013"
@@ -52,7 +53,7 @@ def fetch(name: str = "fer2013", folder: str | Path = "data", *, source: str = "
     if source not in ways:
         raise ValueError(f"source is {source!r}; allowed are {', '.join(ways)}")
     folder = Path(os.path.expanduser(folder))
-    paths = [folder] if (folder / "train").is_dir() else map(folder.joinpath, data.FER2013_NAMES)
+    paths = [folder] if (folder / "train").is_dir() else map(folder.joinpath, sources.FER2013_NAMES)
     there = [path for path in paths if path.exists()]
     try:
         return _whole(there[0], "move it away") if there else _get(ways[source], folder, progress)

@@ -26,11 +26,13 @@ import torch
 from torch import nn
 
 from ferlib import evaluation
-from ferlib.classes import check_classes
 from ferlib.data import FaceDataset
-from ferlib.files import write_whole
-from ferlib.models import FaceModel, face_model, model_hash
+from ferlib.emotions import check_classes
+from ferlib.models import FaceModel
+from ferlib.models.face_model import face_model
+from ferlib.models.files import model_hash
 from ferlib.transforms import EvalTransform, InputSpec
+from ferlib.utils import write_whole
 
 OPSET = 17  # the operators' version: every PyTorch and onnxruntime that we allow knows it
 CALIBRATION_BATCH = 64  # faces
@@ -115,7 +117,7 @@ def load_onnx(path: str | Path) -> tuple[Any, dict[str, Any]]:
     """
     runtime, path = _package("onnxruntime"), Path(path).expanduser()
     if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}; ferlib.export.to_onnx(model, path) writes one")
+        raise FileNotFoundError(f"there is no file {path}; ferlib.apps.export.to_onnx(model, path) writes one")
     options = runtime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = torch.get_num_threads(), 3  # errors, raised as well
     try:
@@ -124,7 +126,7 @@ def load_onnx(path: str | Path) -> tuple[Any, dict[str, Any]]:
         raise ValueError(f"{path} is no whole ONNX file ({str(error)[:100]}); export it again") from error
     texts = session.get_modelmeta().custom_metadata_map
     if not texts.keys() >= FACTS:
-        raise ValueError(f"{path} was not written by ferlib.export.to_onnx: it does not say what its classes are")
+        raise ValueError(f"{path} was not written by ferlib.apps.export.to_onnx: it does not say what its classes are")
     try:
         about = {name: json.loads(text) for name, text in texts.items() if name in FACTS}
         about["input_spec"] = dataclasses.asdict(InputSpec(**about["input_spec"]))
@@ -155,7 +157,9 @@ def parity(model: FaceModel, onnx_path: str | Path, dataset: FaceDataset, *, bat
     """
     session, about = load_onnx(onnx_path)
     if about["model_hash"] != model_hash(model):
-        raise ValueError(f"{onnx_path} was made of another model; write it anew: ferlib.export.to_onnx(model, path)")
+        raise ValueError(
+            f"{onnx_path} was made of another model; write it anew: ferlib.apps.export.to_onnx(model, path)"
+        )
     model, transform = copy.deepcopy(model).cpu().eval(), EvalTransform(model.input_spec)
     faces = fitted(dataset.images, transform.spec.size)
     same = dataclasses.replace(dataset, images=faces[:, 0], transform=None)

@@ -1,0 +1,5 @@
+"""`ferlib VERB`: the command line."""
+
+from ferlib.cli.parser import main
+
+__all__ = ["main"]

@@ -1,0 +1,10 @@
+"""Build, save and load a `FaceModel`: a network with what it must be fed and what it answers."""
+
+from ferlib.models.build import build_model, count_parameters, freeze
+from ferlib.models.face_model import FaceModel
+from ferlib.models.files import SHIPPED, WEIGHTS_FILE, load_ensemble, load_model, model_hash, save_model
+
+__all__ = [
+    "SHIPPED", "WEIGHTS_FILE", "FaceModel", "build_model", "count_parameters", "freeze", "load_ensemble", "load_model",
+    "model_hash", "save_model",
+]  # fmt: skip
