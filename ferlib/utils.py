@@ -1,21 +1,63 @@
-"""Writing a file whole or not at all."""
+"""Write files whole or not at all, and prove first that a folder can be written."""
 
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 
 def write_whole(path: str | Path, write: Callable[[Path], object]) -> Path:
-    """Let `write` fill a scratch file beside `path`, then put it in `path`'s place in one step; returns the path.
+    """Write a file whole or not at all.
 
-    Whoever reads `path` finds the old file or the new one, never a part. What `write` raises is passed on, and the
-    scratch file removed.
+    `write` fills a temporary file beside `path`, which then replaces `path` in one step. A reader finds the old file or
+    the new one, never a part of it.
+
+    Args:
+        path: the file to write.
+        write: function that writes the content to the path that it is given.
+
+    Returns:
+        The path.
+
+    Raises:
+        Whatever `write` raises; the temporary file is then removed.
+
+    >>> folder = tempfile.mkdtemp()
+    >>> write_whole(Path(folder) / "note.txt", lambda temporary: temporary.write_text("done")).read_text()
+    'done'
     """
     path = Path(path)
-    scratch = path.with_name(f"{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        write(scratch)
-        os.replace(scratch, path)
+        write(temporary)
+        os.replace(temporary, path)
     finally:
-        scratch.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
     return path
+
+
+def prepare_folder(folder: str | Path, remedy: str = "give another folder") -> Path:
+    """Make a folder and prove that files can be written into it.
+
+    Call it before the work starts, so that a run does not fail when it saves its result.
+
+    Args:
+        folder: the folder; it is made if it does not exist, with its parents.
+        remedy: end of the error message, the reader's next step.
+
+    Returns:
+        The folder as a path.
+
+    Raises:
+        ValueError: the folder cannot be made or written.
+
+    >>> prepare_folder(Path(tempfile.mkdtemp()) / "runs" / "first").name
+    'first'
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ValueError(f"cannot write into {folder} ({error.strerror}); {remedy}") from error
+    return folder
