@@ -6,11 +6,12 @@ N ?= 10000
 KILLS ?= 40
 PY := .venv/bin/python
 DONE := .venv/.installed
+DEV := .venv/.installed-dev
 UNDER_WAY := .venv/.installing
 CODE := ferlib tools tests benchmarks notebooks/src
 
 .DEFAULT_GOAL := help
-.PHONY: help course lab test lint notebooks assignments class colab-check bench mutations test-oldest test-newest torture clean
+.PHONY: help course lab test lint notebooks assignments class colab-check api bench mutations test-oldest test-newest torture clean
 
 help: ## list the goals
 	@grep -E '^[a-z -]+:.*## ' Makefile | sed -E 's/^([a-z -]+):.*## /  make \1\t/' | expand -t 32
@@ -21,39 +22,42 @@ course: $(DONE) ## run every lesson and write the pages to build/course (ARGS="-
 lab: $(DONE) ## open the notebooks in JupyterLab
 	$(PY) -m jupyter lab --notebook-dir=notebooks $(ARGS)
 
-test: $(DONE) ## run the tests, in two processes (ARGS="-n 0" for one, ARGS="-k lessons" for some)
+test: $(DEV) ## run the tests, in two processes (ARGS="-n 0" for one, ARGS="-k lessons" for some)
 	$(PY) -m pytest -n 2 --dist worksteal $(ARGS)
 
-lint: $(DONE) ## check style, types, and that the notebooks match their sources
+lint: $(DEV) ## check style, types, and that the notebooks match their sources
 	$(PY) -m ruff check $(CODE)
 	$(PY) -m ruff format --check $(CODE)
 	$(PY) -m mypy
 	$(PY) tools/course.py --check
 	$(PY) tools/teach.py sync --check
 
-notebooks: $(DONE) ## write the notebooks from their sources, lessons and assignments
+notebooks: $(DEV) ## write the notebooks from their sources, lessons and assignments
 	$(PY) tools/course.py --sync
 	$(PY) tools/teach.py sync
 
-assignments: $(DONE) ## prove the assignments' right and wrong answers through nbgrader (a few minutes)
+assignments: $(DEV) ## prove the assignments' right and wrong answers through nbgrader (a few minutes)
 	$(PY) tools/teach.py check $(ARGS)
 
-class: $(DONE) ## grade 200 simulated submissions end to end (some minutes)
+class: $(DEV) ## grade 200 simulated submissions end to end (some minutes)
 	$(PY) tools/rehearsal.py $(ARGS)
 
 colab-check: $(DONE) ## run the lessons with the versions that Google Colab has (some minutes, up to 7 GB, removed afterwards)
 	$(PY) tools/colab.py check $(ARGS)
 
+api: $(DEV) ## write the library's reference to build/api/index.html
+	$(PY) -m pdoc ferlib --docformat google --no-show-source --output-directory build/api
+
 bench: $(DONE) ## measure what things cost, side by side, into benchmarks/table.md (12 minutes; nothing else should run)
 	$(PY) benchmarks/bench.py --out benchmarks/table.md $(ARGS)
 
-mutations: $(DONE) ## put 32 mistakes into a copy of ferlib, one at a time: each must make a test fail (some minutes)
+mutations: $(DEV) ## put 32 mistakes into a copy of ferlib, one at a time: each must make a test fail (some minutes)
 	$(PY) tools/mutations.py $(ARGS)
 
-test-oldest test-newest: $(DONE) ## run the tests with the oldest or newest packages allowed (15 minutes, 7 GB, removed afterwards)
+test-oldest test-newest: $(DEV) ## run the tests with the oldest or newest packages allowed (15 minutes, 7 GB, removed afterwards)
 	$(PY) tools/versions.py $(@:test-%=%) $(ARGS)
 
-torture: $(DONE) ## bad inputs, kills and full disks at many moments (N=10000 inputs a reader, KILLS=40; an hour or two)
+torture: $(DEV) ## bad inputs, kills and full disks at many moments (N=10000 inputs a reader, KILLS=40; an hour or two)
 	FERLIB_TORTURE=$(N) $(PY) -m pytest -n 0 -s tests/test_hostile.py $(ARGS)
 	FERLIB_TORTURE=$(KILLS) $(PY) -m pytest -n 0 tests/test_faults.py tests/test_determinism.py $(ARGS)
 
@@ -71,3 +75,8 @@ $(DONE): requirements.txt pyproject.toml
 	@touch $(UNDER_WAY) && rm -f $(DONE)
 	$(PY) -m pip install -r requirements.txt
 	@mv $(UNDER_WAY) $(DONE) && touch $(DONE)
+
+# What tests, lint and the teacher's kit need beyond the lessons.
+$(DEV): $(DONE)
+	$(PY) -m pip install -e ".[demo,dev,teach]"
+	@touch $(DEV)

@@ -1,9 +1,10 @@
-"""What every lesson needs: where its faces come from, a guess held against the answer, exercises, and claims."""
+"""What every lesson needs: a kernel that is ready, its faces, guesses, exercises and claims."""
 
 from __future__ import annotations
 
 import csv
 import os
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,19 +12,64 @@ from typing import Any
 
 import numpy as np
 
-from ferlib import data, evaluation, models
+from ferlib import evaluation, models
+from ferlib.data import FaceDataset, find, load
+from ferlib.data.download import fetch
 
 CLAIM_COLUMNS = ["lesson", "claim", "measured", "low", "high", "threshold", "unit", "n", "seeds", "seconds", "held"]
 TWELVE = (6, 10, 12, 13, 21, 27, 40, 91, 370, 499, 566, 1762)  # rows of the drawn PublicTest: see Lesson.twelve
+COLAB_HOME = Path("/content/fer-course")  # where a lesson's first cell puts the course on Google Colab
+
+
+def prepare(data: str | None = None, *, keep: str | None = None) -> None:
+    """Get this kernel ready for a lesson: its working folder, its faces, its models.
+
+    Args:
+        data: `"sample"` (drawn faces), `"fer2013"` (photographs; fetched on Colab, elsewhere found in `data/`), or the
+            path of any copy. None: what the environment variable `FERLIB_DATA` says, else the sample.
+        keep: a folder for the models that lessons train, such as `"/content/drive/MyDrive/fer"` on Colab.
+
+    Raises:
+        FileNotFoundError: the faces are not there; the message says how to get them.
+        ConnectionError: they could not be fetched.
+    """
+    colab = "google.colab" in sys.modules
+    if colab:
+        os.chdir(COLAB_HOME / "notebooks")
+    if keep and keep.startswith("/content/drive"):
+        from google.colab import drive  # type: ignore[import-not-found]
+
+        drive.mount("/content/drive")
+    if keep:
+        os.environ["FERLIB_RUNS"] = keep
+    if data == "sample":
+        os.environ.pop("FERLIB_DATA", None)
+    elif data is not None:
+        path = fetch(data, COLAB_HOME / "data") if colab and data == "fer2013" else find(data)
+        os.environ["FERLIB_DATA"] = str(path.resolve())
+        print(f"faces: {path.resolve()}")
+    if "IPython" in sys.modules and (shell := sys.modules["IPython"].get_ipython()) is not None:
+        shell.set_custom_exc((NameError,), _explain_name_error)
+
+
+def _explain_name_error(shell: Any, kind: type, error: NameError, trace: Any, tb_offset: int | None = None) -> None:
+    """Say what is mostly behind a NameError in a notebook, then show it."""
+    print(f"If a cell above defines {error.name!r}, run that cell first: Run > Run All Above Selected Cell.")
+    shell.showtraceback((kind, error, trace), tb_offset=tb_offset)
 
 
 class Lesson:
     """One run of a lesson: its faces, its folder, its clock.
 
-    `source` is what `data.load` takes: "sample", or what FERLIB_DATA names. `drawn` says whether it is the sample,
-    whose truth is known and for which alone claims are checked; `fast` (FERLIB_FAST=1) asks for a run that only shows
-    that everything works. `folder` is where the lesson keeps what others may load. `seeds` are those of what it trains:
-    three, one in a fast run, or as many as FERLIB_SEEDS says, as when a claim's threshold is measured.
+    Args:
+        number: the lesson's, such as `"03"`.
+        source: what `data.load` takes. None: what `FERLIB_DATA` names, else `"sample"`.
+
+    Attributes:
+        drawn: whether the faces are the sample's. Only then is their truth known, and are claims checked.
+        fast: whether the run only shows that everything works (`FERLIB_FAST=1`).
+        folder: where the lesson keeps its model for later lessons.
+        seeds: of what it trains: three, one in a fast run, or as many as `FERLIB_SEEDS` says.
     """
 
     def __init__(self, number: str, source: str | None = None) -> None:
@@ -35,9 +81,9 @@ class Lesson:
         runs = Path(os.environ.get("FERLIB_RUNS", "runs"))
         self.folder = (runs / "fast" if self.fast else runs) / number  # a fast run leaves a full one's models alone
 
-    def load(self, most: int | None = None) -> data.FaceDataset:
-        """The lesson's faces; of `Training` every k-th, so that at most `most` are left, which is then printed."""
-        faces = data.load(self.source)
+    def load(self, most: int | None = None) -> FaceDataset:
+        """Load the lesson's faces, with at most `most` of Training, evenly spread; print it if some are left out."""
+        faces = load(self.source)
         training = (faces.table["split"] == "Training").to_numpy()
         rows = np.flatnonzero(training)
         if most is not None and len(rows) > most:
@@ -46,24 +92,24 @@ class Lesson:
             print(f"of {len(rows):,} training faces {most:,} are used, so that a laptop is done in minutes")
         return faces
 
-    def twelve(self, test_set: data.FaceDataset) -> np.ndarray:
-        """Where in `test_set` the course's twelve faces stand, the same in each lesson: (12,).
+    def twelve(self, test_set: FaceDataset) -> np.ndarray:
+        """Return the positions (12,) in `test_set` of the course's twelve faces, the same in each lesson.
 
-        Of the drawn PublicTest they are fixed, and chosen over ten seeds: lesson 03's network mostly fails on the last
-        five, which lesson 04's augmented one mostly names right. Of other faces, or a part of them, the first twelve.
+        In the drawn PublicTest they are fixed, chosen over ten seeds: the network of lesson 03 mostly fails on the last
+        five, the augmented one of lesson 04 mostly names them right. In other faces: the first twelve.
         """
         whole = self.drawn and len(test_set) > max(TWELVE)
         return np.array(TWELVE) if whole else np.arange(min(12, len(test_set)))
 
     def keep(self, model: Any) -> Path:
-        """Write the lesson's model where later lessons find it, with what it was trained on; returns its path."""
+        """Save the lesson's model where later lessons find it, and return the file's path."""
         return models.save_model(model, self.folder, lesson=self.number, source=self.source)
 
     def model(self, lesson: str) -> Any:
-        """The model that an earlier lesson kept, else the one that ships; which of the two, and why, is printed.
+        """Load the model that an earlier lesson saved, else the shipped one, and print which.
 
-        A kept one is used if it was trained on the faces of this run; fast runs and full ones keep theirs apart. Of
-        the drawn faces the model `drawn` ships, of photographs `fer2013`.
+        A saved model counts if it was trained on the faces of this run. Fast runs and full runs save theirs apart. The
+        shipped model is `drawn` for drawn faces and `fer2013` for photographs.
         """
         kept, ships = self.folder.parent / lesson / "model.safetensors", "drawn" if self.drawn else "fer2013"
         if not kept.exists():
@@ -83,9 +129,9 @@ class Lesson:
         return models.load_model(ships)
 
     def evidence(self, run: str = "long-2") -> Path | None:
-        """The folder with the history and PublicTest logits of a real FER2013 run; None, and said, where it is missing.
+        """Return the folder with the history and PublicTest logits of a run on FER2013; None where it is missing.
 
-        They lie in the repository's `benchmarks/fer2013`, beside the notebooks and not within the installed package.
+        It lies in the repository's `benchmarks/fer2013`, which is not part of the installed package.
         """
         here = Path.cwd().resolve()
         for root in (*Path(__file__).resolve().parents[1:2], here, *here.parents):
@@ -96,9 +142,11 @@ class Lesson:
         return None
 
     def photographs(self, run: str = "long-2", views: str = "shift_flip_averaged") -> evaluation.Predictions | None:
-        """What a real FER2013 run answered on the 3,589 PublicTest photographs, averaged over `views`; see `evidence`.
+        """Return what a run answered on the 3,589 PublicTest photographs of FER2013; see `evidence`.
 
-        `long-2` is the run whose weights ship as `fer2013`.
+        Args:
+            run: its name. `long-2` is the run whose weights ship as `fer2013`.
+            views: a name in `evaluation.VIEWS`, whose views are averaged.
         """
         folder = self.evidence(run)
         if folder is None:
@@ -108,7 +156,7 @@ class Lesson:
             return evaluation.Predictions(kept[views].astype(np.float32), labels)
 
     def guess(self, guessed: Any, value: float, unit: str = "%") -> None:
-        """Print how far a guess was off; both in `unit`. `...` counts as no guess."""
+        """Print how far a guess was off the value, both in `unit`; `...` counts as no guess."""
         if guessed is ...:
             print(f"It is {_figure(value)} {unit}. You made no guess: put a number in, and run this again.")
         elif not isinstance(guessed, (int, float, np.number)):
@@ -128,11 +176,20 @@ class Lesson:
         n: int,
         seeds: int = 1,
     ) -> bool:
-        """Print whether `measured` is at least (or `at_most`) `threshold`, and write it to FERLIB_CLAIMS, if set.
+        """Print whether a measured value keeps a threshold, and add it to the file `FERLIB_CLAIMS`, if set.
 
-        `interval` is its 95% interval, `n` the number of faces it is measured on. Returns whether the claim held. On
-        other faces than the drawn ones, or in a fast run, it is reported and no more.
-        """  # fmt: skip
+        Args:
+            text: the claim in words.
+            measured: the value.
+            threshold: what it must reach, or stay below with `at_most`.
+            interval: its 95% interval.
+            unit: of the value.
+            n: the number of faces that it is measured on.
+            seeds: the number of trainings behind it.
+
+        Returns:
+            Whether the claim held. On other faces than the drawn ones, or in a fast run, it is only reported.
+        """
         held = bool(measured <= threshold if at_most else measured >= threshold)
         low, high = interval if interval is not None else (np.nan, np.nan)
         between = "" if interval is None else f" [{low:.3g}, {high:.3g}]"
@@ -158,13 +215,18 @@ class Lesson:
         tolerance: float = 1e-6,
         dtype: bool = False,
     ) -> None:
-        """Print whether an exercise's answer equals its solution, and for a known wrong one what went wrong.
+        """Print whether an exercise's answer equals its solution, and for a known mistake what went wrong.
 
-        Answer, solution and wrong answers are values or, with `on`, functions that are called with each tuple of
-        arguments in it. With `dtype` an array's type counts as well as its values. An answer that is still `...`, or
-        returns it, is told so. With FERLIB_ANSWERS=solution, as in the tests, the solution and every wrong answer are
-        judged in the answer's place.
-        """  # fmt: skip
+        Args:
+            answer: the student's value, or with `on` a function; `...` counts as no answer yet.
+            solution: the right value or function.
+            wrong: known wrong values or functions, each with its explanation.
+            on: tuples of arguments; functions are called with each.
+            tolerance: how far numbers may differ.
+            dtype: whether an array's type counts, too.
+
+        With `FERLIB_ANSWERS=solution`, as in the tests, the solution and each wrong answer are judged instead.
+        """
         right = _results(solution, on)
         cases = [(_results(other, on), why) for other, why in wrong]
         if os.environ.get("FERLIB_ANSWERS") == "solution":

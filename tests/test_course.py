@@ -226,20 +226,18 @@ def test_a_page_folds_answers_leads_on_and_needs_no_other_file(claimed: Path):
     assert page.count('<a href="01_look.html">Back: 01 Look at the data</a>') == 2
     assert "Next:" not in page
     assert '<p class="head"><strong>You will be able to</strong>' in page
-    assert "SOURCE" not in page and "google.colab" not in page  # what prepares the kernel stays out of the page
+    assert "google.colab" not in page  # the set-up cell stays out of the page
     assert not re.search(r'src="(?!data:)', page)
     text = (claimed / "build/course/words.html").read_text()
     assert 'href="01_look.html"' in text and 'href="words.html#a"' in text
     assert '<a href="words.html">Words</a>' in (claimed / "build/course/index.html").read_text()
 
 
-def test_the_cells_that_prepare_come_after_the_head(claimed: Path):
-    head, choose, prepare, *_ = course.read_lesson(claimed / "notebooks/src/02_train.py").cells
+def test_the_set_up_cell_comes_after_the_head(claimed: Path):
+    head, setup, *_ = course.read_lesson(claimed / "notebooks/src/02_train.py").cells
     link = "[Open in Colab](https://colab.research.google.com/github/a/b/blob/main/notebooks/02_train.ipynb)"
     assert link in head.source
-    assert 'SOURCE = "sample"  # @param ["sample", "fer2013"]' in choose.source and "source_hidden" not in str(choose)
-    assert '"https://github.com/a/b"' in prepare.source and prepare.metadata.jupyter.source_hidden
-    assert all(cell.metadata.cellView == "form" for cell in (choose, prepare))
+    assert "https://github.com/a/b fer-course" in setup.source and setup.metadata.tags == ["setup"]
 
 
 def test_the_repository_has_one_address():

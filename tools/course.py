@@ -30,10 +30,15 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
-PREPARE = Path(__file__).with_name("prepare.py")
+SETUP = """\
+import importlib.util, sys
+if "google.colab" in sys.modules and not importlib.util.find_spec("ferlib"):  # from a ZIP that you uploaded, or GitHub
+    !cd /content; unzip -qo '*ferlib*.zip' -d zip && mv zip/* fer-course || git clone -q --depth 1 {repository} fer-course
+    !{{sys.executable}} /content/fer-course/tools/colab.py install
+from ferlib.lesson import prepare  # no ferlib? In the course's folder, run: make lab
+prepare()  # or prepare(data="fer2013"): photographs instead of drawn faces"""
 FOLDED_TAGS = {"solution", "folded"}
-FORM = {"cellView": "form"}  # on Colab: in place of the code, fields for what it lets one choose
-FOLDED = {"jupyter": {"source_hidden": True}} | FORM  # in JupyterLab, and on Colab
+FOLDED = {"jupyter": {"source_hidden": True}, "cellView": "form"}  # in JupyterLab, and on Colab
 
 
 class CourseError(Exception):
@@ -72,8 +77,8 @@ def notebook_of(source: Path) -> Path:
 def read_lesson(source: Path) -> Any:
     """Notebook (nbformat 4.5, no outputs) of a lesson's source; the same source always gives the same notebook.
 
-    `{colab}` in the lesson's head becomes the link to Colab, and the cells that prepare the kernel come after it. Cells
-    tagged "solution" or "folded" are folded.
+    `{colab}` in the lesson's head becomes the link to Colab, and the set-up cell comes after it. Cells tagged
+    "solution" or "folded" are folded.
     """
     import jupytext
     import nbformat
@@ -86,8 +91,8 @@ def read_lesson(source: Path) -> Any:
         )
         link = f"[Open in Colab]({page}/{source.stem}.ipynb)"
         cells[0].source = cells[0].source.replace("{colab}", link)
-        setup = PREPARE.read_text(encoding="utf-8").replace("{repository}", address)
-        cells[1:1] = jupytext.reads(setup, fmt="py:percent").cells
+        setup = nbformat.v4.new_code_cell(SETUP.format(repository=address), metadata={"tags": ["setup"]})
+        cells.insert(1, setup)
     seen: Counter[str] = Counter()
     for cell in cells:
         # An id comes from the cell's content, so that a new cell leaves the ids, and so the diff, of the others alone.
@@ -96,7 +101,7 @@ def read_lesson(source: Path) -> Any:
         cell.id = hashlib.sha256(f"{seen[text]}\n{text}".encode()).hexdigest()[:8]
         kept = {key: value for key, value in cell.metadata.items() if key in ("tags", "alt")}
         tags = set(kept.get("tags", []))
-        folded = FOLDED if tags & FOLDED_TAGS else FORM if "prepare" in tags else {}
+        folded = FOLDED if tags & FOLDED_TAGS else {}
         cell.metadata = nbformat.from_dict(kept | folded)
     return nbformat.from_dict({"cells": cells, "metadata": METADATA, "nbformat": 4, "nbformat_minor": 5})
 

@@ -242,14 +242,14 @@ def _local(body: str) -> str:
 
 
 def _fold(body: str, folder: Path) -> str:
-    """A lesson's HTML: solutions folded, its head and guesses marked, without the cells that prepare the kernel.
+    """A lesson's HTML: solutions folded, its head and guesses marked, without its set-up cell.
 
     Pictures that lie in `folder` are put inside the page.
     """
     from bs4 import BeautifulSoup
 
     page = BeautifulSoup(body, "html.parser")
-    for cell in page.select(".celltag_prepare"):
+    for cell in page.select(".celltag_setup"):
         cell.decompose()
     for paragraph in page.select(".text_cell")[0].select("p") if page.select(".text_cell") else []:
         if str(paragraph).startswith("<p><strong>"):

@@ -86,6 +86,7 @@ def installed(place: Path, python: str, which: str) -> Path:
     own = place / ("env/Scripts/python.exe" if sys.platform == "win32" else "env/bin/python")
     subprocess.run([python, "-m", "venv", place / "env"], check=True)
     pip = [own, "-m", "pip", "install", "-q", "--disable-pip-version-check", "-r", "requirements.txt"]
+    pip += ["-e", ".[demo,dev,teach]"]
     if which == "oldest":
         pins = place / "lower_bounds.txt"
         pins.write_text("\n".join([*lower_bounds(), *OF_ITS_TIME]) + "\n", encoding="utf-8")
