@@ -40,8 +40,8 @@ from torchvision.datasets import fer2013 as torchvision_fer2013
 from ferlib import data, evaluation, models, recipes
 from ferlib.apps import export
 from ferlib.emotions import EMOTIONS
-from ferlib.utils import write_whole
 from ferlib.training.optim import build_optimizer
+from ferlib.utils import write_whole
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = (

@@ -20,8 +20,8 @@ from torch import nn
 from ferlib import data, explain, sample
 from ferlib.emotions import EMOTIONS
 from ferlib.models import FaceModel, build_model, load_model, save_model
-from ferlib.training.optim import TrainConfig
 from ferlib.training import fit
+from ferlib.training.optim import TrainConfig
 from ferlib.transforms import BatchAugment, EvalTransform
 
 HAPPY = EMOTIONS.index("happy")

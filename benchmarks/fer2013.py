@@ -25,8 +25,8 @@ from model_card import card
 
 from ferlib import data, evaluation, models, protocol, recipes
 from ferlib.data import ferplus
-from ferlib.utils import write_whole
 from ferlib.training import fit
+from ferlib.utils import write_whole
 
 EVIDENCE = Path(__file__).parent / "fer2013"
 RUNS = Path("runs/fer2013")

@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import binomtest
 
-from ferlib.sample import scenes
 from ferlib.apps.detection import find_detector
+from ferlib.sample import scenes
 
 FPS = 30
 PROBE = """

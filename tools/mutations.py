@@ -2,8 +2,8 @@
 
     python tools/mutations.py                    # all, a few minutes; in a copy, nothing here is changed
 
-A mutation names a file, a piece of its text that stands there once, what a mistake would put in its place, and the
-tests that should notice.
+A mutation names a room of ferlib, a piece of text that stands there once, what a mistake would put in its place, and
+the tests that should notice.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ COPIED = ("ferlib", "tests", "tools", "notebooks", "benchmarks", "data", "pyproj
 
 @dataclass(frozen=True)
 class Mutation:
-    """One mistake: `name` in words, the module of ferlib, what is replaced by what, and the test files to ask."""
+    """One mistake: `name` in words, the room of ferlib, what is replaced by what, and the test files to ask."""
 
     name: str
-    module: str
+    room: str
     old: str
     new: str
     tests: str
@@ -73,13 +73,13 @@ MUTATIONS = (
              "float(np.mean([F.cross_entropy(*part).item() for part in parts])), ", "test_training"),
     Mutation("patience counts one epoch less", "training", "return len(accuracies) - 1 - ",
              "return len(accuracies) - ", "test_training"),
-    Mutation("a resumed run begins its schedule anew", "state",
+    Mutation("a resumed run begins its schedule anew", "training",
              'run.history, run.step, run.kept = state["history"], state["step"], state["kept"]',
              'run.history, run.step, run.kept = state["history"], 0, state["kept"]', "test_training"),
     Mutation("the last epoch in place of the best", "training",
              'better = all(val_accuracy > past["val_accuracy"] for past in self.history) or self.config.keep == "last"',
              "better = True", "test_training"),
-    Mutation("weight decay on biases", "optim", "decays = parameter.ndim > 1", "decays = True", "test_optim"),
+    Mutation("weight decay on biases", "training", "decays = parameter.ndim > 1", "decays = True", "test_optim"),
     Mutation("freezing by a piece of the name", "models", 'name == part or name.startswith(f"{part}.")', "part in name",
              "test_models test_optim"),
     Mutation("the three colours' weights summed, not averaged", "models", "layer.weight /= 3", "layer.weight /= 1",
@@ -89,13 +89,13 @@ MUTATIONS = (
     Mutation("a network's answers are not compared when it is loaded", "models",
              "if answers.size and not _alike(_fixed_answers(network, spec, tensors), answers, 2e-3):", "if False:",
              "test_contract"),
-    Mutation("numbers are taken for FER2013's", "layouts", 'shown = any(counts[split] == FER2013_COUNTS[split] for '
+    Mutation("numbers are taken for FER2013's", "data", 'shown = any(counts[split] == FER2013_COUNTS[split] for '
              "split in counts)", "shown = True", "test_layouts"),
-    Mutation("classes are matched by place", "classes", "return np.array([mine.index(name) for name in theirs])",
+    Mutation("classes are matched by place", "emotions", "return np.array([mine.index(name) for name in theirs])",
              "return None", "test_contract"),
-    Mutation("an own transform's mean and sd are believed", "feed", "if not (np.allclose(mean, spec.mean, atol=1e-3) "
+    Mutation("an own transform's mean and sd are believed", "models", "if not (np.allclose(mean, spec.mean, atol=1e-3) "
              "and np.allclose(std, spec.std, atol=1e-3)):", "if False:", "test_contract"),
-    Mutation("an archive's entry may climb out of its folder", "archives", 'or ".." in parts ', "", "test_hostile"),
+    Mutation("an archive's entry may climb out of its folder", "data", 'or ".." in parts ', "", "test_hostile"),
     Mutation("a damaged cache is believed", "data", 'if zlib.crc32(space.data) != meta["checks"][file]:',
              "if False:", "test_faults"),
     Mutation("a map's negative parts count", "explain", ".sum(1, keepdim=True).relu()",
@@ -103,13 +103,19 @@ MUTATIONS = (
 )  # fmt: skip
 
 
+def places(mutation: Mutation, tree: Path = ROOT) -> list[Path]:
+    """The files of a mutation's room where its text stands, one for each time that it does."""
+    room = tree / "ferlib" / mutation.room
+    files = sorted(room.glob("*.py")) if room.is_dir() else [room.with_suffix(".py")]
+    return [file for file in files for _ in range(file.read_text(encoding="utf-8").count(mutation.old))]
+
+
 def stale() -> list[str]:
-    """Mutations whose text does not stand in its module exactly once, one sentence each."""
+    """Mutations whose text does not stand in its room exactly once, one sentence each."""
     found = []
     for mutation in MUTATIONS:
-        count = (ROOT / "ferlib" / f"{mutation.module}.py").read_text(encoding="utf-8").count(mutation.old)
-        if count != 1:
-            found.append(f"{mutation.name}: its text stands {count} times in ferlib/{mutation.module}.py")
+        if (count := len(places(mutation))) != 1:
+            found.append(f"{mutation.name}: its text stands {count} times in ferlib/{mutation.room}")
         missing = [name for name in mutation.tests.split() if not (ROOT / "tests" / f"{name}.py").exists()]
         found += [f"{mutation.name}: there is no tests/{name}.py" for name in missing]
     return found
@@ -117,7 +123,7 @@ def stale() -> list[str]:
 
 def noticed(mutation: Mutation, tree: Path, timeout: float = 600) -> bool:
     """Whether a test fails, or never ends, when the copy of this repository in `tree` holds the mistake."""
-    path = tree / "ferlib" / f"{mutation.module}.py"
+    (path,) = places(mutation, tree)
     right = path.read_text(encoding="utf-8")
     path.write_text(right.replace(mutation.old, mutation.new), encoding="utf-8")
     try:

@@ -32,9 +32,9 @@ from timm.models import adapt_input_conv
 from torch import nn
 
 from ferlib import evaluation, models, plots, protocol, recipes, training
-from ferlib.training import lr_finder
 from ferlib.emotions import EMOTIONS
 from ferlib.lesson import Lesson
+from ferlib.training import lr_finder
 from ferlib.training.optim import TrainConfig, build_optimizer, lr_factor
 from ferlib.transforms import EvalTransform
 

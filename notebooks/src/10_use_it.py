@@ -35,10 +35,10 @@ from torchvision.ops import box_iou
 
 from ferlib import evaluation, models, plots
 from ferlib.apps import detection, export, pictures
-from ferlib.sample import scenes
+from ferlib.apps.recognizer import EmotionRecognizer, annotate, save_annotated
 from ferlib.emotions import EMOTIONS
 from ferlib.lesson import Lesson
-from ferlib.apps.recognizer import EmotionRecognizer, annotate, save_annotated
+from ferlib.sample import scenes
 
 here = Lesson("10")
 work = tempfile.TemporaryDirectory()  # what this lesson writes goes here, and vanishes
