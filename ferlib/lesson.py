@@ -18,7 +18,7 @@ from ferlib.data.download import fetch
 
 CLAIM_COLUMNS = ["lesson", "claim", "measured", "low", "high", "threshold", "unit", "n", "seeds", "seconds", "held"]
 TWELVE = (6, 10, 12, 13, 21, 27, 40, 91, 370, 499, 566, 1762)  # rows of the drawn PublicTest: see Lesson.twelve
-COLAB_HOME = Path("/content/fer-course")  # where a lesson's first cell puts the course on Google Colab
+COLAB_HOME = Path("/content/course")  # where a lesson's first cell puts the course on Google Colab
 
 
 def prepare(data: str | None = None, *, keep: str | None = None) -> None:

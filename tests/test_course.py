@@ -237,7 +237,7 @@ def test_the_set_up_cell_comes_after_the_head(claimed: Path):
     head, setup, *_ = course.read_lesson(claimed / "notebooks/src/02_train.py").cells
     link = "[Open in Colab](https://colab.research.google.com/github/a/b/blob/main/notebooks/02_train.ipynb)"
     assert link in head.source
-    assert "https://github.com/a/b fer-course" in setup.source and setup.metadata.tags == ["setup"]
+    assert "https://github.com/a/b course" in setup.source and setup.metadata.tags == ["setup"]
 
 
 def test_the_repository_has_one_address():

@@ -32,8 +32,8 @@ def colab(monkeypatch: pytest.MonkeyPatch, place: Path) -> list[str]:
     google.drive = types.SimpleNamespace(mount=mounted.append)
     monkeypatch.setitem(sys.modules, "google", types.ModuleType("google"))
     monkeypatch.setitem(sys.modules, "google.colab", google)
-    monkeypatch.setattr(lesson, "COLAB_HOME", place / "fer-course")
-    (place / "fer-course/notebooks").mkdir(parents=True)
+    monkeypatch.setattr(lesson, "COLAB_HOME", place / "course")
+    (place / "course/notebooks").mkdir(parents=True)
     return mounted
 
 
@@ -67,7 +67,7 @@ def test_models_are_kept_where_keep_says(place: Path):
 
 def test_on_colab_it_works_in_the_course_and_mounts_a_drive_when_asked(place: Path, colab: list[str]):
     lesson.prepare()
-    assert Path.cwd() == place / "fer-course/notebooks" and colab == []
+    assert Path.cwd() == place / "course/notebooks" and colab == []
     lesson.prepare(keep="/content/drive/MyDrive/fer")
     assert colab == ["/content/drive"] and os.environ["FERLIB_RUNS"] == "/content/drive/MyDrive/fer"
 
@@ -75,7 +75,7 @@ def test_on_colab_it_works_in_the_course_and_mounts_a_drive_when_asked(place: Pa
 def test_on_colab_fer2013_is_fetched(place: Path, colab: list[str], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(lesson, "fetch", lambda name, folder: Path(folder, name))
     lesson.prepare("fer2013")
-    assert os.environ["FERLIB_DATA"] == str(place / "fer-course/data/fer2013")
+    assert os.environ["FERLIB_DATA"] == str(place / "course/data/fer2013")
 
 
 def run_setup(place: Path, repository: str) -> subprocess.CompletedProcess:
@@ -84,7 +84,7 @@ def run_setup(place: Path, repository: str) -> subprocess.CompletedProcess:
     cell = cell.replace('find_spec("ferlib")', 'find_spec("absent")')
     before = "import sys, types; sys.modules['google.colab'] = types.ModuleType('google.colab')\n"
     before += "import pathlib, ferlib.lesson\n"
-    before += f"ferlib.lesson.COLAB_HOME = pathlib.Path({str(place / 'content/fer-course')!r})\n"
+    before += f"ferlib.lesson.COLAB_HOME = pathlib.Path({str(place / 'content/course')!r})\n"
     script = place / "cell.ipy"
     script.write_text(f"{before}{cell}\nprint('ready in', pathlib.Path.cwd())\n")
     env = {**os.environ, "IPYTHONDIR": str(place / "ipython"), "NO_ALBUMENTATIONS_UPDATE": "1"}
@@ -113,7 +113,7 @@ def test_the_set_up_cell_gets_the_course(place: Path, way: str):
     done = run_setup(place, str(home) if way == "GitHub" else str(place / "nowhere"))
     assert done.returncode == 0, done.stderr
     assert "called with ['install']" in done.stdout
-    assert f"ready in {place / 'content/fer-course/notebooks'}" in done.stdout
+    assert f"ready in {place / 'content/course/notebooks'}" in done.stdout
 
 
 def test_the_set_up_cell_is_thin_and_says_what_a_kernel_without_ferlib_needs():
