@@ -181,7 +181,8 @@ class Lesson:
         Args:
             text: the claim in words.
             measured: the value.
-            threshold: what it must reach, or stay below with `at_most`.
+            threshold: what it must reach.
+            at_most: whether it must stay at or below the threshold instead.
             interval: its 95% interval.
             unit: of the value.
             n: the number of faces that it is measured on.

@@ -33,7 +33,7 @@ METADATA = {
 SETUP = """\
 import importlib.util, sys
 if "google.colab" in sys.modules and not importlib.util.find_spec("ferlib"):  # from a ZIP that you uploaded, or GitHub
-    !cd /content; unzip -qo '*ferlib*.zip' -d zip && mv zip/* course || git clone -q --depth 1 {repository} course
+    !cd /content; unzip -qo '*-main.zip' -d zip && mv zip/* course || git clone -q --depth 1 {repository} course
     !{{sys.executable}} /content/course/tools/colab.py install
 from ferlib.lesson import prepare  # no ferlib? In the course's folder, run: make lab
 prepare()  # or prepare(data="fer2013"): photographs instead of drawn faces"""
