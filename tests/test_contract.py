@@ -590,7 +590,7 @@ def test_labels_outside_the_names(train: FaceDataset, val: FaceDataset, monkeypa
     with pytest.raises(ValueError, match="the table has the split 'train'; allowed are Training, PublicTest, PrivateT"):
         FaceDataset(train.images[:8], pd.DataFrame({"label": [0] * 8, "split": "train"}))
     for odd in ({"happy", "sad"}, {"happy": 1, "sad": 0}):
-        with pytest.raises(ValueError, match="which has no order; give a list of names"):
+        with pytest.raises(ValueError, match="give two names or more, each a text, in a list"):
             FaceDataset.from_arrays(train.images[:2], [0, 1], classes=odd)  # type: ignore[arg-type]
 
 
@@ -757,7 +757,7 @@ def test_what_a_newcomer_types_is_answered_in_a_sentence(train: FaceDataset, val
     assert InputSpec(48, mean=0.5, std=0.25) == InputSpec(48, mean=(0.5,), std=(0.25,))
     with pytest.raises(ValueError, match=r"input_spec is 48; give InputSpec\(48\)"):
         FaceModel(MyNet(), 48)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="classes is 7; give a list of names"):
+    with pytest.raises(ValueError, match="classes are 7; give two names or more"):
         FaceModel(MyNet(), InputSpec(), 7)  # type: ignore[arg-type]
     assert len(train.subset("train")) == len(train)
     with pytest.raises(ValueError, match=r"has no split 'PublicTest' open; it has Training"):
