@@ -4,6 +4,7 @@ import ast
 import doctest
 import importlib
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -114,14 +115,23 @@ def test_modules_import_only_what_the_design_allows(name: str):
     assert not extra, f"ferlib.{name} imports {sorted(extra)}; allowed are {sorted(ALLOWED[room])}"
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_everything_public_has_a_docstring(name: str):
-    tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
-    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    public = [node for node in tree.body if isinstance(node, kinds) and not node.name.startswith("_")]
-    bare = [node.name for node in public if not ast.get_docstring(node)]
-    assert ast.get_docstring(tree), f"ferlib/{name}.py has no docstring"
-    assert not bare, f"without a docstring in ferlib/{name}.py: {bare}"
+@pytest.mark.parametrize("name", [name for name in MODULES if not name.startswith("cli")])
+def test_public_functions_tell_each_parameter(name: str):
+    """A line a parameter in `Args:`, where there are two or more; ruff's D rules ask for the docstring itself."""
+    tree, short = ast.parse(MODULES[name].read_text(encoding="utf-8")), []
+    owners = [tree, *(node for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_"))]
+    for node in [node for owner in owners for node in owner.body if isinstance(node, ast.FunctionDef)]:
+        if node.name.startswith("_"):
+            continue
+        every = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+        parameters = {argument.arg for argument in every} - {"self", "cls", "ax"}
+        lines = re.findall(
+            r"^\s+((?:\*{0,2}\w+, )*\*{0,2}\w+)(?: \([^)]*\))?:", ast.get_docstring(node) or "", re.MULTILINE
+        )
+        told = {word.strip("* ") for line in lines for word in line.split(",")}
+        if len(parameters) > 1 and not parameters <= told:
+            short.append(f"{node.name}: {sorted(parameters - told)}")
+    assert not short
 
 
 @pytest.mark.parametrize("name", MODULES)
