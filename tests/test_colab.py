@@ -46,7 +46,7 @@ def test_install_replaces_nothing_and_says_what_is_lacking(runtime, monkeypatch:
     assert all("--no-deps" in command for command in called)
     said = capsys.readouterr().out
     assert "installed: ferlib, captum>=0.7 and nothing replaced" in said
-    assert "MEND  cv2.face is missing\n      pip install this" in said and "fine" not in said
+    assert "FIX   cv2.face is missing\n      pip install this" in said and "fine" not in said
 
 
 def test_without_a_network_install_says_so_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys):

@@ -17,7 +17,7 @@
 # ## Is this machine ready?
 #
 # Run a cell with Shift+Enter. The next one looks at Python, the packages, the processor and the folders. A line that
-# begins with `MEND` is followed by the command that mends it. No GPU is needed.
+# begins with `FIX` is followed by the command that repairs it. No GPU is needed.
 
 # %%
 from ferlib import doctor
