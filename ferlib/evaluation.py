@@ -1,20 +1,16 @@
-"""Logits -> numbers, each with its uncertainty. Predict once, ask often: everything here works on `Predictions`."""
+"""Predict once, then compute metrics with intervals, comparisons and calibration from the `Predictions`."""
 
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import product
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, softmax
-from scipy.stats import binomtest
+from scipy import optimize, special, stats
 from sklearn.metrics import precision_recall_fscore_support
-from torch import nn
 
 from ferlib.data import loader
 from ferlib.emotions import EMOTIONS, check_classes, match_classes
@@ -22,20 +18,20 @@ from ferlib.models.face_model import check_outputs, device_of, evaluating, unwra
 from ferlib.models.feed import feed, without_targets
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
-View = Callable[[torch.Tensor], torch.Tensor] | None
-MOST = 1 << 30  # bytes that a file of logits may take unpacked: 30 million faces
+Views = Sequence[Callable[[torch.Tensor], torch.Tensor] | None]  # of a batch; None is the batch as it is
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What a model answers to n faces, and their labels, in the dataset's order.
+    """The logits of a model for n faces, with the labels, in the dataset's order.
 
-    logits: float32 (n, k); where views of a face were averaged, the logarithms of the mean probabilities.
-    labels: class indices, int64 (n,).
-    classes: the k names.
+    Attributes:
+        logits: float32 (n, k). Where views of a face were averaged: the logarithms of the mean probabilities.
+        labels: class indices, int64 (n,).
+        classes: the k class names.
 
-    >>> found = Predictions(np.array([[2.0, 0.0], [0.0, 1.0]]), np.array([0, 0]), ("open", "shut"))
-    >>> found.correct.tolist()
+    >>> predictions = Predictions(np.array([[2.0, 0.0], [0.0, 1.0]]), np.array([0, 0]), ("open", "shut"))
+    >>> predictions.correct.tolist()
     [True, False]
     """
 
@@ -45,16 +41,11 @@ class Predictions:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", check_classes(self.classes))
-        if self.labels.ndim != 1 or self.logits.shape != (len(self.labels), len(self.classes)):
-            raise ValueError(
-                f"logits {self.logits.shape} do not fit labels {self.labels.shape} and {len(self.classes)} classes"
-            )
-        if not np.isin(self.labels, range(len(self.classes))).all():
-            raise ValueError(f"labels must be 0 to {len(self.classes) - 1}: {np.unique(self.labels)}")
-        if not np.isfinite(self.logits).all():
-            raise ValueError(
-                f"the logits of {(~np.isfinite(self.logits)).any(1).sum()} faces are not finite: diverged training?"
-            )
+        k = len(self.classes)
+        if self.logits.shape != (*self.labels.shape, k) or not np.isin(self.labels, range(k)).all():
+            raise ValueError(f"logits {self.logits.shape} do not fit labels {self.labels.shape} from 0 to {k - 1}")
+        if diverged := (~np.isfinite(self.logits)).any(1).sum():
+            raise ValueError(f"the logits of {diverged} faces are not finite: diverged training?")
 
     @property
     def predicted(self) -> np.ndarray:
@@ -63,205 +54,247 @@ class Predictions:
 
     @property
     def probabilities(self) -> np.ndarray:
-        """Softmax of the logits, (n, k)."""
-        return softmax(self.logits, axis=1)
+        """The softmax of the logits, (n, k)."""
+        return special.softmax(self.logits, axis=1)
 
     @property
     def correct(self) -> np.ndarray:
-        """Whether each face was named right, (n,) bool."""
+        """Whether each prediction equals its label, (n,) bool."""
         return self.predicted == self.labels
 
     def confusion(self) -> np.ndarray:
-        """Counts (k, k): rows are true classes, columns predicted ones."""
-        classes = len(self.classes)
-        return np.bincount(classes * self.labels + self.predicted, minlength=classes**2).reshape(classes, classes)
+        """Return the confusion matrix (k, k): rows are true classes, columns predicted ones."""
+        k = len(self.classes)
+        return np.bincount(k * self.labels + self.predicted, minlength=k**2).reshape(k, k)
 
     def with_classes(self, classes: Sequence[str]) -> "Predictions":
-        """The same predictions with the classes in another order, by name; `ValueError` for other names."""
+        """Return the same predictions with the classes in another order.
+
+        Args:
+            classes: the same names in the order wanted.
+
+        Raises:
+            ValueError: `classes` holds other names.
+        """
         places = match_classes(tuple(classes), self.classes, "these predictions")
         if places is None:
             return self
         return Predictions(self.logits[:, np.argsort(places)], places[self.labels], tuple(classes))
 
     def subset(self, mask: np.ndarray) -> "Predictions":
-        """The predictions of some of the faces, by a boolean mask (n,) or positions."""
+        """Return the predictions of some faces.
+
+        Args:
+            mask: boolean (n,), or positions.
+        """
         return Predictions(self.logits[mask], self.labels[mask], self.classes)
 
     def save(self, path: str | Path) -> None:
-        """Keep the numbers in a .npz file: float32 logits, labels, and the classes' names."""
-        with open(path, "wb") as file:
-            np.savez_compressed(
-                file, logits=self.logits.astype(np.float32), classes=np.array(self.classes),
-                labels=self.labels.astype(np.min_scalar_type(len(self.classes))),
-            )  # fmt: skip
+        """Save logits, labels and class names to a .npz file.
+
+        Args:
+            path: the file, whose name ends in .npz; an older one is replaced.
+        """
+        np.savez_compressed(path, logits=np.float32(self.logits), labels=self.labels, classes=self.classes)
 
     @classmethod
     def load(cls, path: str | Path) -> "Predictions":
-        """Read what `save` wrote; raises `FileNotFoundError`, and `ValueError` for any other file."""
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"there is no file {path}; Predictions.save writes one")
-        try:
-            with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
-                total = sum(entry.file_size for entry in archive.infolist())
-                if total > MOST or any(entry.compress_type not in (0, 8) for entry in archive.infolist()):
-                    raise ValueError(f"it would unpack to {total:,} bytes, or was packed in another way")
-                logits, labels = (np.load(archive.open(f"{name}.npy")) for name in ("logits", "labels"))
-                named = "classes.npy" in archive.namelist()  # older files are of the seven
-                classes = np.load(archive.open("classes.npy")).tolist() if named else EMOTIONS
-            if logits.dtype.kind != "f" or labels.dtype.kind not in "iu":
-                raise ValueError(f"logits are {logits.dtype!s:.40} and labels {labels.dtype!s:.40}")
-            return cls(logits.astype(np.float32), labels.astype(np.int64), tuple(classes))
-        except Exception as error:  # zipfile and NumPy trust what they read, and fail in many ways
-            raise ValueError(f"{path} holds no logits of Predictions.save ({error!s:.200}); evaluate again") from error
+        """Load what `save` wrote.
+
+        Args:
+            path: the .npz file.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            KeyError: the file holds something else.
+        """
+        with np.load(path) as arrays:  # which refuses pickled objects
+            return cls(arrays["logits"], arrays["labels"], tuple(arrays["classes"].tolist()))
 
 
 def flip(batch: torch.Tensor) -> torch.Tensor:
-    """The mirror image of a batch (n, c, h, w)."""
+    """Return the mirror image of a batch (n, channels, h, w)."""
     return batch.flip(3)
 
 
-def shifted(dx: int, dy: int, *, mirrored: bool = False) -> Callable[[torch.Tensor], torch.Tensor]:
-    """A view: the face, or its mirror image, moved right by dx and down by dy pixels of 48, the border repeated."""
+def shift(batch: torch.Tensor, *, dx: int, dy: int, mirrored: bool = False) -> torch.Tensor:
+    """Shift a batch and repeat its border.
 
-    def view(batch: torch.Tensor) -> torch.Tensor:
-        batch = flip(batch) if mirrored else batch
-        for axis, offset in ((2, dy), (3, dx)):
-            size = batch.shape[axis]
-            source = torch.arange(size, device=batch.device) - round(offset * size / 48)
-            batch = batch.index_select(axis, source.clamp(0, size - 1))
-        return batch
+    Args:
+        batch: (n, channels, h, w).
+        dx: pixels to the right, for a face of 48 px.
+        dy: pixels down, for a face of 48 px.
+        mirrored: whether to mirror the face first.
+    """
+    sides = zip(batch.shape[2:], (dy, dx), strict=True)
+    y, x = ((torch.arange(side) - round(step * side / 48)).clamp(0, side - 1) for side, step in sides)
+    return (flip(batch) if mirrored else batch)[:, :, y[:, None], x]
 
-    return view
 
-
-VIEWS: dict[str, Sequence[View]] = {  # what to average over, by the names under which results are kept
-    "single_view": (None,),
-    "flip_averaged": (None, flip),
-    "shift_flip_averaged": [
-        shifted(*offset, mirrored=m) for m in (False, True) for offset in product((0, -2, 2), repeat=2)
-    ],
-}
+SHIFTS = [partial(shift, dx=x, dy=y, mirrored=m) for m in (False, True) for x in (0, -2, 2) for y in (0, -2, 2)]
+VIEWS: dict[str, Views] = {"single_view": (None,), "flip_averaged": (None, flip), "shift_flip_averaged": SHIFTS}
 
 
 def predict(
-    model: nn.Module, dataset: Any, *, views: Sequence[View] = (None,), batch_size: int = 128, workers: int = 0
+    model: torch.nn.Module, dataset: Any, *, views: Views = (None,), batch_size: int = 128, workers: int = 0
 ) -> Predictions:
-    """Run a model once over a dataset, averaging its probabilities over `views` of each face.
+    """Predict the class probabilities of each face, averaged over views.
 
-    model: a `FaceModel`, or any `nn.Module` that gives logits (n, k). It runs where its parameters are, in evaluation
-        mode, and each of its layers is left in the mode that it was in.
-    dataset: a `FaceDataset`, or any map-style dataset of (tensor, label). Its own transform is used; uint8 faces are
-        prepared by the FaceModel's `input_spec`. Labels are matched to the model's classes by name.
-    views: what to average over. A view maps a prepared batch, None is the face as it is: `views=(None, flip)` adds its
-        mirror image; see `VIEWS`.
-    batch_size: faces at a time. workers: loader processes, for datasets with a slow transform.
+    The model runs on its own device in evaluation mode. Each layer then gets its own mode back.
 
-    Raises `ValueError` where model and data do not go together.
+    Args:
+        model: a `FaceModel`, or any `torch.nn.Module` that gives logits (n, k).
+        dataset: a `FaceDataset`, or any map-style dataset of (tensor, label). Its own transform is used; the
+            FaceModel's `input_spec` prepares uint8 faces. Labels are matched to the model's classes by name.
+        views: functions from a prepared batch to another one; None is the face as it is. `(None, flip)` adds the mirror
+            image. See `VIEWS`.
+        batch_size: faces at a time.
+        workers: loader processes, for a dataset with a slow transform.
+
+    Returns:
+        The predictions, in the dataset's order.
+
+    Raises:
+        ValueError: model and data do not fit.
 
     >>> from ferlib import data, models
-    >>> found = predict(models.load_model("drawn"), data.load("sample").subset("PublicTest"))
-    >>> found.logits.shape
+    >>> predict(models.load_model("drawn"), data.load("sample").subset("PublicTest")).logits.shape
     (2000, 7)
     """
-    if not views:
-        raise ValueError("views is empty; (None,) is the face as it is, (None, flip) averages it with its mirror image")
-    fed = feed(model, without_targets(dataset))
-    device = device_of(model)
-    classes = fed.classes or tuple(map(str, range(check_outputs(unwrap(model), fed.shape, None))))
-    # One array for all: a small one a batch, kept among the layers' large ones, would cut the memory up.
-    logits = np.empty((len(dataset), len(classes)), np.float32)
+    source = feed(model, without_targets(dataset))
+    classes = source.classes or tuple(map(str, range(check_outputs(unwrap(model), source.shape, None))))
+    logits = np.empty((len(dataset), len(classes)), np.float32)  # one array: many small ones would fragment the memory
     labels = np.empty(len(dataset), np.int64)
-    start = 0
-    batches = loader(fed.dataset, batch_size, workers=workers, generator=torch.Generator())
-    # To predict draws no number that training would have drawn.
+    batches, start = loader(source.dataset, batch_size, workers=workers, generator=torch.Generator()), 0
+    # The fork keeps the random numbers that training would draw.
     with evaluating(model), torch.inference_mode(), torch.random.fork_rng(devices=[]):
-        for images, given in batches:
-            batch = fed.transform(images.to(device))
-            seen = [model(batch if view is None else view(batch)).float() for view in views]
-            for one in seen:
-                if one.shape != (len(images), len(classes)):
-                    raise ValueError(f"a view gives logits {tuple(one.shape)} for {len(images)} faces of "
-                                     f"{len(classes)} classes; a view keeps every face")  # fmt: skip
-            mean = torch.stack([one.log_softmax(1) for one in seen]).logsumexp(0) - np.log(len(views))
+        for images, targets in batches:
             part = slice(start, start + len(images))
-            logits[part] = (seen[0] if len(views) == 1 else mean).cpu().numpy()
-            labels[part] = (given.argmax(1) if given.ndim == 2 else given).numpy()
-            start += len(images)
-    if start != len(dataset):
-        raise RuntimeError(f"{start} of {len(dataset)} faces were predicted")
+            logits[part] = _view_logits(model, source.transform(images.to(device_of(model))), views).cpu().numpy()
+            labels[part] = targets.argmax(1) if targets.ndim == 2 else targets
+            start = part.stop
+    assert start == len(dataset), f"{start} of {len(dataset)} faces were predicted"
     return Predictions(logits, labels, classes)
 
 
+def _view_logits(model: torch.nn.Module, batch: torch.Tensor, views: Views) -> torch.Tensor:
+    """Return a batch's logits (n, k): those of one view, or the logarithms of the views' mean probabilities."""
+    logits = torch.stack([model(batch if view is None else view(batch)).float() for view in views])
+    if logits.shape[1] != len(batch):
+        raise ValueError(f"a view gives logits {tuple(logits.shape[1:])} for {len(batch)} faces; keep every face")
+    return logits[0] if len(views) == 1 else logits.log_softmax(2).logsumexp(0) - np.log(len(views))
+
+
 def metrics_of(confusion: np.ndarray) -> dict[str, np.ndarray]:
-    """Accuracy, balanced accuracy and macro-F1 of confusion matrices (..., k, k), as fractions (...).
+    """Compute accuracy, balanced accuracy and macro-F1 from confusion matrices.
 
-    A class without examples is left out of balanced accuracy; a class neither present nor predicted, out of macro-F1.
+    Balanced accuracy leaves out a class without examples. Macro-F1 leaves out a class that is neither present nor
+    predicted.
+
+    Args:
+        confusion: counts (..., k, k).
+
+    Returns:
+        Each metric by name, as fractions (...).
     """
-    hits = np.diagonal(confusion, axis1=-2, axis2=-1).astype(float)
-    true, guessed = confusion.sum(-1), confusion.sum(-2)
-    recall = np.divide(hits, true, out=np.full(hits.shape, np.nan), where=true > 0)
-    f1 = np.divide(2 * hits, true + guessed, out=np.full(hits.shape, np.nan), where=true + guessed > 0)
-    return {
-        "accuracy": hits.sum(-1) / confusion.sum((-2, -1)),
-        "balanced_accuracy": np.nanmean(recall, -1),
-        "macro_f1": np.nanmean(f1, -1),
-    }
+    hits, true, predicted = np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(-1), confusion.sum(-2)
+    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN, which nanmean leaves out
+        recall, f1 = hits / true, 2 * hits / (true + predicted)
+    accuracy = hits.sum(-1) / confusion.sum((-2, -1))
+    return {"accuracy": accuracy, "balanced_accuracy": np.nanmean(recall, -1), "macro_f1": np.nanmean(f1, -1)}
 
 
-def bootstrap(confusion: np.ndarray, *, resamples: int = 2000, seed: int = 0) -> np.ndarray:
-    """Confusion matrices (resamples, k, k) of test sets redrawn with replacement (Efron's bootstrap).
+def bootstrap(counts: np.ndarray, resamples: int = 2000, seed: int = 0) -> np.ndarray:
+    """Resample counts with replacement (Efron's bootstrap).
 
-    To redraw n faces is to redraw n (true, predicted) pairs, whose counts are multinomial: so no face is touched.
-    (And so for counts of any other shape: `compare` redraws triples, of which two are predictions.)
+    To draw n faces again is to draw n (true, predicted) pairs again, and their counts are multinomial.
+
+    Args:
+        counts: a confusion matrix (k, k), or counts of any other shape.
+        resamples: how many test sets to draw.
+        seed: of the random numbers.
+
+    Returns:
+        The counts of each test set, (resamples, *counts.shape).
+
+    Raises:
+        ValueError: all counts are 0.
     """
-    n = int(confusion.sum())
+    n = int(counts.sum())
     if n == 0:
         raise ValueError("there are no predictions to redraw")
-    if resamples < 1:
-        raise ValueError(f"resamples is {resamples}; one redrawn test is the least, and 2000 are usual")
-    drawn = np.random.default_rng(seed).multinomial(n, confusion.ravel() / n, size=resamples)
-    return drawn.reshape(resamples, *confusion.shape)
+    return np.random.default_rng(seed).multinomial(n, counts.ravel() / n, resamples).reshape(resamples, *counts.shape)
+
+
+def percentile_interval(values: Any, level: float = 0.95) -> np.ndarray:
+    """Compute the bootstrap percentile interval of resampled values.
+
+    Args:
+        values: one value a resample, (resamples, ...).
+        level: the coverage of the interval, between 0 and 1.
+
+    Returns:
+        The lower and the upper bound, (2, ...).
+    """
+    return np.quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0)
+
+
+def _interval_table(resampled: dict[str, Any], value: dict[str, Any], level: float) -> pd.DataFrame:
+    """Return a row (value, low, high) for each metric."""
+    rows = {name: (float(value[name]), *percentile_interval(resampled[name], level)) for name in METRICS}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high"])
 
 
 def summarise(predictions: Predictions, *, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """Accuracy, balanced accuracy and macro-F1 (rows): value and bootstrap percentile interval low, high; fractions."""
+    """Compute the metrics of predictions with bootstrap intervals.
+
+    Args:
+        predictions: of one face or more.
+        level: the coverage of the intervals.
+        resamples: how many test sets to draw.
+        seed: of the random numbers.
+
+    Returns:
+        Rows accuracy, balanced_accuracy and macro_f1; columns value, low and high (fractions).
+
+    Raises:
+        ValueError: there are no predictions.
+
+    >>> predictions = Predictions(np.eye(2)[[0, 0, 1, 1]], np.array([0, 0, 1, 0]), ("open", "shut"))
+    >>> summarise(predictions).loc["accuracy", "value"]
+    0.75
+    """
     confusion = predictions.confusion()
-    drawn = metrics_of(bootstrap(confusion, resamples=resamples, seed=seed))
-    return _with_intervals(metrics_of(confusion), drawn, level)
+    return _interval_table(metrics_of(bootstrap(confusion, resamples, seed)), metrics_of(confusion), level)
 
 
-def seed_interval(
-    values: np.ndarray, *, level: float = 0.95, resamples: int = 1000, seed: int = 0
-) -> tuple[float, float]:
-    """Bootstrap percentile interval of the mean of `values` (seeds, faces), both redrawn with replacement.
+def seed_interval(values: np.ndarray, *, level: float = 0.95, resamples: int = 1000, seed: int = 0) -> list[float]:
+    """Compute a bootstrap interval of a mean over seeds and faces.
 
-    A row is one seed's network, such as its right answers or its gain on each face; all rows are about the same faces.
-    So the interval tells what other faces and other seeds might have said; of three seeds it knows little. Raises
-    `ValueError` for values of another shape.
+    Seeds and faces are both drawn again with replacement, so the interval covers other seeds and other faces. From
+    three seeds it is only a rough estimate.
+
+    Args:
+        values: (seeds, faces), a row for each seed's network; all rows are about the same faces.
+        level: the coverage of the interval.
+        resamples: how many times to draw again.
+        seed: of the random numbers.
+
+    Returns:
+        The lower and the upper bound, [low, high].
+
+    Raises:
+        ValueError: `values` has another shape.
     """
     if values.ndim != 2 or not values.size:
         raise ValueError(f"values must be (seeds, faces), at least one of each; {values.shape} was given")
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level}; it is the interval's coverage, between 0 and 1")
     rng, (seeds, faces) = np.random.default_rng(seed), values.shape
-    means = []
-    for _ in range(resamples):
-        picked = values[rng.integers(0, seeds, seeds)]
-        means.append(picked[:, rng.integers(0, faces, faces)].mean())
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
-
-
-def _with_intervals(value: dict[str, Any], drawn: dict[str, Any], level: float) -> pd.DataFrame:
-    if not 0 < level < 1:
-        raise ValueError(f"level is {level}; it is the interval's coverage, between 0 and 1")
-    tails = [(1 - level) / 2, (1 + level) / 2]
-    rows = [(float(value[name]), *np.quantile(drawn[name], tails)) for name in METRICS]
-    return pd.DataFrame(rows, index=list(METRICS), columns=["value", "low", "high"])
+    draws = (values[rng.integers(0, seeds, seeds)][:, rng.integers(0, faces, faces)] for _ in range(resamples))
+    return percentile_interval([draw.mean() for draw in draws], level).tolist()
 
 
 class Comparison(NamedTuple):
-    """Two models on the same faces, as `compare` finds them."""
+    """The result of `compare`."""
 
     difference: pd.DataFrame  # b minus a, in the form of `summarise`
     right: pd.DataFrame  # faces (count) that a (rows) and b (columns) got wrong or right
@@ -269,40 +302,53 @@ class Comparison(NamedTuple):
 
 
 def compare(a: Predictions, b: Predictions, *, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> Comparison:
-    """What b gains over a on the very same faces: b minus a with paired bootstrap intervals, and McNemar's exact test.
+    """Compare two models on the same faces, with paired intervals and McNemar's test.
 
-    A redrawn test brings each face with both answers, so what is hard for both cancels out of the difference. The test
-    asks the faces that only one of the two got right (Q. McNemar, Psychometrika 12, 1947). Raises `ValueError` unless
-    both hold the same labels in the same order; classes in another order are matched by name.
+    Each resample keeps both answers to a face together, so faces that are hard for both models widen no interval. The
+    test uses the faces that only one model got right (Q. McNemar, Psychometrika 12, 1947).
+
+    Args:
+        a: predictions of the first model.
+        b: predictions of the second one, for the same faces in the same order.
+        level: the coverage of the intervals.
+        resamples: how many test sets to draw.
+        seed: of the random numbers.
+
+    Returns:
+        The difference b minus a, the table of right and wrong answers, and the p value.
+
+    Raises:
+        ValueError: the labels differ, or the classes do.
     """
     b = b.with_classes(a.classes)
     if not np.array_equal(a.labels, b.labels):
         raise ValueError("the two do not hold the same labels in the same order; predict both for the same faces")
 
     def gain(counts: np.ndarray) -> dict[str, np.ndarray]:
-        old, new = metrics_of(counts.sum(-1)), metrics_of(counts.sum(-2))
-        return {name: new[name] - old[name] for name in METRICS}
+        of_a, of_b = metrics_of(counts.sum(-1)), metrics_of(counts.sum(-2))
+        return {name: of_b[name] - of_a[name] for name in METRICS}
 
-    shape = (len(a.classes),) * 3
-    triples = np.ravel_multi_index((a.labels, a.predicted, b.predicted), shape)
-    joint = np.bincount(triples, minlength=len(a.classes) ** 3).reshape(shape)
-    drawn = gain(bootstrap(joint, resamples=resamples, seed=seed))
+    joint = np.zeros((len(a.classes),) * 3, int)
+    np.add.at(joint, (a.labels, a.predicted, b.predicted), 1)
+    difference = _interval_table(gain(bootstrap(joint, resamples, seed)), gain(joint), level)
     right = np.bincount(2 * a.correct + b.correct, minlength=4).reshape(2, 2)
-    table = pd.DataFrame(right, ["a wrong", "a right"], ["b wrong", "b right"])
-    discordant = int(right[0, 1] + right[1, 0])
-    p_value = float(binomtest(int(right[0, 1]), discordant).pvalue) if discordant else 1.0
-    return Comparison(_with_intervals(gain(joint), drawn, level), table, p_value)
+    p_value = stats.binomtest(right[0, 1], max(1, right[0, 1] + right[1, 0])).pvalue
+    return Comparison(difference, pd.DataFrame(right, ["a wrong", "a right"], ["b wrong", "b right"]), float(p_value))
 
 
 def calibration(predictions: Predictions, *, bins: int = 15) -> pd.DataFrame:
-    """The reliability diagram: how often a model is right where it is so and so sure.
+    """Compute the accuracy in each confidence bin, for a reliability diagram.
 
-    A row for each of `bins` equal intervals of confidence, the probability of the predicted class: low (not in it),
-    high (in it), n, mean confidence and accuracy of its faces (NaN if none). Fractions, but for the count n. The
-    table's `attrs["ece"]` is the expected calibration error, as `ece` gives it.
+    Confidence is the probability of the predicted class.
+
+    Args:
+        predictions: of one face or more.
+        bins: how many equal intervals of confidence.
+
+    Returns:
+        A row a bin: low (not in it), high (in it), n (faces), their mean confidence and accuracy (fractions, NaN
+        without faces). `attrs["ece"]` is the expected calibration error.
     """
-    if bins < 1 or not len(predictions.labels):
-        raise ValueError(f"one bin and one face are the least; given {bins} bins, {len(predictions.labels)} faces")
     confidence, edges = predictions.probabilities.max(1), np.linspace(0, 1, bins + 1)
     place = np.searchsorted(edges, confidence) - 1
     n = np.bincount(place, minlength=bins)
@@ -313,67 +359,86 @@ def calibration(predictions: Predictions, *, bins: int = 15) -> pd.DataFrame:
 
 
 def ece(predictions: Predictions, *, bins: int = 15) -> float:
-    """Expected calibration error, a fraction: |accuracy - confidence| of each bin, averaged over the faces.
+    """Compute the expected calibration error, a fraction.
 
-    (C. Guo et al., On calibration of modern neural networks, 2017, arXiv 1706.04599.) Never 0 in practice: on 3,589
-    faces a perfectly calibrated model gets 0.01 to 0.03 by chance.
+    It is the difference between accuracy and confidence in each bin, averaged over the faces (C. Guo et al., On
+    calibration of modern neural networks, 2017, arXiv 1706.04599). It is never 0 in practice: on 3,589 faces a
+    perfectly calibrated model gets 0.01 to 0.03 by chance.
+
+    Args:
+        predictions: of one face or more.
+        bins: how many equal intervals of confidence.
     """
     return calibration(predictions, bins=bins).attrs["ece"]
 
 
 def fit_temperature(predictions: Predictions) -> float:
-    """The temperature T, 0.05 to 20, whose softmax(logits / T) makes the labels likeliest (Guo et al.); 1 is as it is.
+    """Fit the temperature T whose softmax(logits / T) makes the labels most likely.
 
-    Above 1 the model was too sure. No predicted class changes. Where views were averaged, T acts on the average, by the
-    logarithms of the mean probabilities, and not on each view. Raises `ValueError` without faces.
+    Above 1 the model was overconfident. No predicted class changes. Where views were averaged, T divides the logarithms
+    of the mean probabilities (C. Guo et al., 2017, arXiv 1706.04599).
+
+    Args:
+        predictions: of one face or more.
+
+    Returns:
+        T, from 0.05 to 20.
+
+    Raises:
+        ValueError: there are no predictions.
     """
     logits, faces = predictions.logits.astype(float), np.arange(len(predictions.labels))
     if not len(faces):
         raise ValueError("there are no predictions to fit a temperature to")
 
     def loss(log_t: float) -> float:
-        return -float(log_softmax(logits * np.exp(-log_t), axis=1)[faces, predictions.labels].mean())
+        return -float(special.log_softmax(logits * np.exp(-log_t), axis=1)[faces, predictions.labels].mean())
 
-    return float(np.exp(minimize_scalar(loss, bounds=np.log([0.05, 20]), method="bounded").x))
+    return float(np.exp(optimize.minimize_scalar(loss, bounds=np.log([0.05, 20]), method="bounded").x))
 
 
 def cross_calibrate(predictions: Predictions, *, folds: int = 5, seed: int = 0) -> Predictions:
-    """The predictions with each fold's logits divided by the temperature that fits the other folds.
+    """Divide each fold's logits by the temperature fitted on the other folds.
 
-    So no face has a say in its own temperature, and the result's `ece` is honest. The folds hold the classes in
-    proportion. A face alone stays as it is. Raises `ValueError` for fewer than two folds.
+    No face influences its own temperature, so the `ece` of the result is honest.
+
+    Args:
+        predictions: of any number of faces; a single face stays as it is.
+        folds: how many parts, 2 or more, each with the classes in proportion.
+        seed: of the random numbers that build the folds.
     """
-    if folds < 2:
-        raise ValueError(f"folds is {folds}; two are the least, one to fit on and one to apply it to")
     order = np.random.default_rng(seed).permutation(len(predictions.labels))
-    order = order[np.argsort(predictions.labels[order], kind="stable")]  # by class; the folds are dealt from it in turn
-    logits = predictions.logits.astype(float)  # in float32 two of a face's might be rounded to the same
+    order = order[np.argsort(predictions.labels[order], kind="stable")]  # sorted by class, then every folds-th face
+    logits = predictions.logits.astype(float)  # float32 could round two logits of a face to one number
     for fold in range(min(folds, len(order)) if len(order) > 1 else 0):
-        held = np.s_[fold::folds]
-        logits[order[held]] /= fit_temperature(predictions.subset(np.delete(order, held)))
+        part = np.s_[fold::folds]
+        logits[order[part]] /= fit_temperature(predictions.subset(np.delete(order, part)))
     return Predictions(logits, predictions.labels, predictions.classes)
 
 
 def report(predictions: Predictions) -> pd.DataFrame:
-    """Precision, recall, F1 (fractions) and support (faces) of each class."""
-    columns = precision_recall_fscore_support(
-        predictions.labels, predictions.predicted, labels=range(len(predictions.classes)), zero_division=0
-    )
-    return pd.DataFrame(
-        dict(zip(("precision", "recall", "f1", "support"), columns, strict=True)), index=list(predictions.classes)
-    )
+    """Compute precision, recall, F1 and support of each class.
+
+    Args:
+        predictions: of any number of faces.
+
+    Returns:
+        A row a class; columns precision, recall, f1 (fractions) and support (faces).
+
+    >>> predictions = Predictions(np.eye(2)[[0, 0, 1, 1]], np.array([0, 0, 1, 0]), ("open", "shut"))
+    >>> report(predictions).loc["shut", "precision"]
+    0.5
+    """
+    k = range(len(predictions.classes))
+    scores = precision_recall_fscore_support(predictions.labels, predictions.predicted, labels=k, zero_division=0)
+    return pd.DataFrame(zip(*scores, strict=True), predictions.classes, ["precision", "recall", "f1", "support"])
 
 
 def as_json(predictions: Predictions) -> dict[str, Any]:
-    """The figures of `summarise`, `report`, `confusion` and calibration in plain types, for a JSON file."""
-    return {
-        "n": len(predictions.labels),
-        "correct": int(predictions.correct.sum()),
-        **{str(name): figures for name, figures in summarise(predictions).to_dict("index").items()},
-        "ece": ece(predictions),
-        "calibrated_ece": ece(cross_calibrate(predictions)),
-        "temperature": fit_temperature(predictions),  # on all faces
-        "per_class": report(predictions).to_dict("index"),
-        "confusion": predictions.confusion().tolist(),
-        "classes": list(predictions.classes),
-    }
+    """Collect all metrics of predictions in plain types, for a JSON file."""
+    results: dict[str, Any] = {"n": len(predictions.labels), "correct": int(predictions.correct.sum())}
+    results |= zip(METRICS, summarise(predictions).to_dict("records"), strict=True)
+    results |= {"ece": ece(predictions), "calibrated_ece": ece(cross_calibrate(predictions))}
+    results |= {"temperature": fit_temperature(predictions), "classes": list(predictions.classes)}
+    results |= {"per_class": report(predictions).to_dict("index"), "confusion": predictions.confusion().tolist()}
+    return results
