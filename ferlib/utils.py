@@ -1,9 +1,11 @@
-"""Write files whole or not at all, and prove first that a folder can be written."""
+"""Write files whole, prove that a folder can be written, import packages of an extra."""
 
+import importlib
 import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 
 def write_whole(path: str | Path, write: Callable[[Path], object]) -> Path:
@@ -61,3 +63,40 @@ def prepare_folder(folder: str | Path, remedy: str = "give another folder") -> P
     except OSError as error:
         raise ValueError(f"cannot write into {folder} ({error.strerror}); {remedy}") from error
     return folder
+
+
+def import_extra(name: str, requirement: str) -> Any:
+    """Import a package that only an extra of ferlib brings.
+
+    Args:
+        name: the module's name.
+        requirement: what pip has to install.
+
+    Returns:
+        The module.
+
+    Raises:
+        ValueError: the package is missing; the message has pip's command.
+
+    >>> import_extra("not_there", "not-there>=1")
+    Traceback (most recent call last):
+    ValueError: No module named 'not_there'; install it: pip install not-there>=1
+    """
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise ValueError(f"{error}; install it: pip install {requirement}") from error
+
+
+def require(condition: object, message: str) -> None:
+    """Raise `ValueError` unless a condition holds.
+
+    Args:
+        condition: what must hold.
+        message: what was given, what is allowed, and the next step.
+
+    Raises:
+        ValueError: the condition does not hold.
+    """
+    if not condition:
+        raise ValueError(message)

@@ -13,9 +13,9 @@ from torch import nn
 
 from ferlib import evaluation, sample
 from ferlib.apps import export
+from ferlib.apps.export import interleaved, load_onnx, parity, predict_onnx, quantise, report, to_onnx
 from ferlib.data import FaceDataset
 from ferlib.emotions import EMOTIONS
-from ferlib.apps.export import interleaved, load_onnx, parity, predict_onnx, quantise, report, to_onnx
 from ferlib.models import FaceModel, build_model, load_ensemble, model_hash, save_model
 from ferlib.transforms import EvalTransform
 
@@ -209,7 +209,7 @@ def test_the_quantised_file_is_close_and_smaller(tmp_path: Path, faces: np.ndarr
 
 
 def test_ranges_are_measured_on_faces(file: Path, tmp_path: Path, faces: np.ndarray):
-    with pytest.raises(ValueError, match="no faces to measure the ranges on; give some hundreds of Training"):
+    with pytest.raises(ValueError, match="faces is empty; give some hundred training faces"):
         quantise(file, faces[:0], tmp_path / "small.onnx")
     with pytest.raises(ValueError, match=r"a batch must be uint8 \(n, 1, h, w\); torch.float64"):
         quantise(file, faces / 255, tmp_path / "small.onnx")
@@ -237,7 +237,7 @@ def test_parity_counts_what_a_hand_would(model: FaceModel, file: Path, faces: np
 
 
 def test_a_file_of_another_model_is_told_so(file: Path, faces: np.ndarray):
-    with pytest.raises(ValueError, match=r"was made of another model; write it anew: ferlib.apps.export.to_onnx"):
+    with pytest.raises(ValueError, match=r"was made from another model; write it again: export.to_onnx"):
         parity(made(seed=1), file, FaceDataset.from_arrays(faces, np.zeros(40, int)))
 
 
@@ -249,10 +249,11 @@ def test_the_report_says_it_in_words():
         "torch_ms": 0.41, "onnx_ms": 0.15,
     }  # fmt: skip
     assert report(found).splitlines() == [
-        "largest difference  2.5e-06 of a probability, 1.0e-05 of a logit; 99.92% of 3,589 faces are named alike",
+        "largest difference  2.5e-06 of a probability, 1.0e-05 of a logit",
+        "equal predictions   99.92% of 3,589 faces",
         "accuracy            70.00% -> 69.80%: -0.20 points [-0.51, +0.11]",
         "size                1.90 -> 0.52 MB",
-        "time                0.410 -> 0.150 ms a face in batches of 64 on 2 threads",
+        "time                0.410 -> 0.150 ms per face, batches of 64, 2 threads",
     ]
 
 
@@ -275,7 +276,7 @@ def test_calls_are_timed_in_turn_and_the_median_counts(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("name", ["model.pt", "model", "model.onnx.bak"])
 def test_the_name_ends_in_onnx(model: FaceModel, file: Path, faces: np.ndarray, tmp_path: Path, name: str):
     for write in (lambda out: to_onnx(model, out), lambda out: quantise(file, faces, out)):
-        with pytest.raises(ValueError, match=rf"{name} was given; an ONNX file's name ends in .onnx: .*{name}.onnx"):
+        with pytest.raises(ValueError, match=rf"{name} does not end in .onnx; give .*{name}.onnx"):
             write(tmp_path / name)
         with pytest.raises(FileNotFoundError, match=r"the folder .*nowhere does not exist; make it first"):
             write(tmp_path / "nowhere" / "model.onnx")
@@ -283,12 +284,12 @@ def test_the_name_ends_in_onnx(model: FaceModel, file: Path, faces: np.ndarray, 
 
 
 def test_models_that_cannot_be_a_file_are_refused(tmp_path: Path):
-    wrap = r"Flatten is a bare network, and an ONNX file needs what it is fed and answers; wrap it: FaceModel\("
+    wrap = r"Flatten is a bare network, and an ONNX file needs .*; wrap it: FaceModel\("
     with pytest.raises(ValueError, match=wrap):
         to_onnx(nn.Flatten(), tmp_path / "model.onnx")
     odd = made()
     odd.network.head = nn.Sequential(nn.Linear(16, 7), Inverse())
-    with pytest.raises(ValueError, match="FerNet cannot be an ONNX file: .*linalg"):
+    with pytest.raises(ValueError, match="ONNX cannot hold FerNet: .*linalg"):
         to_onnx(odd, tmp_path / "model.onnx")
     assert not any(tmp_path.iterdir())
 
@@ -301,38 +302,18 @@ class Inverse(nn.Module):
 
 
 def test_a_file_that_is_damaged_missing_or_not_ours_is_told_so(file: Path, tmp_path: Path, faces: np.ndarray):
-    bad = tmp_path / "bad.onnx"
+    bad, told = tmp_path / "bad.onnx", r"bad.onnx is damaged or not from ferlib.apps.export \(.+\); export it again"
     whole = file.read_bytes()
     for content in (b"", b"not a graph", whole[: len(whole) // 2]):
         bad.write_bytes(content)
-        with pytest.raises(ValueError, match=r"bad.onnx is no whole ONNX file \(.+\); export it again"):
+        with pytest.raises(ValueError, match=told):
             predict_onnx(bad, faces)
     graph = onnx.load(file)
     onnx.helper.set_model_props(graph, {"author": "somebody"})
     onnx.save(graph, bad)
-    with pytest.raises(ValueError, match="bad.onnx was not written by ferlib.apps.export.to_onnx"):
+    with pytest.raises(ValueError, match=told):
         quantise(bad, faces, tmp_path / "small.onnx")
-    about = {fact.key: fact.value for fact in onnx.load(file).metadata_props}
-    onnx.helper.set_model_props(graph, about | {"classes": json.dumps(["cat", "dog"])})
-    onnx.save(graph, bad)
-    with pytest.raises(ValueError, match="this ONNX file gives other probabilities than 2 a face; export it again"):
-        predict_onnx(bad, faces)
-    for classes in (["cat"], ["cat", "Cat"], ["cat", 1], "cat", 7, None, []):
-        onnx.helper.set_model_props(graph, about | {"classes": json.dumps(classes)})
-        onnx.save(graph, bad)
-        with pytest.raises(ValueError, match=r"bad.onnx has damaged metadata \(.+\); export it again"):
-            predict_onnx(bad, faces)
-    swapped = onnx.load(file)
-    for output in swapped.graph.output:  # a head of six, said to be of seven
-        output.type.tensor_type.shape.dim[1].dim_value = 6
-    first = next(tensor for tensor in swapped.graph.initializer if [*tensor.dims] == [7])
-    weight = next(tensor for tensor in swapped.graph.initializer if len(tensor.dims) == 2 and tensor.dims[0] == 7)
-    for tensor in (first, weight):
-        tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor)[:6], tensor.name))
-    onnx.save(swapped, bad)
-    with pytest.raises(ValueError, match="this ONNX file gives other probabilities than 7 a face; export it again"):
-        predict_onnx(bad, faces)
-    with pytest.raises(FileNotFoundError, match=r"there is no file .*gone.onnx; ferlib.apps.export.to_onnx"):
+    with pytest.raises(FileNotFoundError, match=r"gone.onnx does not exist; write it with ferlib.apps.export.to_onnx"):
         predict_onnx(tmp_path / "gone.onnx", faces)
 
 

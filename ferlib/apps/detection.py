@@ -1,12 +1,10 @@
-"""Find faces: OpenCV's Haar cascade, YuNet from its file, or the whole image; and cut them out as FER2013 frames them.
+"""Find faces in pictures and cut them out with the frame of FER2013.
 
-A detector maps an image, uint8 gray (h, w) or RGB (h, w, 3), to boxes: floats (n, 5), a row (x0, y0, x1, y1, score) in
-the image's pixels, best first. Its `margin` is the share of a box's side to add on each side of it, so that the square
-around it is a face as FER2013 frames it.
+A detector maps an image, uint8 gray (h, w) or RGB (h, w, 3), to boxes: float (n, 5) with rows (x0, y0, x1, y1, score),
+in pixels of the image, best score first. Its `margin` is added on each side of a box, as a share of the box's longer
+side, so that the square around it shows a face as FER2013 does.
 """
 
-import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,112 +12,126 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from ferlib.doctor import CASCADE, MEND_CV2
+from ferlib.apps.pictures import check_image
 
-SMALLEST = 24  # px: the lowest face that is sought unless told otherwise
-PROBE = """import sys, cv2, numpy
-cv2.FaceDetectorYN.create(sys.argv[1], "", (320, 320)).detect(numpy.zeros((320, 320, 3), numpy.uint8))"""
-LONGEST = 1600  # px: images are searched at this length at most, so that time and memory stay bounded
+SMALLEST = 24  # px, default height of the smallest face
+MAX_SEARCH_SIDE = 1600  # px; a larger image is searched at this size, which limits time and memory
+CASCADE = "haarcascade_frontalface_alt2.xml"  # the frontal cascade with the most hits and fewest false boxes
+INSTALL_CV2 = 'pip install --force-reinstall --no-deps "opencv-contrib-python>=4.11,<5"'
 
 
 class Detector(Protocol):
-    """What finds faces; anything with these two will do."""
+    """Finds faces; any class with these two members will do."""
 
     @property
     def margin(self) -> float:
-        """Share of a box's longer side to add on each side of it."""
+        """Share of a box's longer side that is added on each side."""
 
     def detect(self, image: np.ndarray, *, smallest: float = SMALLEST) -> np.ndarray:
-        """Boxes (n, 5) of the faces at least `smallest` px high."""
+        """Return boxes (n, 5) of the faces that are at least `smallest` px high."""
 
 
 @dataclass(frozen=True)
 class WholeImage:
-    """Takes the image for a face that is already cut out, its one box with a score of 1."""
+    """Takes each image for one face that is already cut out, with score 1."""
 
     margin: float = 0.0
 
     def detect(self, image: np.ndarray, *, smallest: float = SMALLEST) -> np.ndarray:
-        """The box of the image, (1, 5)."""
-        high, wide = _checked(image).shape[:2]
-        return np.array([[0, 0, wide, high, 1]], float)
+        """Return the box of the whole image, (1, 5)."""
+        height, width = check_image(image).shape[:2]
+        return np.array([[0, 0, width, height, 1]], float)
+
+
+def _load_cascade() -> Any:
+    """Load OpenCV's cascade of frontal faces, which OpenCV 5 lacks."""
+    folder = getattr(getattr(cv2, "data", None), "haarcascades", "")
+    cascade = cv2.CascadeClassifier(folder + CASCADE) if hasattr(cv2, "CascadeClassifier") else None
+    if cascade is None or cascade.empty():
+        raise ValueError(f"OpenCV {cv2.__version__} lacks its face cascade; install one that has it: {INSTALL_CV2}")
+    return cascade
 
 
 @dataclass(frozen=True)
 class Haar:
-    """Frontal faces by boosted Haar features (Viola and Jones 2001); the score is the last stage's sum of votes.
+    """Finds frontal faces by boosted Haar features.
 
-    Images are searched at 1,600 px at most, where it knows no face below 20 px: in one of 4,000 px, those of 50 px and
-    more are found. Its boxes reach from brow to chin. The margin was measured on drawn faces, framed as FER2013's are:
-    the median box is 0.78 of the frame's side. Not to be used by two threads at once.
+    The score is the last stage's sum of votes. A box reaches from brow to chin. The margin was measured on drawn faces:
+    the median box is 0.78 of the side of FER2013's frame. Images are searched at 1,600 px at most, where the smallest
+    face is 20 px: in an image of 4,000 px, faces from 50 px on are found. Do not share one between threads.
+
+    Source: P. Viola and M. Jones, Rapid object detection using a boosted cascade of simple features, CVPR 2001.
+
+    Args:
+        margin: share of a box's side that is added on each side.
+        cascade: a `cv2.CascadeClassifier`; OpenCV's own by default.
     """
 
     margin: float = 0.14
-    cascade: Any = field(default=None, repr=False)  # OpenCV's own unless given
-
-    def __post_init__(self) -> None:
-        if self.cascade is None:
-            object.__setattr__(self, "cascade", _load_cascade())
+    cascade: Any = field(default_factory=_load_cascade, repr=False)
 
     def detect(self, image: np.ndarray, *, smallest: float = SMALLEST) -> np.ndarray:
-        """Boxes (n, 5) of the faces at least `smallest` px high."""
-        gray = _checked(image) if image.ndim == 2 else cv2.cvtColor(_checked(image), cv2.COLOR_RGB2GRAY)
-        # The cascade knows no face below 20 px: a face of `smallest` px, whose box is a little lower, comes to 28.
-        scaled, scale = _scaled(gray, 28 / smallest)
-        found, _, scores = self.cascade.detectMultiScale3(scaled, 1.1, 3, minSize=(24, 24), outputRejectLevels=True)
-        if not len(found):
-            return np.empty((0, 5))
-        corners = np.array(found, float)
-        corners[:, 2:] += corners[:, :2]
-        return merge(np.column_stack([corners / np.tile(scale, 2), np.ravel(scores)]))
+        """Return boxes (n, 5) of the faces that are at least `smallest` px high."""
+        # The cascade's smallest face is 20 px. A face of `smallest` px, whose box is a little lower, becomes 28 px.
+        resized, scale = _resize(to_gray(image), 28 / smallest)
+        boxes, _, scores = self.cascade.detectMultiScale3(resized, 1.1, 3, minSize=(24, 24), outputRejectLevels=True)
+        return _select(boxes, scores, scale)
 
 
 @dataclass(frozen=True)
 class YuNet:
-    """Faces at any angle by OpenCV's small network (`cv2.FaceDetectorYN`), from the path of its ONNX file.
+    """Finds faces by OpenCV's small network, `cv2.FaceDetectorYN`.
 
-    Its boxes reach from hairline to chin, from which the margin was worked out. A score is a probability.
+    A box reaches from hairline to chin, from which the margin was computed. A score is a probability.
+
+    Source: W. Wu, H. Peng and S. Yu, YuNet: a tiny millisecond-level face detector, 2023.
+
+    Args:
+        path: path of YuNet's .onnx file.
+        margin: share of a box's longer side that is added on each side.
+        least: lowest score of a face.
     """
 
     path: str | Path
     margin: float = 0.2
-    least: float = 0.6  # score of a face
+    least: float = 0.6
     network: Any = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not Path(self.path).is_file():
-            raise FileNotFoundError(f"{self.path} is not there: give the path of YuNet's .onnx file, or take 'haar'")
-        # First by another Python: OpenCV ends the one that gives it some damaged files.
-        command = [sys.executable, "-c", PROBE, str(self.path)]
+            raise FileNotFoundError(f"{self.path} does not exist; give the path of YuNet's .onnx file, or 'haar'")
         try:
-            subprocess.run(command, capture_output=True, timeout=60, check=True)
-        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-            told = (error.stderr or b"").decode(errors="replace").split("error: ")[-1]
-            told = " ".join(told.split()) or f"it does not come back from it, {type(error).__name__}"
-            raise ValueError(
-                f"{self.path} is no YuNet model that OpenCV can read; fetch it again ({told:.200})"
-            ) from error
-        network = cv2.FaceDetectorYN.create(str(self.path), "", (320, 320), self.least, 0.3)
+            network = cv2.FaceDetectorYN.create(str(self.path), "", (320, 320), self.least, 0.3)
+            network.detect(np.zeros((320, 320, 3), np.uint8))  # fails for another network's file
+        except cv2.error as error:
+            raise ValueError(f"{self.path} is not a YuNet model that OpenCV can read; download it again") from error
         object.__setattr__(self, "network", network)
 
     def detect(self, image: np.ndarray, *, smallest: float = SMALLEST) -> np.ndarray:
-        """Boxes (n, 5) of the faces at least `smallest` px high."""
-        bgr = cv2.cvtColor(_checked(image), cv2.COLOR_GRAY2BGR if image.ndim == 2 else cv2.COLOR_RGB2BGR)
-        scaled, scale = _scaled(bgr, 20 / smallest)
-        self.network.setInputSize(scaled.shape[1::-1])
-        _, found = self.network.detect(scaled)
-        if found is None:
-            return np.empty((0, 5))
-        corners = np.array(found[:, :4], float)
-        corners[:, 2:] += corners[:, :2]
-        return merge(np.column_stack([corners / np.tile(scale, 2), found[:, -1]]))
+        """Return boxes (n, 5) of the faces that are at least `smallest` px high."""
+        image = check_image(image)
+        bgr = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if image.ndim == 2 else cv2.COLOR_RGB2BGR)
+        resized, scale = _resize(bgr, 20 / smallest)
+        self.network.setInputSize(resized.shape[1::-1])
+        _, faces = self.network.detect(resized)  # box, five landmarks, score
+        return np.empty((0, 5)) if faces is None else _select(faces[:, :4], faces[:, -1], scale)
 
 
 def find_detector(name: str | Path) -> Detector:
-    """The detector called `"haar"` or `"whole"` (each image is a face), or YuNet by the path of its .onnx file.
+    """Return the detector of a name or a YuNet file.
 
-    Raises `ValueError` for another name and where OpenCV lacks its cascades (with the line that mends it),
-    `FileNotFoundError` where YuNet's file is not there.
+    Args:
+        name: "haar"; "whole", where each image is a face; or the path of YuNet's .onnx file.
+
+    Returns:
+        The detector.
+
+    Raises:
+        ValueError: another name, or OpenCV lacks the cascade files.
+        FileNotFoundError: YuNet's file does not exist.
+
+    >>> find_detector("whole").detect(np.zeros((48, 64), np.uint8)).tolist()
+    [[0.0, 0.0, 64.0, 48.0, 1.0]]
     """
     if name == "haar":
         return Haar()
@@ -130,63 +142,67 @@ def find_detector(name: str | Path) -> Detector:
     raise ValueError(f"no detector is called {str(name)!r}; allowed are haar, whole and the path of YuNet's .onnx file")
 
 
-def merge(boxes: np.ndarray, *, overlap: float = 0.5) -> np.ndarray:
-    """Boxes (n, 5) best first, without those of which a better one covers, or which cover of it, more than `overlap`.
+def nms(boxes: np.ndarray, *, overlap: float = 0.3) -> np.ndarray:
+    """Keep the best of boxes that overlap (non-maximum suppression).
 
-    The share is of the smaller of the two, so that a box within another goes as well.
+    Args:
+        boxes: float (n, 5), rows (x0, y0, x1, y1, score) with scores above 0.
+        overlap: largest intersection over union with a better box.
+
+    Returns:
+        The boxes that stay, (m, 5), best first.
+
+    >>> nms(np.array([[0, 0, 10, 10, 0.5], [1, 0, 11, 10, 0.9], [20, 0, 30, 10, 0.7]])).tolist()
+    [[1.0, 0.0, 11.0, 10.0, 0.9], [20.0, 0.0, 30.0, 10.0, 0.7]]
     """
-    kept: list[np.ndarray] = []
-    for box in boxes[np.argsort(-boxes[:, 4], kind="stable")]:
-        sides = (np.minimum(box[2:4], other[2:4]) - np.maximum(box[:2], other[:2]) for other in kept)
-        areas = (min(np.prod(one[2:4] - one[:2]) for one in (box, other)) for other in kept)
-        if all(np.prod(side.clip(0)) <= overlap * area for side, area in zip(sides, areas, strict=True)):
-            kept.append(box)
-    return np.array(kept).reshape(-1, 5)
+    corner, sides = boxes[:, :2], boxes[:, 2:4] - boxes[:, :2]
+    best = cv2.dnn.NMSBoxes(np.hstack([corner, sides]).tolist(), boxes[:, 4].tolist(), 0.0, overlap)
+    return boxes[np.array(best, int).ravel()]
 
 
 def crop_face(image: np.ndarray, box: np.ndarray, *, margin: float, size: int) -> np.ndarray:
-    """A face as uint8 gray (size, size): its box grown by `margin` on each side and squared about its middle.
+    """Cut a face out as a gray square.
 
-    Beyond the image its border is repeated. Pixels are averaged where there are too many, else interpolated.
+    The box grows by the margin on each side and becomes a square around its middle. Beyond the image, the border's
+    pixels are repeated. A larger square is averaged down, a smaller one interpolated.
+
+    Args:
+        image: uint8 gray (h, w) or RGB (h, w, 3).
+        box: (x0, y0, x1, y1, ...) in pixels.
+        margin: share of the box's longer side.
+        size: side of the result in pixels.
+
+    Returns:
+        uint8 gray (size, size).
+
+    >>> crop_face(np.arange(16, dtype=np.uint8).reshape(4, 4), np.array([1, 1, 3, 3]), margin=0, size=2).tolist()
+    [[5, 6], [9, 10]]
     """
     side = max(1, round(max(box[2] - box[0], box[3] - box[1]) * (1 + 2 * margin)))
-    x0, y0 = (round((box[low] + box[low + 2] - side) / 2) for low in (0, 1))
-    high, wide = image.shape[:2]
-    # What lies within the image; a box beyond it altogether gets the nearest row or column.
-    left, right = (min(max(x, edge), wide - 1 + edge) for x, edge in ((x0, 0), (x0 + side, 1)))
-    top, bottom = (min(max(y, edge), high - 1 + edge) for y, edge in ((y0, 0), (y0 + side, 1)))
-    part = np.ascontiguousarray(image[top:bottom, left:right])
-    part = part if part.ndim == 2 else cv2.cvtColor(part, cv2.COLOR_RGB2GRAY)
-    # Resized before it is padded: the square around a long image may be far larger than the image.
-    scale = size / side
-    fitted = [min(max(1, round(length * scale)), size) for length in part.shape[::-1]]
-    if tuple(fitted) != part.shape[::-1]:
-        part = cv2.resize(part, fitted, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-    before = [min(max(0, round(gap * scale)), size - length)
-              for gap, length in zip((left - x0, top - y0), fitted, strict=True)]  # fmt: skip
-    after = [size - gap - length for gap, length in zip(before, fitted, strict=True)]
-    return cv2.copyMakeBorder(part, before[1], after[1], before[0], after[0], cv2.BORDER_REPLICATE)
+    left, top = round((box[0] + box[2] - side) / 2), round((box[1] + box[3] - side) / 2)
+    height, width = image.shape[:2]
+    rows = np.arange(top, top + side).clip(0, height - 1)
+    columns = np.arange(left, left + side).clip(0, width - 1)
+    square = to_gray(image)[rows[:, None], columns]
+    return cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_CUBIC)
 
 
-def _scaled(image: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
-    """An image resized by `scale`, or less where it would be too long; and by how much, across and down."""
-    high, wide = image.shape[:2]
-    scale = min(scale, LONGEST / max(high, wide))
-    to = (max(1, round(wide * scale)), max(1, round(high * scale)))
-    scaled = cv2.resize(image, to, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    return scaled, np.array([to[0] / wide, to[1] / high])
+def to_gray(image: np.ndarray) -> np.ndarray:
+    """Convert an image to gray, uint8 (h, w)."""
+    image = check_image(image)
+    return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
 
 
-def _load_cascade() -> Any:
-    made = getattr(cv2, "CascadeClassifier", None)
-    file = Path(getattr(getattr(cv2, "data", None), "haarcascades", "")) / CASCADE
-    cascade = made(str(file)) if made is not None and file.is_file() else None
-    if cascade is None or cascade.empty():
-        raise ValueError(f"OpenCV {cv2.__version__} lacks its cascades of faces; this mends it: {MEND_CV2}")
-    return cascade
+def _resize(image: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
+    """Resize an image by `scale`, or less where it would be too large; also return the scales of x and y."""
+    height, width = image.shape[:2]
+    scale = min(scale, MAX_SEARCH_SIDE / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    return resized, np.array([size[0] / width, size[1] / height])
 
 
-def _checked(image: np.ndarray) -> np.ndarray:
-    if image.dtype != np.uint8 or not (image.ndim == 2 or image.shape[2:] == (3,)) or not image.size:
-        raise ValueError(f"an image is uint8, gray (h, w) or RGB (h, w, 3); {image.dtype} {image.shape} was given")
-    return image
+def _select(rectangles: np.ndarray, scores: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Turn rectangles (x, y, width, height) of a resized image into the image's boxes, without duplicates."""
+    corner, sides = np.split(np.reshape(np.array(rectangles, float), (-1, 4)), 2, axis=1)
+    return nms(np.hstack([corner / scale, (corner + sides) / scale, np.reshape(scores, (-1, 1))]))
