@@ -30,7 +30,7 @@ ALLOWED = {  # the rooms, in order: each imports only from rooms above it, and o
     "recipes": {"models", "training", "transforms"},
     "evaluation": {"data", "emotions", "models"},
     "plots": {"emotions", "evaluation"},
-    "explain": {"models"},
+    "explain": {"evaluation", "models"},
     "doctor": {"utils"},
     "apps": {"data", "emotions", "evaluation", "explain", "models", "plots", "transforms", "utils"},
     "lesson": {"data", "evaluation", "models", "utils"},
