@@ -162,7 +162,7 @@ class Judge:
                 made = read()
         except (ValueError, OSError) as error:
             text, last = str(error), traceback.extract_tb(error.__traceback__)[-1]
-            ours = os.path.dirname(last.filename) in OURS and last.line and last.line.startswith("raise ")
+            ours = last.filename.startswith(OURS) and last.line and last.line.startswith("raise ")
             if type(error) not in (ValueError, FileNotFoundError) or not ours or len(text) > LONGEST:
                 raise AssertionError(f"no clear error, {type(error).__name__}: {text[:2000]}") from error
             assert re.search(r"[a-z]{2,}.* [a-z]{2,}", text), text

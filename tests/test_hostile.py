@@ -15,7 +15,6 @@ import os
 import pickle
 import re
 import struct
-import subprocess
 import tarfile
 import warnings
 import zipfile
@@ -42,12 +41,12 @@ from safetensors.torch import save
 
 import lesson
 from ferlib import data, evaluation, models, sample, training
-from ferlib.apps import detection, export, pictures
+from ferlib.apps import pictures
 from ferlib.data import archives, ferplus, layouts
+from ferlib.data.votes import VOTES, read_votes
 from ferlib.emotions import EMOTIONS, SPLITS, emotion_index
 from ferlib.lesson import CLAIM_COLUMNS
 from ferlib.training.optim import TrainConfig
-from ferlib.data.votes import VOTES, read_votes
 
 pytestmark = pytest.mark.filterwarnings("ignore::hypothesis.errors.HypothesisWarning")  # of long reprs
 FACES = np.random.default_rng(0).integers(0, 256, (7, 48, 48), np.uint8)
@@ -714,40 +713,6 @@ def test_states_of_a_run(room: Path):
         check()
 
 
-def test_exported_models(room: Path):
-    onnx = pytest.importorskip("onnx")
-    path = room / "in" / "model.onnx"
-    torch.manual_seed(0)
-    export.to_onnx(models.build_model("fernet", widths=(4, 4, 4, 4), depths=(1, 1, 1)), path)
-    whole = path.read_bytes()
-
-    @st.composite
-    def files(draw: st.DrawFn) -> bytes:
-        made = onnx.load_model_from_string(whole)
-        for _ in range(draw(st.integers(1, 2))):
-            entry = made.metadata_props[draw(st.integers(0, len(made.metadata_props) - 1))]
-            wrong = (
-                "", "{", "null", "[]", "[1]", "{}", "NaN", "-1", '"x"', "1e999", "[" * 5000, '["angry"]', "0",
-                '{"size": 1e9}', '{"size": -1}', '{"size": [48]}', '{"size": 48, "mean": [0.5], "std": [0]}', "9" * 999,
-            )  # fmt: skip
-            entry.value = draw(st.sampled_from(wrong))
-            if draw(st.integers(0, 3)) == 0:
-                entry.key = draw(st.sampled_from(("x", "", "classes")))
-        return made.SerializeToString()
-
-    with Judge("an .onnx's metadata") as judge:
-
-        @examples(40)
-        @given(st.one_of(files(), st.just(whole)))
-        def check(raw: bytes) -> None:
-            path.write_bytes(raw)
-            found = judge(lambda: export.predict_onnx(path, FACES))
-            if found is not None:
-                assert found.shape == (7, 7) and np.allclose(found.sum(1), 1, atol=1e-5)
-
-        check()
-
-
 # ---- pictures and videos
 
 
@@ -828,65 +793,21 @@ def test_videos(room: Path, videos: dict[str, bytes]):
         check()
 
 
-def forked(command: list[str], **_: object) -> None:
-    """`subprocess.run` of a line of Python in a copy of this process: a hundred times as fast, and alone as much."""
-    child = os.fork()
-    if not child:
-        with contextlib.suppress(BaseException), mock.patch("sys.argv", ["-c", *command[3:]]):
-            exec(command[2], {})
-            os._exit(0)
-        os._exit(1)
-    status = os.waitpid(child, 0)[1]
-    if status:
-        raise subprocess.CalledProcessError(status, command)
-
-
-def test_a_detectors_file_that_ends_the_process_is_told(room: Path, monkeypatch: pytest.MonkeyPatch):
-    path = room / "in" / "yunet.onnx"
-    path.write_bytes(b"")
-    for does in ("import os; os.abort()", "raise SystemExit(3)"):
-        monkeypatch.setattr(detection, "PROBE", does)
-        with pytest.raises(ValueError, match="yunet.onnx is no YuNet model that OpenCV can read; fetch it again"):
-            detection.find_detector(path)
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes cannot be copied here")
-def test_detectors(room: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(subprocess, "run", forked)
-    onnx = pytest.importorskip("onnx")
-    file = io.BytesIO()
-    graph = onnx.helper.make_graph(
-        [onnx.helper.make_node("Relu", ["x"], ["y"])], "g",
-        *[[onnx.helper.make_tensor_value_info(name, 1, [1, 3, 320, 320])] for name in "xy"],
-    )  # fmt: skip
-    onnx.save(onnx.helper.make_model(graph), file)
-    path = room / "in" / "yunet.onnx"
-    with Judge("detector") as judge:
-
-        @examples(30)
-        @given(st.one_of(mutated(file.getvalue(), 3), st.just(file.getvalue()), st.sampled_from(NASTY)))
-        def check(raw: bytes) -> None:
-            path.write_bytes(raw)
-            assert judge(lambda: detection.find_detector(path)) is None
-
-        check()
-
-
 # ---- what is no file of one reader alone
 
 
 @pytest.mark.parametrize("name", ["\0", "a\0b.csv", "~nobody-is-called-so/x", "x" * 5000, "\udcff", "a/" * 3000, "\n"])
 def test_paths_that_cannot_be_are_not_there(name: str):
-    for read in (data.load, models.load_model, lambda path: pictures.read_shots(path), data.all_counts):
+    for read in (data.load, models.load_model, data.all_counts):
         with pytest.raises(FileNotFoundError, match="does not exist|is neither|is not there"):
             read(name)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such pipes")
-@pytest.mark.parametrize("name", ["x.csv", "x.zip", "x.png", "x.mp4", "model.safetensors"])
+@pytest.mark.parametrize("name", ["x.csv", "x.zip", "model.safetensors"])
 def test_what_is_neither_file_nor_folder_is_not_waited_for(room: Path, name: str):
     os.mkfifo(path := room / "in" / name)
-    for read in (data.load, models.load_model, lambda path: list(pictures.read_shots(path))):
+    for read in (data.load, models.load_model):
         with (
             within(5),
             pytest.raises(ValueError, match="is neither a file nor a folder|is no file; give a run's folder"),
@@ -931,26 +852,6 @@ def test_no_foreign_pickle_is_loaded(room: Path, model_file: Path):
         with pytest.raises(ValueError, match=name):
             read(room / "in" / name)
     assert not mark.exists()
-
-
-def test_no_picture_starts_a_program_and_no_video_is_put_together_from_other_files(room: Path, monkeypatch):
-    file = io.BytesIO()
-    Image.fromarray(FACES[0]).save(file, "EPS")
-    (room / "in" / "a.png").write_bytes(file.getvalue())
-    started: list[object] = []
-    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *given, **_: started.append(given))
-    with pytest.raises(ValueError, match="a.png cannot be read as an image"):
-        pictures.read_image(room / "in" / "a.png")
-    assert not started
-    for number in range(3):
-        (room / "in" / f"film{number}.avi").write_bytes(png())
-    (room / "in" / "film%d.avi").write_bytes(b"no video")
-    (shot,) = pictures.read_shots(room / "in" / "film%d.avi")
-    assert "film%d.avi holds no frame that OpenCV can read" in shot.error
-    for head in ("ffconcat version 1.0", "#EXTM3U"):
-        (room / "in" / "list.mp4").write_text(f"{head}\nfile film0.avi\n", encoding="utf-8")
-        (shot,) = pictures.read_shots(room / "in" / "list.mp4")
-        assert shot.image is None and "list.mp4 is a list of other files; give these" in shot.error
 
 
 # ---- bombs: little on disk, much in memory
@@ -1319,15 +1220,6 @@ def test_a_small_file_that_names_a_large_network_is_refused(room: Path, model_fi
         models.load_model(path)
 
 
-@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
-def test_pictures_of_too_many_pixels_are_refused_by_their_header(room: Path, kind: str):
-    side = 16000 if kind == "WEBP" else 10000
-    path = room / "in" / "a.png"
-    path.write_bytes(picture_bomb(kind, side) if kind != "WEBP" else webp_that_claims(side))
-    with little_memory(), pytest.raises(ValueError, match="has over 89,478,485 pixels; save it smaller"):
-        pictures.read_image(path)
-
-
 def webp_that_claims(side: int) -> bytes:
     file = io.BytesIO()
     Image.new("RGBA", (64, 64)).save(file, "WEBP", lossless=True)
@@ -1336,14 +1228,6 @@ def webp_that_claims(side: int) -> bytes:
     (bits,) = struct.unpack("<I", raw[at : at + 4])
     raw[at : at + 4] = struct.pack("<I", (bits >> 28 << 28) | (side - 1) << 14 | (side - 1))
     return bytes(raw)
-
-
-def test_videos_of_too_many_pixels_are_refused_by_their_header(room: Path, videos: dict[str, bytes], monkeypatch):
-    (room / "in" / "a.avi").write_bytes(videos["a.avi"])
-    assert len(list(pictures.read_shots(room / "in" / "a.avi"))) == 5
-    monkeypatch.setattr(pictures, "MOST_PIXELS", 64 * 48 - 1)
-    (shot,) = pictures.read_shots(room / "in" / "a.avi")
-    assert "a.avi has frames of over 3,071 pixels; save it smaller" in shot.error
 
 
 # ---- pages

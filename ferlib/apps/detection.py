@@ -193,16 +193,15 @@ def to_gray(image: np.ndarray) -> np.ndarray:
     return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
 
 
-def _resize(image: np.ndarray, scale: float) -> tuple[np.ndarray, np.ndarray]:
-    """Resize an image by `scale`, or less where it would be too large; also return the scales of x and y."""
-    height, width = image.shape[:2]
-    scale = min(scale, MAX_SEARCH_SIDE / max(height, width))
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    return resized, np.array([size[0] / width, size[1] / height])
+def _resize(image: np.ndarray, scale: float) -> tuple[np.ndarray, float]:
+    """Resize an image by `scale`, less where it would be too large; also return the scale."""
+    sides = image.shape[:2]
+    scale = max(min(scale, MAX_SEARCH_SIDE / max(sides)), 1 / min(sides))  # to 1 px at least
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=method), scale
 
 
-def _select(rectangles: np.ndarray, scores: np.ndarray, scale: np.ndarray) -> np.ndarray:
+def _select(rectangles: np.ndarray, scores: np.ndarray, scale: float) -> np.ndarray:
     """Turn rectangles (x, y, width, height) of a resized image into the image's boxes, without duplicates."""
     corner, sides = np.split(np.reshape(np.array(rectangles, float), (-1, 4)), 2, axis=1)
     return nms(np.hstack([corner / scale, (corner + sides) / scale, np.reshape(scores, (-1, 1))]))

@@ -77,9 +77,9 @@ def to_onnx(model: nn.Module, path: str | Path) -> Path:
         onnx.save(graph, temporary)
 
     with warnings.catch_warnings():
-        # The tracing exporter is called legacy, but it writes one file and needs no further package.
-        warnings.filterwarnings("ignore", "You are using the legacy|The feature will be removed", DeprecationWarning)
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # about checks of the fixed image size
+        # They call this exporter legacy, though it needs no further package, and say that the size is fixed.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
         try:
             return write_whole(path, write)
         except RuntimeError as error:

@@ -27,7 +27,6 @@ from ferlib.utils import prepare_folder
 
 BOX = ["x0", "y0", "x1", "y1"]
 BEFORE, AFTER = ["file", "frame", "time", *BOX, "score"], ["emotion", "confidence", "abstained", "error"]
-NO_FACE = ("nan", "raise", "drop")
 UNSURE = "#8C8C8C"  # gray
 
 
@@ -87,11 +86,6 @@ class EmotionRecognizer:
         """
         return cls(load_model(weights, network=network), **options)
 
-    @property
-    def columns(self) -> list[str]:
-        """Columns of `predict`'s table, with one per class."""
-        return [*BEFORE, *self.model.classes, *AFTER]
-
     @torch.inference_mode()
     def probabilities(self, crops: np.ndarray) -> np.ndarray:
         """Compute calibrated probabilities of face crops.
@@ -126,8 +120,8 @@ class EmotionRecognizer:
             FileNotFoundError: a path does not exist; raised before any work.
             ValueError: a wrong argument, or a picture without a face under `no_face="raise"`.
         """
-        if no_face not in NO_FACE or every < 1:
-            raise ValueError(f"no_face={no_face!r}, every={every}; allowed are {', '.join(NO_FACE)}, and 1 or more")
+        if no_face not in ("nan", "raise", "drop") or every < 1:
+            raise ValueError(f"no_face={no_face!r}, every={every}; allowed are nan, raise, drop, and 1 or more")
         rows: list[dict[str, Any]] = []
         waiting: list[tuple[dict[str, Any], np.ndarray]] = []  # faces without a name: their rows and crops
         for shot in tqdm(read_shots(source, every=every), unit="picture", disable=not progress):
@@ -168,7 +162,8 @@ class EmotionRecognizer:
     def _build_table(self, rows: list[dict[str, Any]]) -> pd.DataFrame:
         """Build the table, with each face's likeliest class as its emotion."""
         classes = list(self.model.classes)
-        table = pd.DataFrame(rows, columns=self.columns).astype(dict.fromkeys(["time", *BOX, "score", *classes], float))
+        table = pd.DataFrame(rows, columns=[*BEFORE, *classes, *AFTER])
+        table = table.astype(dict.fromkeys(["time", *BOX, "score", *classes], float))
         table["emotion"] = table[classes].dropna().idxmax(axis=1).astype(object)
         table["confidence"] = table[classes].max(axis=1)
         table["abstained"] = table["confidence"] < self.threshold
