@@ -1,44 +1,52 @@
-"""How a figure earns trust: look for leaks, split without any, and keep the test sealed until it is asked for.
+"""Audit a dataset for leaks, split it without any, and keep the test split sealed until it is opened on purpose.
 
-The seal is a convention. The images lie on your own disk, and nothing here can stop whoever means to look; but no call
-hands out a real `PrivateTest` by accident, and each one that does leaves a line in a ledger. (The drawn faces can of
-course be drawn by anyone: `ferlib.sample.dataset` gives all three of their splits.)
+The seal is a convention: the images lie on your own disk. But no call returns a real `PrivateTest` by accident, and
+each call that does writes a line to a ledger. (Anyone can draw the drawn faces: `ferlib.sample.dataset` returns all
+splits.)
 """
 
 import hashlib
 import json
-import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
-from ferlib import data
-from ferlib.data import loading
-from ferlib.data import FaceDataset
+from ferlib.data import FaceDataset, loading
 from ferlib.emotions import SPLITS, Classes
 
 LEDGER = "sealed_test_ledger.jsonl"
 
 
 def image_hashes(images: np.ndarray) -> np.ndarray:
-    """A text of 32 hex digits for each image (n, h, w); equal texts mean equal pixels (BLAKE2b, 128 bits)."""
+    """Hash images, so that equal hashes mean equal pixels (BLAKE2b, 128 bits).
+
+    Args:
+        images: uint8 (n, h, w).
+
+    Returns:
+        Texts of 32 hex digits, (n,).
+
+    >>> hashes = image_hashes(np.zeros((2, 48, 48), np.uint8))
+    >>> bool(hashes[0] == hashes[1])
+    True
+    """
     return np.array([hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest() for image in images], dtype="U32")
 
 
 @dataclass(frozen=True, eq=False)
 class Audit:
-    """What `audit` found. `table` has a row an image of every split: row, split, hash, blank; no pixels, no labels.
+    """The result of `audit`.
 
-    `conflicts` counts groups of identical images whose labels differ.
+    Attributes:
+        name: of the dataset.
+        table: a row for each image of every split: row, split, hash, blank; no pixels and no labels.
+        conflicts: groups of identical images whose labels differ.
     """
 
     name: str
@@ -47,150 +55,168 @@ class Audit:
 
     @property
     def splits(self) -> list[str]:
-        """The splits that are there, in their order."""
+        """The splits that the dataset has, in their order."""
         return [split for split in SPLITS if (self.table["split"] == split).any()]
 
     def has_twin(self, split: str, others: Sequence[str]) -> np.ndarray:
-        """For each image of `split`, (n,) bool: whether the same pixels stand in one of the `others`."""
-        unknown = sorted({split, *others} - set(SPLITS))
-        if unknown:
+        """Find the images of a split that other splits hold too.
+
+        Args:
+            split: the split to look at.
+            others: a list of the splits to search.
+
+        Returns:
+            Bool (n,), one for each image of `split`: whether the same pixels are in one of the others.
+
+        Raises:
+            ValueError: there is no such split.
+        """
+        if unknown := sorted({split, *others} - {*SPLITS}):
             raise ValueError(f"{', '.join(unknown)}: no such split; allowed are {', '.join(SPLITS)}, others as a list")
-        hashes = {name: part["hash"] for name, part in self.table.groupby("split")}
-        seen = set().union(*(hashes[other] for other in others if other in hashes))
-        return hashes[split].isin(seen).to_numpy() if split in hashes else np.zeros(0, bool)
+        hashes = self.table["hash"]
+        return hashes[self.table["split"] == split].isin(hashes[self.table["split"].isin(others)]).to_numpy()
 
     def clean(self, split: str) -> np.ndarray:
-        """For each image of `split`, (n,) bool: no twin in any split before it (those that a model is chosen on)."""
+        """Find the images of a split without a twin in any split before it: bool (n,)."""
         return ~self.has_twin(split, SPLITS[: SPLITS.index(split)])
 
     def figures(self) -> pd.Series:
-        """The counts that a report should give, each under a sentence that says what is counted."""
-        table = self.table
-        sizes = table["hash"].map(table["hash"].value_counts())
-        found: dict[str, int] = {f"images in {split}": int((table["split"] == split).sum()) for split in self.splits}
-        found["images in all"] = len(table)
-        found["distinct images"] = int(table["hash"].nunique())
-        found["images with an identical twin anywhere"] = int((sizes > 1).sum())
-        for split in self.splits[1:]:
-            before = self.splits[: self.splits.index(split)]
-            for others in dict.fromkeys([(before[0],), tuple(before)]):
-                found[f"{split} images with a twin in {' or '.join(others)}"] = int(self.has_twin(split, others).sum())
-            found[f"clean {split} images"] = int(self.clean(split).sum())
+        """Return the counts that a report should give, each under what it counts."""
+        counts = {f"images in {split}": (self.table["split"] == split).sum() for split in self.splits}
+        counts |= {"images in all": len(self.table), "distinct images": self.table["hash"].nunique()}
+        counts["images with an identical twin anywhere"] = self.table["hash"].duplicated(keep=False).sum()
+        for place, split in enumerate(self.splits[1:], 1):
+            for others in dict.fromkeys([(self.splits[0],), tuple(self.splits[:place])]):
+                counts[f"{split} images with a twin in {' or '.join(others)}"] = self.has_twin(split, others).sum()
+            counts[f"clean {split} images"] = self.clean(split).sum()
         if len(self.splits) > 1 and "Training" in self.splits:
-            found["Training images with a twin in a test split"] = int(self.has_twin("Training", SPLITS[1:]).sum())
-        found["groups of identical images with different labels"] = self.conflicts
-        found["blank images"] = int(table["blank"].sum())
-        return pd.Series(found, name=self.name)
+            counts["Training images with a twin in a test split"] = self.has_twin("Training", SPLITS[1:]).sum()
+        counts["groups of identical images with different labels"] = self.conflicts
+        return pd.Series(counts | {"blank images": self.table["blank"].sum()}, name=self.name, dtype=int)
 
     def __str__(self) -> str:
-        figures = self.figures()
-        width = max(map(len, figures.index))
-        return "\n".join([self.name] + [f"  {what:<{width}}  {count:>7,}" for what, count in figures.items()])
+        return f"{self.name}\n{self.figures().map('{:,}'.format).to_string()}"
 
 
 def audit(source: str | Path = "sample", *, classes: Classes = None) -> Audit:
-    """Look for identical twins within and across all splits, for conflicting labels and for blank images.
+    """Find identical images within and across all splits, conflicting labels, and blank images.
 
-    Of the sealed split too, but only counts and hashes leave this function: to audit is not to open. `classes` as for
-    `data.load`.
+    The sealed split is read too, but only counts and hashes leave this function.
+
+    Args:
+        source: as for `data.load`.
+        classes: as for `data.load`.
+
+    >>> audit("sample").figures()["clean PrivateTest images"]
+    1840
     """
-    whole = loading._load(source, size=48, sealed=True, classes=classes)
-    table = whole.table[["row", "split"]].assign(hash=image_hashes(whole.images))
-    table["blank"] = whole.images.min((1, 2)) == whole.images.max((1, 2))
-    conflicts = int((whole.table["label"].groupby(table["hash"]).nunique() > 1).sum())
-    return Audit(whole.name, table, conflicts)
+    data = loading._load(source, size=48, sealed=True, classes=classes)
+    table = data.table[["row", "split"]].assign(hash=image_hashes(data.images), blank=np.ptp(data.images, (1, 2)) == 0)
+    conflicts = int((data.table["label"].groupby(table["hash"]).nunique() > 1).sum())
+    return Audit(data.name, table, conflicts)
 
 
-def drop_leaked(dataset: FaceDataset, found: Audit) -> FaceDataset:
-    """The dataset without those Training images that have a twin in a test split, the sealed one included."""
-    tests = set(found.table.loc[found.table["split"] != "Training", "hash"])
-    leaked = np.array([text in tests for text in image_hashes(dataset.images)])
+def drop_leaked(dataset: FaceDataset, audited: Audit) -> FaceDataset:
+    """Drop the Training images that have a twin in a test split, the sealed one included.
+
+    Args:
+        dataset: the faces.
+        audited: the audit of the same data.
+    """
+    leaked = np.isin(image_hashes(dataset.images), audited.table.loc[audited.table["split"] != "Training", "hash"])
     return dataset.subset(~(leaked & (dataset.table["split"] == "Training").to_numpy()))
 
 
 def split(dataset: FaceDataset, *, share: float = 0.1, seed: int = 0) -> tuple[FaceDataset, FaceDataset]:
-    """Part a dataset in two, about 1 - share and share, with the classes in proportion.
+    """Split a dataset in two, with the classes in proportion and without leaks.
 
-    Identical images, and faces of one identity where the table tells it, stay together on one side, so that the second
-    part can judge what was learned from the first. The same seed gives the same parts.
+    Identical images stay in one part, and so do faces of one `identity` where the table has that column.
+
+    Args:
+        dataset: the faces.
+        share: the second part's share of the faces, 0.01 to 0.5; it is met approximately.
+        seed: of the random numbers; the same seed gives the same parts.
+
+    Returns:
+        The larger and the smaller part.
+
+    Raises:
+        ValueError: `share` is out of range, or there are too few faces.
     """
     if not 0.01 <= share <= 0.5:
         raise ValueError(f"share is {share}; it is the second part's share of the dataset, 0.01 to 0.5")
     part = Fraction(share).limit_denominator(max(10, round(1 / share)))  # 0.4 is two folds of five
+    if max(np.bincount(dataset.labels), default=0) < part.denominator:
+        raise ValueError(f"cannot split {len(dataset)} faces with share={share}; give {part.denominator} of each class")
     folds = StratifiedGroupKFold(n_splits=part.denominator, shuffle=True, random_state=seed)
-    second = np.zeros(len(dataset), bool)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "The least populated class")  # a rare emotion may lie on one side only
-            every = [fold for _, fold in folds.split(dataset.images, dataset.labels, _together(dataset))]
-        # Any of the folds, not the first ones: these always hold the largest group.
-        for pick in np.random.default_rng(seed).permutation(len(every))[: part.numerator]:
-            second[every[pick]] = True
-    except ValueError as error:
-        raise ValueError(
-            f"{len(dataset)} faces cannot be parted at a share of {share}: each class needs {part.denominator} or more"
-        ) from error
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class")  # a rare emotion may be in one part only
+        tests = [test for _, test in folds.split(dataset.images, dataset.labels, _groups(dataset))]
+    # Random folds, not the first ones: these always hold the largest group.
+    picked = np.random.default_rng(seed).permutation(len(tests))[: part.numerator]
+    second = np.isin(np.arange(len(dataset)), np.concatenate([tests[k] for k in picked]))
     return dataset.subset(~second), dataset.subset(second)
 
 
 def take(dataset: FaceDataset, n: int) -> FaceDataset:
-    """n of a dataset's faces, the same ones each time: classes in proportion, their order kept."""
-    least = len(dataset.classes)  # one of each class, and as many are left on the other side
-    most = len(dataset) - least
+    """Take n faces, the same ones each time, with the classes in proportion and the order kept.
+
+    Args:
+        dataset: the faces.
+        n: how many to take; each class needs one face taken and one left.
+
+    Raises:
+        ValueError: so many faces cannot be taken.
+    """
+    least, most = len(dataset.classes), len(dataset) - len(dataset.classes)
     if not least <= n <= most:
-        raise ValueError(
-            f"{n:,} faces were asked for; of {len(dataset):,}, {least} to {most:,} can be taken in proportion"
-        )
+        raise ValueError(f"cannot take {n:,} of {len(dataset):,} faces; take {least} to {most:,} of them")
     picks, _ = train_test_split(range(len(dataset)), train_size=n, stratify=dataset.labels, random_state=0)
     return dataset.subset(sorted(picks))
 
 
-def _together(dataset: FaceDataset) -> np.ndarray:
-    """A group number for each face, (n,): equal for faces linked by any chain of twins and shared identities."""
-    links = [image_hashes(dataset.images)]
-    if "identity" in dataset.table:
-        links.append(dataset.table["identity"].to_numpy())
-    faces, n = np.arange(len(dataset)), len(dataset)
-    rows, columns, nodes = [], [], n
-    for link in links:
-        numbers = np.unique(link, return_inverse=True)[1]
-        rows.append(faces)
-        columns.append(numbers + nodes)
-        nodes += numbers.max() + 1
-    ends = (np.concatenate(rows), np.concatenate(columns))
-    return connected_components(coo_array((np.ones(len(ends[0])), ends), shape=(nodes, nodes)), directed=False)[1][:n]
+def _groups(dataset: FaceDataset) -> np.ndarray:
+    """Return a group number for each face, (n,): equal for faces linked by a chain of twins and shared identities."""
+    table = dataset.table.assign(hash=image_hashes(dataset.images))
+    keys = [table[name].to_numpy() for name in ("hash", "identity") if name in table]
+    groups, before = pd.Series(range(len(table))), None
+    while not groups.equals(before):
+        before = groups
+        for key in keys:
+            groups = groups.groupby(key).transform("min")
+    return groups.to_numpy()
 
 
 def open_sealed(
     source: str | Path, reason: str, model_hash: str, *, ledger: str | Path = LEDGER, classes: Classes = None
 ) -> FaceDataset:
-    """Give the sealed `PrivateTest`, after writing time, data, model and reason to the ledger.
+    """Open the sealed `PrivateTest` and write time, data, model and reason to the ledger.
 
-    Open it once, when everything has been chosen on other data. `model_hash` says which model is to be judged
-    (`ferlib.models.model_hash`). Raises `ValueError` without a reason, a hash or a `PrivateTest`, and when the ledger
-    cannot be written: then the test stays closed.
+    Open it once, when everything has been chosen on other data.
+
+    Args:
+        source: as for `data.load`.
+        reason: why it is opened, such as "the final figure".
+        model_hash: of the one model to judge: `ferlib.models.model_hash(model)`.
+        ledger: the file to write to; the line is written before the faces are returned.
+        classes: as for `data.load`.
+
+    Returns:
+        The faces of `PrivateTest`.
+
+    Raises:
+        ValueError: there is no reason, no hash or no `PrivateTest`.
+        OSError: the ledger cannot be written; the test stays closed.
     """
-    if not reason.strip():
-        raise ValueError('opening the sealed test takes a reason, such as "the final figure"')
-    if not model_hash.strip():
-        raise ValueError(
-            "opening the sealed test takes the hash of the one model to judge: ferlib.models.model_hash(model)"
-        )
+    if not reason.strip() or not model_hash.strip():
+        raise ValueError("opening the sealed test takes a reason and the hash of the model: models.model_hash(model)")
     test = loading._load(source, size=48, sealed=True, classes=classes)
     if not (test.table["split"] == "PrivateTest").any():
         raise ValueError(f"{test.name} has no PrivateTest images to open")
-    opened = len(Path(ledger).read_text(encoding="utf-8").splitlines()) if Path(ledger).is_file() else 0
-    if opened:
-        warnings.warn(f"the sealed test was opened before: {ledger} has {opened} lines", stacklevel=2)
-    now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    line = json.dumps({"time": now, "data": test.name, "model": model_hash, "reason": reason.strip()})
-    try:
-        with open(ledger, "a", encoding="utf-8") as file:
-            file.write(line + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise ValueError(
-            f"the ledger {ledger} cannot be written ({error.strerror}); the sealed test stays closed"
-        ) from error
+    if Path(ledger).exists():
+        warnings.warn(f"the sealed test was opened before: {ledger} says when and why", stacklevel=2)
+    now = pd.Timestamp.now("UTC").isoformat(timespec="seconds")
+    entry = {"time": now, "data": test.name, "model": model_hash, "reason": reason.strip()}
+    with open(ledger, "a", encoding="utf-8") as file:
+        file.write(json.dumps(entry) + "\n")
     return test.subset("PrivateTest")

@@ -12,7 +12,7 @@ import sklearn
 from on_disk import write_csv, write_folders
 from packaging.version import Version
 
-from ferlib import data, protocol
+from ferlib import protocol, sample
 from ferlib.data import FaceDataset, load
 from ferlib.emotions import FER2013_COUNTS, SPLITS
 from ferlib.protocol import Audit, audit, drop_leaked, image_hashes, open_sealed
@@ -56,7 +56,8 @@ def csv(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def sample_truth() -> pd.DataFrame:
-    return data._load("sample", size=48, sealed=True).table
+    table = sample.dataset()[1]
+    return table.assign(row=range(len(table)))
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +111,7 @@ def test_an_audit_prints_its_figures_and_its_name(csv: Path):
     found = audit(csv)
     name, *lines = str(found).split("\n")
     assert name == "fer2013.csv" == found.figures().name
-    printed = {line[:-7].strip(): int(line[-7:].replace(",", "")) for line in lines}
+    printed = {name.strip(): int(count.replace(",", "")) for name, count in (line.rsplit(" ", 1) for line in lines)}
     assert printed == found.figures().to_dict()
     assert len({len(line) for line in lines}) == 1, "the numbers stand in one column"
 
@@ -296,7 +297,7 @@ def test_a_bad_share_is_refused(crowd: FaceDataset, share: float):
 
 @pytest.mark.parametrize("n", [0, 1, 7])
 def test_too_few_faces_to_part_are_refused(crowd: FaceDataset, n: int):
-    with pytest.raises(ValueError, match=f"{n} faces cannot be parted at a share of 0.1: each class needs 10 or more"):
+    with pytest.raises(ValueError, match=f"cannot split {n} faces with share=0.1; give 10 of each class"):
         protocol.split(crowd.subset(range(n)))
 
 
@@ -306,7 +307,7 @@ def test_some_faces_are_taken_in_proportion_and_in_their_order(crowd: FaceDatase
     np.testing.assert_allclose(np.bincount(few.labels, minlength=7), 700 / N * np.bincount(crowd.labels), atol=1)
     assert protocol.take(crowd, 700).table["row"].tolist() == few.table["row"].tolist()
     for n in (6, N - 6):
-        with pytest.raises(ValueError, match=f"^{n:,} faces were asked for; of {N:,}, 7 to {N - 7:,} can be taken in"):
+        with pytest.raises(ValueError, match=f"^cannot take {n:,} of {N:,} faces; take 7 to {N - 7:,}"):
             protocol.take(crowd, n)
 
 
@@ -331,7 +332,7 @@ def test_an_audit_of_other_classes_finds_what_was_planted(eyes: Path, classes: o
     assert figures["PublicTest images with a twin in Training"] == 1
     assert figures["PrivateTest images with a twin in Training"] == 1
     assert figures["groups of identical images with different labels"] == 1, "b is shut in train and open in test"
-    with pytest.raises(ValueError, match="'open eyes' is none of the seven emotions .*give classes=\"folders\""):
+    with pytest.raises(ValueError, match="'open eyes' is none of the seven emotions .*classes=\"folders\""):
         audit(eyes)
 
 
@@ -359,7 +360,7 @@ def test_other_classes_are_parted_and_taken_in_proportion():
     assert first.classes == second.classes == EYES
     assert np.bincount(first.labels).tolist() == [192, 48] and np.bincount(second.labels).tolist() == [48, 12]
     assert np.bincount(protocol.take(dataset, 50).labels).tolist() == [40, 10]
-    with pytest.raises(ValueError, match="^1 faces were asked for; of 300, 2 to 298 can be taken in proportion$"):
+    with pytest.raises(ValueError, match="^cannot take 1 of 300 faces; take 2 to 298 of them$"):
         protocol.take(dataset, 1)
 
 
@@ -397,8 +398,8 @@ def test_opening_gives_the_sealed_test_and_writes_down_when_what_and_why(csv: Pa
 def test_each_opening_adds_a_line_and_keeps_those_before(csv: Path, tmp_path: Path):
     ledger = tmp_path / "ledger.jsonl"
     ledger.write_text('{"time": "of old"}\n')
-    for lines, reason in enumerate(("first", "second"), start=1):
-        with pytest.warns(UserWarning, match=f"the sealed test was opened before: .*ledger.jsonl has {lines} lines"):
+    for reason in ("first", "second"):
+        with pytest.warns(UserWarning, match="the sealed test was opened before: .*ledger.jsonl says when and why"):
             open_sealed(csv, reason, "ab", ledger=ledger)
     first, *others = map(json.loads, ledger.read_text().splitlines())
     assert first == {"time": "of old"} and [entry["reason"] for entry in others] == ["first", "second"]
@@ -411,13 +412,14 @@ def test_the_ledger_lies_in_the_working_folder_unless_told(csv: Path, tmp_path: 
 
 
 @pytest.mark.parametrize("where", ["a file/ledger.jsonl", "no such folder/ledger.jsonl", "a folder"])
+@pytest.mark.filterwarnings("ignore:the sealed test was opened before")
 def test_without_a_ledger_the_test_stays_closed(csv: Path, tmp_path: Path, where: str):
     (tmp_path / "a file").write_text("")
     (tmp_path / "a folder").mkdir()
-    given = None
-    with pytest.raises(ValueError, match=r"the ledger .* cannot be written \(.*\); the sealed test stays closed"):
-        given = open_sealed(csv, "why", "ab", ledger=tmp_path / where)
-    assert given is None
+    test = None
+    with pytest.raises(OSError, match="ledger.jsonl|a folder"):
+        test = open_sealed(csv, "why", "ab", ledger=tmp_path / where)
+    assert test is None
 
 
 def test_the_line_is_on_the_disk_before_the_images_are_given(
@@ -436,10 +438,10 @@ def test_the_line_is_on_the_disk_before_the_images_are_given(
 @pytest.mark.parametrize(
     ("reason", "model_hash", "message"),
     [
-        ("", "ab", "a reason"),
-        (" \n", "ab", "a reason"),
-        ("why", "", "the hash of the"),
-        ("why", "\t ", "the hash of the"),
+        ("", "ab", "a reason and the hash of the model"),
+        (" \n", "ab", "a reason and the hash of the model"),
+        ("why", "", "a reason and the hash of the model"),
+        ("why", "\t ", "a reason and the hash of the model"),
     ],
 )
 def test_opening_takes_a_reason_and_a_model(csv: Path, tmp_path: Path, reason: str, model_hash: str, message: str):

@@ -45,11 +45,11 @@ MUTATIONS = (
     Mutation("the last, smaller batch is dropped in evaluation", "data", "drop_last=shuffle", "drop_last=True",
              "test_data test_training"),
     Mutation("a split through twins and persons", "protocol", "folds.split(dataset.images, dataset.labels, "
-             "_together(dataset))", "folds.split(dataset.images, dataset.labels, np.arange(len(dataset)))",
+             "_groups(dataset))", "folds.split(dataset.images, dataset.labels, np.arange(len(dataset)))",
              "test_protocol"),
     Mutation("clean means clean of Training alone", "protocol", "self.has_twin(split, SPLITS[: SPLITS.index(split)])",
              "self.has_twin(split, SPLITS[:1])", "test_protocol"),
-    Mutation("the sealed test opens without a reason", "protocol", 'if not reason.strip():', "if False:",
+    Mutation("the sealed test opens without a reason", "protocol", 'if not reason.strip() or not', "if not",
              "test_protocol"),
     Mutation("workers repeat each other's augmentation", "transforms", "seed = int(torch.randint(2**31, ()))",
              "seed = 0", "test_transforms test_recipes"),
