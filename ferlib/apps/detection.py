@@ -28,7 +28,15 @@ class Detector(Protocol):
         """Share of a box's longer side that is added on each side."""
 
     def detect(self, image: np.ndarray, *, smallest: float = SMALLEST) -> np.ndarray:
-        """Return boxes (n, 5) of the faces that are at least `smallest` px high."""
+        """Find faces.
+
+        Args:
+            image: uint8 gray (h, w) or RGB (h, w, 3).
+            smallest: height of the smallest face in pixels.
+
+        Returns:
+            Boxes, float (n, 5).
+        """
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,15 @@ class WholeImage:
     margin: float = 0.0
 
     def detect(self, image: np.ndarray, *, smallest: float = SMALLEST) -> np.ndarray:
-        """Return the box of the whole image, (1, 5)."""
+        """Return the box of the whole image.
+
+        Args:
+            image: uint8 gray (h, w) or RGB (h, w, 3).
+            smallest: has no effect.
+
+        Returns:
+            One box, float (1, 5).
+        """
         height, width = check_image(image).shape[:2]
         return np.array([[0, 0, width, height, 1]], float)
 
@@ -71,7 +87,15 @@ class Haar:
     cascade: Any = field(default_factory=_load_cascade, repr=False)
 
     def detect(self, image: np.ndarray, *, smallest: float = SMALLEST) -> np.ndarray:
-        """Return boxes (n, 5) of the faces that are at least `smallest` px high."""
+        """Find faces.
+
+        Args:
+            image: uint8 gray (h, w) or RGB (h, w, 3).
+            smallest: height of the smallest face in pixels.
+
+        Returns:
+            Boxes, float (n, 5).
+        """
         # The cascade's smallest face is 20 px. A face of `smallest` px, whose box is a little lower, becomes 28 px.
         resized, scale = _resize(to_gray(image), 28 / smallest)
         boxes, _, scores = self.cascade.detectMultiScale3(resized, 1.1, 3, minSize=(24, 24), outputRejectLevels=True)
@@ -108,7 +132,15 @@ class YuNet:
         object.__setattr__(self, "network", network)
 
     def detect(self, image: np.ndarray, *, smallest: float = SMALLEST) -> np.ndarray:
-        """Return boxes (n, 5) of the faces that are at least `smallest` px high."""
+        """Find faces.
+
+        Args:
+            image: uint8 gray (h, w) or RGB (h, w, 3).
+            smallest: height of the smallest face in pixels.
+
+        Returns:
+            Boxes, float (n, 5).
+        """
         image = check_image(image)
         bgr = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if image.ndim == 2 else cv2.COLOR_RGB2BGR)
         resized, scale = _resize(bgr, 20 / smallest)

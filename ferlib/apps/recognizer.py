@@ -140,7 +140,15 @@ class EmotionRecognizer:
         return self._build_table(rows)
 
     def crop(self, image: np.ndarray, box: np.ndarray) -> np.ndarray:
-        """Cut a face out as the model needs it, uint8 gray (size, size)."""
+        """Cut a face out as the model needs it.
+
+        Args:
+            image: uint8 gray (h, w) or RGB (h, w, 3).
+            box: (x0, y0, x1, y1, ...) in pixels.
+
+        Returns:
+            uint8 gray (size, size).
+        """
         margin = self.detector.margin if self.margin is None else self.margin
         return crop_face(image, box, margin=margin, size=self.model.input_spec.size)
 
