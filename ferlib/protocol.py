@@ -179,7 +179,7 @@ def _groups(dataset: FaceDataset) -> np.ndarray:
     """Return a group number for each face, (n,): equal for faces linked by a chain of twins and shared identities."""
     table = dataset.table.assign(hash=image_hashes(dataset.images))
     keys = [table[name].to_numpy() for name in ("hash", "identity") if name in table]
-    groups, before = pd.Series(range(len(table))), None
+    groups, before = pd.Series(range(len(table))), pd.Series(dtype=int)
     while not groups.equals(before):
         before = groups
         for key in keys:
