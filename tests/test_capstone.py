@@ -259,7 +259,7 @@ def test_findings_that_cannot_be_judged(tmp_path: Path, content: bytes, said: st
 
 
 def test_judge_model_compares_on_the_sealed_test(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    weights = Path(models.__file__).parent / "weights"
+    weights = models.SHIPPED
     images, labels = (part[:200] for part in capstone.sealed(ADA[1]))
     monkeypatch.setattr(capstone, "sealed", lambda secret: (images, labels))
     found = capstone.judge_model(*ADA, weights / "fer2013-small.safetensors", weights / "drawn.safetensors")

@@ -107,7 +107,6 @@ def quantise(onnx_path: str | Path, faces: np.ndarray, out: str | Path) -> Path:
     """
     out, (_, facts), onnx = _check_path(out), load_onnx(onnx_path), import_extra("onnx", PACKAGES)
     tools = import_extra("onnxruntime.quantization", PACKAGES)
-    shapes = import_extra("onnxruntime.quantization.shape_inference", PACKAGES)
     if not len(faces):
         raise ValueError("faces is empty; give some hundred training faces, to measure ranges on")
     images = fitted(faces, facts["input_spec"]["size"])
@@ -115,7 +114,7 @@ def quantise(onnx_path: str | Path, faces: np.ndarray, out: str | Path) -> Path:
     reader = SimpleNamespace(get_next=lambda: next(batches, None))
     with tempfile.TemporaryDirectory() as folder:
         ready = Path(folder) / "ready.onnx"
-        shapes.quant_pre_process(str(Path(onnx_path).expanduser()), str(ready))
+        tools.quant_pre_process(str(Path(onnx_path).expanduser()), str(ready))
         last = [node.name for node in onnx.load(ready).graph.node if "logits" in node.output]  # small, stays exact
         options = {"per_channel": True, "op_types_to_quantize": ["Conv", "Gemm", "MatMul"], "nodes_to_exclude": last,
                    "activation_type": tools.QuantType.QUInt8, "weight_type": tools.QuantType.QInt8}  # fmt: skip

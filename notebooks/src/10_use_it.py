@@ -71,7 +71,7 @@ print(f"faces are found by: {found_by}")
 # photographs take `fer2013`. It turns a picture into a table with a row a face. How many of the faces in this scene
 # will it find?
 
-# %% alt="A drawn scene of several persons; each found face in a box with its emotion, confidence and seven bars"
+# %% alt="A drawn scene of several persons; each found face in a box with its emotion and confidence"
 my_guess = ...  # faces; put yours here
 
 SCENE = 0
@@ -367,7 +367,7 @@ print(shown.assign(file=names, error=errors).round(2).to_string(index=False))
 # In a terminal the same is one line, `ferlib predict album --model drawn --csv faces.csv --annotate seen`. Here is the
 # folder `seen`:
 
-# %% alt="The annotated pictures of the folder: five scenes with boxes and bars, and the bare wall"
+# %% alt="The annotated pictures of the folder: five scenes with boxes and labels, and the bare wall"
 paths = save_annotated(listed, sorted(album.glob("*.png")), folder / "seen")
 figure, axes = plt.subplots(2, 3, figsize=(9, 4.9), layout="constrained")
 for ax, path in zip(axes.flat, paths, strict=True):
