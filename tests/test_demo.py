@@ -93,7 +93,7 @@ def test_each_face_is_named_and_explained_from_the_left(recognizer: EmotionRecog
         crop = recognizer.crop(picture, np.array([row[edge] for edge in BOX]))[None]
         batch = EvalTransform(recognizer.model.input_spec)(torch.tensor(crop)[:, None])
         want = overlay(crop, occlusion(recognizer.model, batch, EMOTIONS.index(row["emotion"])))[0]
-        np.testing.assert_array_equal(heat, want.repeat(7, 0).repeat(7, 1))  # 48 -> 336 px
+        np.testing.assert_allclose(heat.astype(int), want.repeat(7, 0).repeat(7, 1), atol=1)  # 48 -> 336 px
 
 
 @pytest.mark.usefixtures("no_heat")
