@@ -13,13 +13,10 @@ import pandas as pd
 import pytest
 import torch
 from on_disk import write_csv, write_folders
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 
 from ferlib import cli, evaluation, models, recipes, sample
-from ferlib.emotions import ORDERS
 from ferlib.data import FaceDataset, load
-from ferlib.emotions import EMOTIONS
+from ferlib.emotions import EMOTIONS, ORDERS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*of FER2013's")
 
@@ -40,7 +37,17 @@ def trained(csv: Path) -> Path:
     out = csv.parent / "run"
     assert (
         cli.main(
-            ["train", "--data", str(csv), "--out", str(out), "--recipe=plain_cnn", "--epochs=2", "--batch-size=16"]
+            [
+                "train",
+                "--data",
+                str(csv),
+                "--out",
+                str(out),
+                "--recipe=plain_cnn",
+                "--epochs=2",
+                "--batch-size=16",
+                "--workers=0",
+            ]
         )
         == 0
     )
@@ -68,12 +75,19 @@ def refuses(capsys: pytest.CaptureFixture[str], *args: object) -> str:
 @pytest.mark.parametrize("verb", ["doctor", "data", "audit", "train", "recipes", "evaluate", "compare"])
 def test_each_verb_helps_with_an_example(capsys, verb: str):
     code, out, _ = ferlib(capsys, verb, "--help")
-    assert code == 0 and f"example:\n  ferlib {verb}" in out
+    assert code == 0 and f"Example:\n    ferlib {verb}" in out
 
 
 def test_help_lists_the_verbs(capsys):
     code, out, _ = ferlib(capsys, "--help")
     assert code == 0 and all(verb in out for verb in ("doctor", "data", "audit", "train", "evaluate", "compare", "95%"))
+
+
+def test_help_loads_nothing_heavy():
+    code = "import sys; from ferlib.cli import main\ntry: main(['train', '--help'])\nfinally: print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "--drop-leaked" in done.stdout
+    assert not {"torch", "numpy", "pandas", "cv2", "matplotlib"} & {*done.stdout.splitlines()[-1].split()}
 
 
 def test_data_counts_faces_and_notes_what_is_missing(capsys, csv: Path):
@@ -87,7 +101,8 @@ def test_data_counts_faces_and_notes_what_is_missing(capsys, csv: Path):
 
 def test_audit_prints_the_figures(capsys, csv: Path):
     code, out, _ = ferlib(capsys, "audit", "--data", csv)
-    figures = {line[:-9].strip(): int(line[-9:].replace(",", "")) for line in out.splitlines()[1:]}
+    lines = [line.strip().rpartition(" ") for line in out.splitlines()[1:]]
+    figures = {text.strip(): int(count.replace(",", "")) for text, _, count in lines}
     assert code == 0
     assert figures["PublicTest images with a twin in Training"] == 10
     assert figures["clean PrivateTest images"] == 25
@@ -114,13 +129,14 @@ def test_train_writes_a_model_its_history_and_its_state(trained: Path):
 
 def test_train_goes_on_where_it_was_and_refuses_to_overwrite(capsys, trained: Path, csv: Path, tmp_path: Path):
     out = shutil.copytree(trained, tmp_path / "run")
-    args = ("train", "--data", csv, "--out", out, "--recipe=plain_cnn", "--batch-size=16")
-    assert "already holds a model; add --resume" in refuses(capsys, *args, "--epochs", 2)
+    args = ("train", "--data", csv, "--out", out, "--recipe=plain_cnn", "--batch-size=16", "--workers=0")
+    code, _, err = ferlib(capsys, *args, "--epochs", 2)
+    assert code == 2 and "resume" in err.splitlines()[-1]
     before = (out / "model.safetensors").read_bytes()
     assert "other settings (lr 0.001 -> 0.5)" in ferlib(capsys, *args, "--epochs", 2, "--lr", 0.5, "--resume")[2]
     shorter = ferlib(capsys, *args, "--epochs", 1, "--resume")
     assert shorter[0] == 2
-    assert "has 2 epochs behind it, and epochs is 1; give 2 or more (`--epochs`)" in shorter[2]
+    assert "has 2 epochs, and epochs is 1; give 2 or more" in shorter[2]
     assert ferlib(capsys, *args, "--epochs", 2, "--resume")[0] == 0
     assert (out / "model.safetensors").read_bytes() == before
     code, _, err = ferlib(capsys, *args, "--epochs", 3, "--resume")
@@ -132,32 +148,38 @@ def test_train_goes_on_where_it_was_and_refuses_to_overwrite(capsys, trained: Pa
 
 def test_a_longer_run_says_what_becomes_of_its_schedule(capsys, csv: Path, tmp_path: Path):
     args = ("train", "--data", csv, "--out", tmp_path / "run", "--recipe=cpu", "--model", "test_resnet",
-            "--batch-size", 16, "--limit", 28)  # fmt: skip
+            "--batch-size", 16, "--limit", 28, "--workers", 0)  # fmt: skip
     assert ferlib(capsys, *args, "--epochs", 1)[0] == 0
     code, _, err = ferlib(capsys, *args, "--epochs", 2, "--resume")
-    (line,) = [line for line in err.splitlines() if "schedule" in line]
-    assert code == 0 and line.startswith(f"ferlib: note: {tmp_path / 'run'} was a run of 1 epochs and becomes one of 2")
-    assert "the linear schedule now spans all of these, so that the learning rate goes on at" in line
+    (line,) = [line for line in err.splitlines() if "learning rate" in line]
+    assert code == 0 and line.startswith("ferlib: note: the run had 1 epochs and now has 2: its learning rate jumps")
 
 
 def test_limit_takes_a_share_of_each_class(capsys, csv: Path, tmp_path: Path):
-    args = ("train", "--data", csv, "--recipe", "plain_cnn", "--epochs", 1, "--batch-size", 7)
+    args = ("train", "--data", csv, "--recipe", "plain_cnn", "--epochs", 1, "--batch-size", 7, "--workers", 0)
     code, out, _ = ferlib(capsys, *args, "--limit", 28, "--out", tmp_path / "a")
     assert code == 0 and "28 faces at 48 px, 1 epochs" in out
-    assert "3 faces were asked for; of 105, 7 to 98 can be taken in proportion" in refuses(
+    assert "cannot take 3 of 105 faces; take 7 to 98 of them" in refuses(
         capsys, *args, "--limit", 3, "--out", tmp_path / "b"
     )
     assert not (tmp_path / "b").exists()
-    code, out, _ = ferlib(capsys, *args, "--limit", 105, "--out", tmp_path / "c", "--resume")
-    assert code == 0 and "note: all 105 faces are taken" in out and "105 faces at 48 px" in out
-    assert f"note: {tmp_path / 'c'} holds no run to go on with" in out
 
 
 def test_a_share_of_training_can_validate_where_there_is_no_public_test(capsys, tmp_path: Path):
     images, table = sample.draw(140, seed=8, balance="equal")
     labels = table["label"].to_numpy()
     root = write_folders(tmp_path / "d", images, labels, [f"{{}}/{i}.png" for i in range(140)])
-    args = ("train", "--data", root, "--recipe=plain_cnn", "--epochs=1", "--batch-size=16", "--out", tmp_path / "run")
+    args = (
+        "train",
+        "--data",
+        root,
+        "--recipe=plain_cnn",
+        "--epochs=1",
+        "--batch-size=16",
+        "--workers=0",
+        "--out",
+        tmp_path / "run",
+    )
     assert "ferlib train --val-share 0.1" in refuses(capsys, *args)
     code, out, _ = ferlib(capsys, *args, "--val-share", "0.25")
     assert code == 0 and "105 faces at 48 px, 1 epochs" in out and "kept epoch 1: validation accuracy" in out
@@ -167,12 +189,12 @@ def test_recipes_lists_them_and_tells_all_about_one(capsys):
     _, out, _ = ferlib(capsys, "recipes")
     assert [line.split()[0] for line in out.splitlines()[:-1]] == list(recipes.RECIPES)
     _, out, _ = ferlib(capsys, "recipes", "scratch_jitter")
-    assert out.startswith("scratch_jitter: ") and "jittering the saturation does nothing" in out
+    assert out.startswith("scratch_jitter: ") and "\n  flaw " in out
     assert "no recipe is called 'magic'" in refuses(capsys, "recipes", "magic")
 
 
 def test_another_model_size_and_start_stand_in_for_the_recipes_own(capsys, csv: Path, tmp_path: Path):
-    short = ("--epochs", 1, "--batch-size", 16, "--limit", 28)
+    short = ("--epochs", 1, "--batch-size", 16, "--limit", 28, "--workers", 0)
     given = ("--model", "test_resnet", "--size", 40)
     code, out, _ = ferlib(capsys, "train", "--data", csv, "--out", tmp_path / "a", *short, *given)
     assert code == 0 and "cpu: test_resnet, " in out and "from scratch; 28 faces at 40 px, 1 epochs" in out
@@ -186,12 +208,12 @@ def test_another_model_size_and_start_stand_in_for_the_recipes_own(capsys, csv: 
 
 
 def test_a_teacher_makes_any_recipe_distil(capsys, csv: Path, trained: Path, tmp_path: Path):
-    short = ("--data", csv, "--epochs", 1, "--batch-size", 16, "--limit", 28, "--recipe", "plain_cnn")
+    short = ("--data", csv, "--epochs", 1, "--batch-size", 16, "--limit", 28, "--workers", 0, "--recipe", "plain_cnn")
     assert ferlib(capsys, "train", *short, "--out", tmp_path, "--teacher", trained)[0] == 0
     about = models.load_model(tmp_path).about["training"]
     assert about["distill"] == 0.7 and about["teacher"] == models.model_hash(models.load_model(trained))
     message = refuses(capsys, "train", *short[:-1], "small", "--out", tmp_path / "other")
-    assert "small learns from another model: name it, as in --teacher runs/long" in message
+    assert "small learns from another model; name it, as in --teacher runs/long" in message
 
 
 def test_votes_take_the_place_of_labels_and_leaked_faces_are_dropped(capsys, csv: Path, tmp_path: Path):
@@ -207,7 +229,7 @@ def test_votes_take_the_place_of_labels_and_leaked_faces_are_dropped(capsys, csv
     table.insert(0, "Image name", [f"fer{i:07}.png" for i in range(175)])
     table.insert(0, "Usage", splits)
     table.to_csv(tmp_path / "votes.csv", index=False)
-    short = ("train", "--data", csv, "--epochs", 1, "--batch-size", 16)
+    short = ("train", "--data", csv, "--recipe=plain_cnn", "--epochs", 1, "--batch-size", 16, "--workers", 0)
     code, out, _ = ferlib(capsys, *short, "--out", tmp_path / "soft", "--votes", tmp_path / "votes.csv")
     assert code == 0 and "FER+ cross_entropy: 105 of 105 faces kept" in out
     assert "FER+ cross_entropy" in models.load_model(tmp_path / "soft").about["training"]["data"]
@@ -227,7 +249,7 @@ def test_several_models_are_evaluated_as_their_mean(capsys, trained: Path, csv: 
 def test_evaluate_gives_all_and_clean_figures_with_intervals(capsys, trained: Path, csv: Path, tmp_path: Path):
     report = tmp_path / "out.json"
     code, out, _ = ferlib(capsys, "evaluate", "--model", trained, "--data", csv, "--json", report)
-    assert code == 0 and f"wrote {report} and {tmp_path / 'out.png'}" in out
+    assert code == 0 and f"wrote {tmp_path / 'out.png'}\nwrote {report}\n" in out
     figures = json.loads(report.read_text())
     faces, model = load(csv).subset("PublicTest"), models.load_model(trained)
     for name, views in (("single_view", (None,)), ("flip_averaged", (None, evaluation.flip))):
@@ -252,7 +274,7 @@ def test_evaluate_tells_the_calibration_and_with_tta_a_third_average(capsys, tra
     assert "shift" not in plain and "shift_flip_averaged" not in json.loads((tmp_path / "out.json").read_text())
     code, out, _ = ferlib(capsys, *args, "--tta")
     figures = json.loads((tmp_path / "out.json").read_text())
-    assert code == 0 and "  shift flip averaged all      n=35  accuracy" in out
+    assert code == 0 and "  shift flip averaged all    n=35  accuracy" in out
     for name, found in want.items():
         for part, some in (("all", found), ("clean", found.subset(np.arange(10, 35)))):
             assert figures[name][part] == json.loads(json.dumps(evaluation.as_json(some))), (name, part)
@@ -260,8 +282,9 @@ def test_evaluate_tells_the_calibration_and_with_tta_a_third_average(capsys, tra
         numbers, shown = figures[name]["all"], name.replace("_", " ")
         assert numbers["temperature"] == evaluation.fit_temperature(want[name])
         assert (
-            f"calibration, {shown}, all faces: ECE {numbers['ece']:.1%} as it is, {numbers['calibrated_ece']:.1%} "
-            f"with a temperature fitted on other folds ({numbers['temperature']:.2f} on all)\n" in text
+            f"calibration, {shown}, all faces: ECE {numbers['ece']:.1%}; {numbers['calibrated_ece']:.1%} with a "
+            f"temperature fitted on other folds\ntemperature fitted on all faces: {numbers['temperature']:.2f}\n"
+            in text
         )
         assert f"per class, {shown}, all faces, in percent:\n" in text
         happy = 100 * evaluation.report(want[name]).loc["happy"]
@@ -309,10 +332,13 @@ def test_compare_gives_paired_differences_on_all_and_clean_faces(
         }  # fmt: skip
         assert numbers["right"] == right
         gain = numbers["b_minus_a"]["accuracy"]
-        assert f"n={len(which)}  accuracy A {100 * a.correct.mean():.2f} [" in out
-        assert f"B {100 * b.correct.mean():.2f} [" in out
-        assert f"accuracy {100 * gain['value']:+.2f} [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}]" in out
-        assert f"only A {right['only_a']}, only B {right['only_b']}, neither {right['neither']}; McNemar" in out
+        assert f"  {part}, n={len(which)}\n    A: accuracy {100 * a.correct.mean():.2f} [" in out
+        assert f"B: accuracy {100 * b.correct.mean():.2f} [" in out
+        assert (
+            f"B minus A: accuracy {100 * gain['value']:+.2f} [{100 * gain['low']:+.1f}, {100 * gain['high']:+.1f}]"
+            in out
+        )
+        assert f"only A {right['only_a']}, only B {right['only_b']}, neither {right['neither']}\n" in out
         assert f"McNemar's exact p {found.p_value:.2g}\n" in out
     assert figures["all"]["right"]["only_a"] + figures["all"]["right"]["only_b"] > 0, "the two models differ"
 
@@ -320,8 +346,8 @@ def test_compare_gives_paired_differences_on_all_and_clean_faces(
 def test_compare_leaves_the_sealed_test_closed(capsys, trained: Path, csv: Path, tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     args = ("compare", trained, trained, "--data", csv)
-    assert "PrivateTest is for one model" in refuses(capsys, *args, "--split", "PrivateTest")
-    assert "ferlib evaluate --split PrivateTest --open-sealed-test" in refuses(capsys, *args, "--split", "PrivateTest")
+    assert "PrivateTest stays sealed" in refuses(capsys, *args, "--split", "PrivateTest")
+    assert "`ferlib evaluate --open-sealed-test REASON`" in refuses(capsys, *args, "--split", "PrivateTest")
     assert list(tmp_path.iterdir()) == []
     code, out, _ = ferlib(capsys, *args, "--split", "Training")
     assert code == 0 and "clean" not in out and "B minus A: accuracy +0.00 [+0.0, +0.0]" in out
@@ -337,7 +363,7 @@ def test_the_sealed_test_opens_only_when_asked_with_a_reason(
     assert "--open-sealed-test goes with --split PrivateTest" in refuses(capsys, *args, "--open-sealed-test", "why")
     assert list(tmp_path.iterdir()) == []
     code, out, _ = ferlib(capsys, *args, "--split", "PrivateTest", "--open-sealed-test", "the final figure")
-    assert code == 0 and "all      n=35" in out and "clean    n=25" in out
+    assert code == 0 and "all    n=35" in out and "clean  n=25" in out
     (line,) = (tmp_path / "sealed_test_ledger.jsonl").read_text().splitlines()
     assert json.loads(line)["reason"] == "the final figure"
     assert json.loads(line)["model"] == models.model_hash(models.load_model(trained))
@@ -349,19 +375,8 @@ def test_a_ledger_that_cannot_be_written_keeps_the_test_closed(
     (tmp_path / "sealed_test_ledger.jsonl").mkdir()
     monkeypatch.chdir(tmp_path)
     args = ("evaluate", "--model", trained, "--data", csv, "--split", "PrivateTest", "--open-sealed-test", "x")
-    assert "the sealed test stays closed" in refuses(capsys, *args, "--json", tmp_path / "o.json")
+    assert "sealed_test_ledger.jsonl" in refuses(capsys, *args, "--json", tmp_path / "o.json")
     assert not (tmp_path / "o.json").exists()
-
-
-def other_classes(trained: Path, path: Path, *, hashed: bool) -> Path:
-    """A model of seven outputs whose file says that it has two classes."""
-    with safe_open(trained / "model.safetensors", "pt") as file:
-        about = json.loads(file.metadata()["ferlib"])
-    about["classes"] = ["cat", "dog"]
-    if hashed:
-        about["about_sha256"] = models._hash_about(about)
-    save_file(load_file(trained / "model.safetensors"), path, {"ferlib": json.dumps(about)})
-    return path
 
 
 def test_mistakes_are_one_line_each(capsys, trained: Path, csv: Path, tmp_path: Path):
@@ -383,38 +398,31 @@ def test_mistakes_are_one_line_each(capsys, trained: Path, csv: Path, tmp_path: 
         ((*train, odd, *out), "'smug' is none of the seven emotions (angry, disgust"),
         ((*train, only_train, *out), "no split 'PublicTest' open; it has Training"),
         ((*train, csv, *out, "--recipe", "magic"), "no recipe is called 'magic'; allowed are fast, cpu, long"),
-        ((*train, csv, *out, "--epochs", "0"), "epochs is 0; it must be at least 1"),
+        ((*train, csv, *out, "--epochs", "0"), "epochs is 0; it must be a whole number of at least 1"),
         ((*train, csv, *out, "--epochs", "many"), "invalid int value: 'many'"),
         ((*train, csv, *out, "--precision", "int4"), "invalid choice: 'int4'"),
         ((*evaluate, tmp_path / "none"), "is neither a run's folder, nor a model's file"),
         ((*evaluate, cut), "is no whole safetensors file"),
         ((*evaluate, csv), "is no whole safetensors file"),
-        ((*evaluate, other_classes(trained, tmp_path / "a.safetensors", hashed=False)), "a.safetensors was altered"),
-        (
-            (*evaluate, other_classes(trained, tmp_path / "b.safetensors", hashed=True)),
-            "PlainCNN gives 7 outputs, and there are 2 classes (cat, dog)",
-        ),
         (
             (*evaluate, tmp_path / "pets"),
             "the model's classes are cat, dog, those of dataset are angry, disgust, fear, happy, sad, surprise",
         ),
         (("compare", trained, tmp_path / "pets", "--data", csv), "the model's classes are cat, dog, those of dataset"),
         ((*evaluate, trained, "--split", "Test"), "no split 'PrivateTest' open; it has Training, PublicTest"),
-        ((*evaluate, trained, "--json", tmp_path / "no" / "o.json"), "the folder of"),
-        ((*evaluate, trained, "--json", tmp_path / "o.txt"), "its name must end in .json"),
+        ((*evaluate, trained, "--json", cut / "o.json"), "cannot write into"),
+        ((*evaluate, trained, "--json", tmp_path / "o.txt"), "whose name ends in .json"),
         (("compare", trained), "the following arguments are required: B"),
         (("compare", trained, tmp_path / "none", "--data", csv), "is neither a run's folder, nor a model's file"),
         (("compare", trained, trained, "--data", csv, "--split", "Test"), "no split 'PrivateTest' open"),
-        (("compare", trained, trained, "--data", csv, "--json", tmp_path / "no" / "o.json"), "the folder of"),
+        (("compare", trained, trained, "--data", csv, "--json", cut / "o.json"), "cannot write into"),
     ]
     for args, message in table:
         assert message in refuses(capsys, *args), args
     code, _, err = ferlib(capsys, *train, csv, *out, "--batch-size", "1000")
-    assert code == 2 and err.endswith(
-        "error: 105 training faces are fewer than one batch of 1000: lower batch_size (`--batch-size`)\n"
-    )
+    assert code == 2 and "error: 105 training faces are fewer than one batch of 1000; lower batch_size" in err
     code, _, err = ferlib(capsys, *train, csv, "--out", csv / "below-a-file", "--batch-size", "16")
-    assert code == 2 and "Not a directory" in err.splitlines()[-1]
+    assert code == 2 and "below-a-file" in err.splitlines()[-1] and "Traceback" not in err
     assert not (tmp_path / "x").exists()
 
 
@@ -463,12 +471,13 @@ def test_classes_are_told_by_a_name_a_mapping_or_a_list(capsys, numbered: Path, 
     ("classes", "message"),
     [
         (None, "are numbers (1, 2, "),
-        ("1=", "--classes has '1='; write number=name, as in 1=surprise,2=fear"),
-        ("1=surprise,2", "--classes has '2'; write number=name, as in 1=surprise,2=fear"),
+        ("1=", "argument --classes: '1='; write number=name, each number once, as in 1=surprise,2=fear"),
+        ("1=surprise,2", "argument --classes: '1=surprise,2'; write number=name, each number once"),
+        ("1=surprise,1=fear", "argument --classes: '1=surprise,1=fear'; write number=name, each number once"),
         ("1=a,2=b,3=c,4=d,5=e,6=f,7=A", "two classes have one name"),
         ("1=surprise,2=fear", "'3' is not in classes, which knows 1, 2, surprise, fear; map the numbers: classes={"),
         ("happy", "classes are ('happy',); give two names or more"),
-        ("", "classes are (); give two names or more"),
+        ("", "classes are []; give two names or more"),
         (
             "1=a,2=b,3=c,4=d,5=e,6=f,7=g,8=h",
             "no image has the class h, which classes= names; it has a, b, c, d, e, f",
@@ -506,12 +515,12 @@ def looking(eyes: Path) -> Path:
     out = eyes.parent / "run"
     assert cli.main([
         "train", "--data", str(eyes), "--classes", "folders", "--out", str(out), "--recipe=plain_cnn",
-        "--epochs=1", "--batch-size=12", "--drop-leaked",
+        "--epochs=1", "--batch-size=12", "--workers=0", "--drop-leaked",
     ]) == 0  # fmt: skip
     return out
 
 
-def test_other_classes_go_from_training_to_evaluation(capsys, eyes: Path, looking: Path, tmp_path: Path):
+def test_other_classes_go_from_training_to_evaluation(capsys, csv: Path, eyes: Path, looking: Path, tmp_path: Path):
     model, faces = models.load_model(looking), load(eyes, classes="folders").subset("PublicTest")
     assert model.classes == faces.classes == ("open eyes", "shut eyes")
     told = ("--data", eyes, "--classes", "open eyes,shut eyes")
@@ -532,7 +541,7 @@ def test_other_classes_go_from_training_to_evaluation(capsys, eyes: Path, lookin
     for verb in (("evaluate", "--model", looking), ("compare", looking, looking)):
         assert "'open eyes' is none of the seven emotions" in refuses(capsys, *verb, "--data", eyes)
     assert "the model's classes are open eyes, shut eyes, those of" in refuses(
-        capsys, "explain", "--model", looking, "--out", tmp_path / "no.png"
+        capsys, "explain", "--model", looking, "--data", csv, "--out", tmp_path / "no.png"
     )
     more = ("train", "--data", eyes, "--out", looking, "--recipe=plain_cnn", "--epochs=1", "--batch-size=12")
     code, _, err = ferlib(capsys, *more, "--classes", "shut eyes,open eyes", "--drop-leaked", "--resume")
@@ -548,7 +557,7 @@ def test_the_sealed_test_of_other_classes_opens_as_any_other(capsys, looking: Pa
     args = ("evaluate", "--model", looking, "--data", tmp_path / "eyes", "--split", "PrivateTest")
     reason = ("--open-sealed-test", "once", "--classes", "folders")
     code, out, _ = ferlib(capsys, *args, *reason)
-    assert code == 0 and "all      n=4" in out and len(Path("sealed_test_ledger.jsonl").read_text().splitlines()) == 1
+    assert code == 0 and "all    n=4" in out and len(Path("sealed_test_ledger.jsonl").read_text().splitlines()) == 1
     code, out, _ = ferlib(capsys, "data", "--data", tmp_path / "eyes", "--classes", "folders")
     assert code == 0 and out.endswith("PrivateTest: 4 more, sealed\n")
 
@@ -675,7 +684,7 @@ def test_a_bad_row_is_named_from_the_command_line_too(tmp_path: Path, csv: Path)
     bad = tmp_path / "bad.csv"
     bad.write_text(csv.read_text().replace(" ", " boo ", 1))
     done = subprocess.run(
-        [sys.executable, "-m", "ferlib.cli", "data", "--data", bad], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "ferlib", "data", "--data", bad], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "ferlib data: error: bad.csv, line 2: pixel 'boo' is no whole number of 0 to 255\n"

@@ -1,0 +1,129 @@
+"""The verbs `evaluate` and `compare`."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from ferlib.cli.options import CLASSES, DATA, JSON, SPLIT, TTA, add_verb, check_output, note, save_figure
+from ferlib.utils import write_whole
+
+
+def add_verbs(verbs: Any) -> None:
+    """Add the verbs of this file."""
+    add = add_verb(verbs, "evaluate", run_evaluate, DATA, CLASSES, SPLIT, TTA, JSON).add_argument
+    add("--model", nargs="+", required=True, help="a run's folder, a file or a shipped name; of several, the mean")
+    add("--open-sealed-test", metavar="REASON", help="with --split PrivateTest: why it is opened now")
+    add = add_verb(verbs, "compare", run_compare, DATA, CLASSES, SPLIT, TTA, JSON).add_argument
+    for name in "ab":
+        add(name, metavar=name.upper(), help="a run's folder, a file or a shipped name")
+
+
+def run_evaluate(args: argparse.Namespace) -> None:
+    """Measure a model with 95% intervals, on all faces and on those without a twin.
+
+    Example:
+        ferlib evaluate --model runs/cpu --data data/fer2013.csv --split PublicTest --json out.json
+    """
+    from ferlib import evaluation, models, plots
+
+    check_output(args.json, ".json")
+    model, name = models.load_ensemble(args.model), " + ".join(args.model)
+    digest = models.model_hash(model)
+    faces, parts = _open_faces(args, digest), _parts_of(args)
+    results: dict[str, Any] = {"model": name, "model_sha256": digest, "data": faces.name, "split": args.split}
+    predictions = {view: _predict(model, faces, view) for view in [*evaluation.VIEWS][: 3 if args.tta else 2]}
+    print(f"{name} on {args.split} of {faces.name}; 95% bootstrap intervals, in percent")
+    for view, answers in predictions.items():
+        label = view.replace("_", " ")
+        results[view] = {part: evaluation.as_json(answers.subset(mask)) for part, mask in parts.items()}
+        for part, numbers in results[view].items():
+            print(f"  {label:<19} {part:<5}  n={numbers['n']:,}  {_percents(numbers)}")
+    ece, calibrated, temperature = (results[view]["all"][name] for name in ("ece", "calibrated_ece", "temperature"))
+    print(f"calibration, {label}, all faces: ECE {ece:.1%}; {calibrated:.1%} with a temperature fitted on other folds")
+    print(f"temperature fitted on all faces: {temperature:.2f}\nper class, {label}, all faces, in percent:")
+    print((evaluation.report(answers) * [100, 100, 100, 1]).to_string(float_format="{:.1f}".format))
+    if args.json is not None:
+        axes = plots.plot_confusion(answers)
+        axes.set_title(f"{args.split} of {faces.name}, {label}")
+        print(f"wrote {save_figure(args.json.with_suffix('.png'), axes.figure)}")
+        _save_results(args.json, results)
+
+
+def run_compare(args: argparse.Namespace) -> None:
+    """Compare two models on the same faces: difference, paired 95% interval, McNemar's test.
+
+    Example:
+        ferlib compare runs/plain_cnn runs/cpu --data data/fer2013.csv --json compared.json
+    """
+    from ferlib import data, evaluation, models
+
+    check_output(args.json, ".json")
+    pair = [models.load_model(path) for path in (args.a, args.b)]
+    faces = data.load(args.data, classes=args.classes).subset(args.split)
+    view = "shift_flip_averaged" if args.tta else "flip_averaged"
+    results: dict[str, Any] = {"data": faces.name, "split": args.split, "views": view}
+    for name, model in zip("ab", pair, strict=True):
+        results[name] = {"model": getattr(args, name), "model_sha256": models.model_hash(model)}
+    predictions = [_predict(model, faces, view) for model in pair]
+    print(f"A: {args.a}, B: {args.b}; {args.split} of {faces.name}, {view.replace('_', ' ')}; ", end="")
+    print("95% bootstrap intervals, in percent")
+    for part, mask in _parts_of(args).items():
+        a, b = (each.subset(mask) for each in predictions)
+        comparison = evaluation.compare(a, b)
+        tables = {"a": evaluation.summarise(a), "b": evaluation.summarise(b), "b_minus_a": comparison.difference}
+        rows = {name: table.to_dict("index") for name, table in tables.items()}
+        (neither, only_b), (only_a, both) = comparison.right.to_numpy().tolist()
+        right = {"both": both, "only_a": only_a, "only_b": only_b, "neither": neither}
+        results[part] = {"n": len(a.labels), **rows, "right": right, "mcnemar_p": comparison.p_value}
+        print(f"  {part}, n={len(a.labels):,}\n    A: {_percents(rows['a'])}\n    B: {_percents(rows['b'])}")
+        print(f"    B minus A: {_percents(rows['b_minus_a'], '+')}; McNemar's exact p {comparison.p_value:.2g}")
+        print(f"    right: both {both:,}, only A {only_a:,}, only B {only_b:,}, neither {neither:,}")
+    if args.json is not None:
+        _save_results(args.json, results)
+
+
+def _open_faces(args: argparse.Namespace, digest: str) -> Any:
+    """Load the faces of `--split`; the sealed test opens only for a reason."""
+    from ferlib import data, protocol
+
+    if args.open_sealed_test is None:
+        return data.load(args.data, classes=args.classes).subset(args.split)
+    if args.split != "PrivateTest":
+        raise ValueError(f"--open-sealed-test goes with --split PrivateTest; --split is {args.split}")
+    faces = protocol.open_sealed(args.data, args.open_sealed_test, digest, classes=args.classes)
+    print(f"PrivateTest opened; {Path(protocol.LEDGER).resolve()} says when, why and for which model")
+    return faces
+
+
+def _parts_of(args: argparse.Namespace) -> dict[str, Any]:
+    """Return masks of all faces and, except in Training, of those without a twin in an earlier split."""
+    from ferlib import protocol
+
+    clean = protocol.audit(args.data, classes=args.classes).clean(args.split)
+    return {"all": slice(None)} | ({"clean": clean} if args.split != "Training" and clean.any() else {})
+
+
+def _predict(model: Any, faces: Any, view: str) -> Any:
+    """Predict with the views of that name, on the GPU if there is one."""
+    import torch
+
+    from ferlib import evaluation
+
+    views = evaluation.VIEWS[view]
+    note(f"predicting {len(faces):,} faces, {len(views)} views each")
+    return evaluation.predict(model.cuda() if torch.cuda.is_available() else model, faces, views=views)
+
+
+def _percents(rows: dict[Any, Any], sign: str = "") -> str:
+    """Format accuracy, balanced accuracy and macro-F1 with their intervals, in percent."""
+    texts = []
+    for name in ("accuracy", "balanced_accuracy", "macro_f1"):
+        value, low, high = (100 * rows[name][edge] for edge in ("value", "low", "high"))
+        texts.append(f"{name} {value:{sign}.2f} [{low:{sign}.1f}, {high:{sign}.1f}]")
+    return ", ".join(texts)
+
+
+def _save_results(path: Path, results: dict[str, Any]) -> None:
+    """Write the results as JSON."""
+    print(f"wrote {write_whole(path, lambda scratch: scratch.write_text(json.dumps(results, indent=1)))}")
