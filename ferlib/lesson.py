@@ -37,7 +37,7 @@ def prepare(data: str | None = None, *, keep: str | None = None) -> None:
     if colab:
         os.chdir(COLAB_HOME / "notebooks")
     if keep and keep.startswith("/content/drive"):
-        from google.colab import drive  # type: ignore[import-not-found]
+        from google.colab import drive
 
         drive.mount("/content/drive")
     if keep:
