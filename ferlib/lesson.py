@@ -111,22 +111,17 @@ class Lesson:
         A saved model counts if it was trained on the faces of this run. Fast runs and full runs save theirs apart. The
         shipped model is `drawn` for drawn faces and `fer2013` for photographs.
         """
-        kept, ships = self.folder.parent / lesson / "model.safetensors", "drawn" if self.drawn else "fer2013"
-        if not kept.exists():
-            print(f"the model that ships, {ships!r}: lesson {lesson} has kept none in {kept.parent}")
-            return models.load_model(ships)
-        model = models.load_model(kept)
-        about = model.about
-        if about.get("source") == self.source:
-            print(f"the model that lesson {lesson} kept, {kept}")
-            return model
-        why = (
-            f"was trained on {about['source']!r}, not on {self.source!r}"
-            if "source" in about
-            else "does not tell its faces"
-        )
-        print(f"the model that ships, {ships!r}: {kept} {why}")
-        return models.load_model(ships)
+        path, shipped = self.folder.parent / lesson / "model.safetensors", "drawn" if self.drawn else "fer2013"
+        if not path.exists():
+            print(f"the model that ships, {shipped!r}: lesson {lesson} has kept none in {path.parent}")
+            return models.load_model(shipped)
+        model = models.load_model(path)
+        source = model.about.get("source", "faces that it does not name")
+        if source != self.source:
+            print(f"the model that ships, {shipped!r}: {path} was trained on {source!r}, not on {self.source!r}")
+            return models.load_model(shipped)
+        print(f"the model that lesson {lesson} kept, {path}")
+        return model
 
     def evidence(self, run: str = "long-2") -> Path | None:
         """Return the folder with the history and PublicTest logits of a run on FER2013; None where it is missing.
@@ -157,25 +152,16 @@ class Lesson:
 
     def guess(self, guessed: Any, value: float, unit: str = "%") -> None:
         """Print how far a guess was off the value, both in `unit`; `...` counts as no guess."""
-        if guessed is ...:
-            print(f"It is {_figure(value)} {unit}. You made no guess: put a number in, and run this again.")
-        elif not isinstance(guessed, (int, float, np.number)):
-            print(f"It is {_figure(value)} {unit}. {guessed!r:.40} is no number: put one in, and run this again.")
-        else:
+        if isinstance(guessed, (int, float, np.number)):
             print(f"It is {_figure(value)} {unit}; you guessed {guessed:g}, {_figure(abs(value - guessed))} off.")
+        else:
+            why = "You made no guess" if guessed is ... else f"{guessed!r:.40} is no number"
+            print(f"It is {_figure(value)} {unit}. {why}: put a number in, and run this again.")
 
     def claim(
-        self,
-        text: str,
-        measured: float,
-        threshold: float,
-        *,
-        interval: Sequence[float] | None = None,
-        at_most: bool = False,
-        unit: str = "points",
-        n: int,
-        seeds: int = 1,
-    ) -> bool:
+        self, text: str, measured: float, threshold: float, *, n: int, seeds: int = 1, unit: str = "points",
+        at_most: bool = False, interval: Sequence[float] | None = None,
+    ) -> bool:  # fmt: skip
         """Print whether a measured value keeps a threshold, and add it to the file `FERLIB_CLAIMS`, if set.
 
         Args:
@@ -207,15 +193,9 @@ class Lesson:
         return held
 
     def check(
-        self,
-        answer: Any,
-        solution: Any,
-        wrong: Sequence[tuple[Any, str]] = (),
-        *,
-        on: Sequence[tuple] = (),
-        tolerance: float = 1e-6,
-        dtype: bool = False,
-    ) -> None:
+        self, answer: Any, solution: Any, wrong: Sequence[tuple[Any, str]] = (), *,
+        on: Sequence[tuple] = (), tolerance: float = 1e-6, dtype: bool = False,
+    ) -> None:  # fmt: skip
         """Print whether an exercise's answer equals its solution, and for a known mistake what went wrong.
 
         Args:
@@ -264,13 +244,13 @@ def _equal(given: list[Any], other: list[Any], tolerance: float, dtype: bool) ->
     def same(a: Any, b: Any) -> bool:
         try:
             a, b = np.asarray(a), np.asarray(b)
-            if a.shape != b.shape or (dtype and a.dtype != b.dtype):
-                return False
-            return bool(np.allclose(a, b, rtol=0, atol=tolerance, equal_nan=True))
-        except TypeError:
-            return bool(np.all(a == b))
-        except ValueError:
+        except ValueError:  # lists of several lengths
             return False
+        if a.shape != b.shape or (dtype and a.dtype != b.dtype):
+            return False
+        if {a.dtype.kind, b.dtype.kind} <= {*"biufc"}:
+            return bool(np.allclose(a, b, rtol=0, atol=tolerance, equal_nan=True))
+        return bool(np.all(a == b))
 
     return len(given) == len(other) and all(map(same, given, other))
 

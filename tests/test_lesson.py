@@ -157,7 +157,9 @@ def test_a_fast_run_leaves_a_full_ones_model_alone(here: Lesson, monkeypatch: py
 def test_a_kept_model_that_does_not_tell_its_faces_is_left(here: Lesson, capsys: pytest.CaptureFixture[str]):
     path = models.save_model(small(), here.folder)
     assert models.model_hash(here.model("03")) == models.model_hash(models.load_model("drawn"))
-    assert capsys.readouterr().out == f"the model that ships, 'drawn': {path} does not tell its faces\n"
+    assert capsys.readouterr().out == (
+        f"the model that ships, 'drawn': {path} was trained on 'faces that it does not name', not on 'sample'\n"
+    )
 
 
 def test_the_twelve_are_the_same_everywhere(here: Lesson, monkeypatch: pytest.MonkeyPatch):
