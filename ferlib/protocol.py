@@ -110,7 +110,7 @@ def audit(source: str | Path = "sample", *, classes: Classes = None) -> Audit:
     >>> audit("sample").figures()["clean PrivateTest images"]
     1840
     """
-    data = loading._load(source, size=48, sealed=True, classes=classes)
+    data = loading.load_with_sealed(source, classes=classes)
     table = data.table[["row", "split"]].assign(hash=image_hashes(data.images), blank=np.ptp(data.images, (1, 2)) == 0)
     conflicts = int((data.table["label"].groupby(table["hash"]).nunique() > 1).sum())
     return Audit(data.name, table, conflicts)
@@ -210,7 +210,7 @@ def open_sealed(
     """
     if not reason.strip() or not model_hash.strip():
         raise ValueError("opening the sealed test takes a reason and the hash of the model: models.model_hash(model)")
-    test = loading._load(source, size=48, sealed=True, classes=classes)
+    test = loading.load_with_sealed(source, classes=classes)
     if not (test.table["split"] == "PrivateTest").any():
         raise ValueError(f"{test.name} has no PrivateTest images to open")
     if Path(ledger).exists():

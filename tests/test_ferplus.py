@@ -1,15 +1,16 @@
 """FER+: votes worked out by hand, joined by row; soft labels as a loader hands them out; tables that do not fit."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from on_disk import agreed, write_csv, write_ferplus, write_folders, write_votes
 
 from ferlib import data, sample
-from ferlib.data import ferplus
-from ferlib.data import FaceDataset, loader
+from ferlib.data import FaceDataset, ferplus, loader
 from ferlib.emotions import EMOTIONS, FER2013_COUNTS
 
 pytestmark = [pytest.mark.filterwarnings(f"ignore:.*{text}") for text in ("of FER2013's", "no image of", "FER+")]
@@ -65,12 +66,7 @@ def test_majority_keeps_what_more_than_half_of_the_votes_left_say(faces: FaceDat
     np.testing.assert_array_equal(joined.images, FACES[[0, 6]])
     assert [EMOTIONS[label] for label in joined.labels] == ["happy", "sad"]
     assert joined.targets is None and not joined.draw
-    assert joined.notes[-1] == (
-        "FER+ majority: 2 of 8 faces kept; left out 1 without an image name, 2 of none of the seven emotions, "
-        "3 without a majority"
-    )
-    assert joined.notes[:-2] == faces.notes and faces.notes
-    assert joined.notes[-2].startswith("too few faces to check that they are in the order of fer2013new.csv")
+    assert joined.notes == (*faces.notes, "FER+ majority: 2 of 8 faces kept") and faces.notes
     assert joined.name == "fer2013.csv, FER+ majority"
     assert faces.labels.tolist() == [3, 3, 2, 6, 6, 0, 4, 5], "the dataset that was given is as it was"
 
@@ -92,9 +88,7 @@ def test_shares_are_of_the_seven_without_single_votes(faces: FaceDataset, table:
     np.testing.assert_allclose(joined.targets, SHARES, atol=1e-6)
     assert [EMOTIONS[label] for label in joined.labels] == ["happy", "angry", "fear", "neutral", "sad"]
     assert joined.draw == (how == "probability")
-    assert joined.notes[-1] == (
-        f"FER+ {how}: 5 of 8 faces kept; left out 1 without an image name, 2 of none of the seven emotions"
-    )
+    assert joined.notes[-1] == f"FER+ {how}: 5 of 8 faces kept"
 
 
 def test_rows_are_joined_by_position_in_any_subset(faces: FaceDataset, table: Path):
@@ -129,7 +123,7 @@ def test_a_loader_gives_shares_or_labels_drawn_by_them(faces: FaceDataset, table
 
 def test_a_transform_keeps_its_random_numbers_from_the_labels(faces: FaceDataset, table: Path):
     drawn = ferplus.join(faces, table, how="probability")
-    noisy = data.replace(drawn, transform=lambda image: torch.rand(1, 2, 2))
+    noisy = replace(drawn, transform=lambda image: torch.rand(1, 2, 2))
     torch.manual_seed(0)
     images, labels = loader(noisy, 5).dataset.__getitems__([0, 1, 2, 3, 4])
     torch.manual_seed(0)
@@ -162,7 +156,7 @@ def test_folder_copies_are_joined_by_the_row_in_their_names_or_not_at_all(tmp_pa
     for number in ("Training_10018523.png", "0.png"):
         root = write_folders(tmp_path / number[:3], FACES[:1], [3], [f"train/{{}}/{number}"])
         with pytest.raises(
-            ValueError, match="are not in the order of fer2013new.csv: .*; load the challenge's own CSV"
+            ValueError, match="are not in the order of fer2013new.csv; load the challenge's own fer2013"
         ):
             ferplus.join(data.load(root), table)
 
@@ -174,9 +168,7 @@ def test_a_table_that_does_not_fit_is_refused(faces: FaceDataset, table: Path, t
         ferplus.join(faces)
     for rows, splits in ((ROWS[:7], SPLITS[:7]), (ROWS, SPLITS[::-1])):
         other = write_votes(tmp_path / "other.csv", rows, splits, NAMES[: len(rows)])
-        with pytest.raises(
-            ValueError, match="faces of fer2013.csv are not in the order of other.csv: splits or labels"
-        ):
+        with pytest.raises(ValueError, match="faces of fer2013.csv are not in the order of other.csv; load"):
             ferplus.join(faces, other)
     with pytest.raises(ValueError, match=r"fer2013.csv is no table of FER\+ votes"):
         ferplus.join(faces, tmp_path / "fer2013.csv")
@@ -186,7 +178,7 @@ def test_a_table_that_does_not_fit_is_refused(faces: FaceDataset, table: Path, t
 
 def rows_of(given: np.ndarray, splits: object = "Training") -> FaceDataset:
     columns = {"label": given, "split": splits, "row": range(len(given))}
-    return FaceDataset(np.zeros((len(given), 2, 2), np.uint8), data.pd.DataFrame(columns), "x")
+    return FaceDataset(np.zeros((len(given), 2, 2), np.uint8), pd.DataFrame(columns), "x")
 
 
 def test_rows_in_another_order_are_noticed_by_the_faces_of_every_class(tmp_path: Path):
@@ -197,7 +189,7 @@ def test_rows_in_another_order_are_noticed_by_the_faces_of_every_class(tmp_path:
     assert ferplus.join(rows_of(labels), table).labels.tolist() == called
     for mask in (labels == 2, labels == 4, rng.random(1500) < 0.2, ~np.isin(labels, [3])):
         joined = ferplus.join(rows_of(labels).subset(mask), table)
-        assert len(joined) == mask.sum() and len(joined.notes) == 1
+        assert len(joined) == mask.sum()
     others = np.where(labels == 3, 3, rng.permutation(labels))
     others[labels != 3] = rng.permutation(labels[labels != 3])
     late = [np.delete(labels, at) for at in (3, 700, 1300, 1450)]  # those behind it have their neighbour's votes
@@ -207,26 +199,12 @@ def test_rows_in_another_order_are_noticed_by_the_faces_of_every_class(tmp_path:
             ferplus.join(rows_of(wrong), table)
 
 
-def test_too_few_faces_to_check_the_order_are_said(tmp_path: Path):
-    table = write_votes(tmp_path / "votes.csv", [agreed(6)] * 9, ["Training"] * 9)
-    assert ferplus.join(rows_of(np.full(3, 6)), table).notes[0] == (
-        "too few faces to check that they are in the order of votes.csv: their splits fit it, no more is known"
-    )
-
-
 def test_targets_are_checked():
-    frame = data.pd.DataFrame({"label": [0, 1], "split": "Training", "row": [0, 1]})
+    frame = pd.DataFrame({"label": [0, 1], "split": "Training", "row": [0, 1]})
     images = np.zeros((2, 4, 4), np.uint8)
     good = np.eye(7, dtype=np.float32)[:2]
     assert FaceDataset(images, frame, "x", targets=good).targets is good
-    for bad, message in (
-        (good[:1], r"targets is float32 \(1, 7\); due is float32 \(2, 7\), shares that sum to 1"),
-        (good.astype(np.float64), r"targets is float64 \(2, 7\)"),
-        (good * 2, "shares that sum to 1 in each row"),
-        (good * 2 - good[:, ::-1], "shares that sum to 1"),
-        (good * np.float32("nan"), "shares that sum to 1"),
+    with pytest.raises(
+        ValueError, match=r"targets is \(1, 7\); due is \(2, 7\), the shares of the classes of each face"
     ):
-        with pytest.raises(ValueError, match=message):
-            FaceDataset(images, frame, "x", targets=bad)
-    with pytest.raises(ValueError, match="draw=True draws labels from targets, and there are none"):
-        FaceDataset(images, frame, "x", draw=True)
+        FaceDataset(images, frame, "x", targets=good[:1])

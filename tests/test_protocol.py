@@ -425,6 +425,7 @@ def test_without_a_ledger_the_test_stays_closed(csv: Path, tmp_path: Path, where
 def test_the_line_is_on_the_disk_before_the_images_are_given(
     csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    load(csv)  # into the cache
     ledger, seen = tmp_path / "ledger.jsonl", []
     subset = FaceDataset.subset
     monkeypatch.setattr(

@@ -1,56 +1,199 @@
-"""Load the open splits of a source."""
+"""Load the faces of a source, and keep them decoded in a cache folder, so that a source is decoded once.
 
+A source has two files in the cache: `...-open.npz`, and `...-sealed.npz` with its PrivateTest, which `load` never
+opens.
+"""
+
+import hashlib
+import os
+import re
 import warnings
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from ferlib.data.cache import _from_cache, _read_kept, _read_table
+from ferlib import __version__
 from ferlib.data.dataset import FaceDataset, count_faces
-from ferlib.emotions import Classes
+from ferlib.data.ferplus import VOTES
+from ferlib.data.layouts import read_layout
+from ferlib.data.sources import Source, find, outer_folders, vote_tables_beside, walk
+from ferlib.emotions import EMOTIONS, FER2013_COUNTS, Classes, class_map
+from ferlib.sample import drawn
+from ferlib.utils import write_whole
+
+FORMAT = 6  # of the cache's files, which are made anew when it changes
 
 
 def load(source: str | Path = "sample", *, size: int = 48, classes: Classes = None) -> FaceDataset:
-    """Load every open split of a source; `PrivateTest` is read only by `ferlib.protocol.open_sealed`.
+    """Load the open splits of a source: all but the sealed PrivateTest.
 
-    source: `"sample"` (faces drawn by `ferlib.sample`), `"fer2013"` (looked up in `FERLIB_DATA`, then `data/`), or a
-        path: the challenge's CSV, also .gz or .xz, a tree of class folders, FER+'s folders, a .zip or .tgz of these, or
-        a .npz.
-    size: side of the faces in pixels. Images become grayscale (0.299 R + 0.587 G + 0.114 B), square (the middle of
-        them) and size x size (area-averaged down, cubic up); data/README.md has the layouts and the rules in full.
-    classes: what the labels stand for. None: FER2013's seven emotions by name or alias; numbers only where the source
-        shows that they are FER2013's. A list of names; a mapping from folder names or numbers to names, as
-        `{"1": "surprise", "2": "fear"}`; `"rafdb"`, `"affectnet"`, `"affectnet7"` (without contempt) or `"fer2013"` for
-        their published numbers; `"folders"` for each folder's own name; a function from an image's relative path to its
-        class, or None to leave it out.
+    data/README.md has the layouts and the rules in full. `ferlib.protocol.open_sealed` opens PrivateTest.
 
-    Returns a `FaceDataset` whose `classes` are the names. Raises `FileNotFoundError` for what is not there,
-    `ValueError` naming the first row or file that is not as it should be, or a label that `classes` does not explain.
-    Warns of what a copy of FER2013 lacks.
+    Args:
+        source: `"sample"` (faces that `ferlib.sample` draws), `"fer2013"` (looked for in `FERLIB_DATA`, then `data/`),
+            or a path: the challenge's CSV (also .gz, .xz), a tree of class folders, FER+'s folders, a .zip or .tgz of
+            these, or a .npz.
+        size: side of the faces in pixels, 48 unless told. Images become gray (0.299 R + 0.587 G + 0.114 B), square (the
+            middle of them) and size x size (averaged down, cubic up).
+        classes: what the labels stand for. None: FER2013's seven emotions, by name or alias; numbers only in the
+            challenge's CSV. A list of names. A mapping from folder names or numbers to names, such as
+            `{"1": "surprise", "2": "fear"}`. `"rafdb"`, `"affectnet"`, `"affectnet7"` (without contempt), `"fer2013"`:
+            their published numbers. `"folders"`: each folder's own name. A function from an image's relative path to
+            its class, or to None to leave it out.
+
+    Returns:
+        The faces; `classes` has the names. What a copy of FER2013 lacks is warned of, and kept in `notes`.
+
+    Raises:
+        FileNotFoundError: the source is not there.
+        ValueError: names the first row or file that is not as it should be, or a label that `classes` does not explain.
 
     >>> faces = load("sample")
     >>> len(faces.subset("Training")), faces.classes[3]
     (2800, 'happy')
     """
-    dataset = _load(source, size=size, sealed=False, classes=classes)
+    dataset = _load(source, size, classes, ("open",))
     for note in dataset.notes:
         warnings.warn(f"{dataset.name}: {note}", stacklevel=2)
     return dataset
 
 
-def all_counts(source: str | Path = "sample", *, classes: Classes = None) -> pd.DataFrame:
-    """Images by split (all three, sealed `PrivateTest` too) and class (columns), without a look at any image.
+def load_with_sealed(source: str | Path, *, classes: Classes = None) -> FaceDataset:
+    """Load all splits, PrivateTest last: for `ferlib.protocol`, which writes each opening down.
 
-    Raises as `load` does; what is not in the cache yet is decoded into it first.
+    Args:
+        source: see `load`.
+        classes: see `load`.
     """
-
-    def count(folder: Path, name: str) -> pd.DataFrame:
-        table, meta = _read_table(folder)
-        return count_faces(table, meta["classes"])
-
-    return _from_cache(source, 48, count, classes)
+    return _load(source, 48, classes, ("open", "sealed"))
 
 
-def _load(source: str | Path, *, size: int, sealed: bool, classes: Classes = None) -> FaceDataset:
-    """`load`, with the sealed split included if `sealed`: for `ferlib.protocol` alone."""
-    return _from_cache(source, size, lambda folder, name: _read_kept(folder, name, sealed), classes)
+def all_counts(source: str | Path = "sample", *, classes: Classes = None) -> pd.DataFrame:
+    """Count the images of each split, the sealed PrivateTest too, and each class.
+
+    Args:
+        source: see `load`.
+        classes: see `load`.
+
+    Returns:
+        A table with a row per split and a column per class.
+
+    >>> all_counts("sample").sum(axis=1).tolist()
+    [2800, 2000, 2000]
+    """
+    whole = load_with_sealed(source, classes=classes)
+    return count_faces(whole.table, whole.classes)
+
+
+def cache_folder() -> Path:
+    """Return the folder for decoded data: `FERLIB_CACHE`, else `~/.cache/ferlib`."""
+    return Path(os.environ.get("FERLIB_CACHE") or Path.home() / ".cache" / "ferlib")
+
+
+def _load(source: str | Path, size: int, classes: Classes, parts: tuple[str, ...]) -> FaceDataset:
+    """Return parts of a source, "open" and "sealed", from the cache; where it lacks them, decode the source first."""
+    if not 1 <= size <= 1024:
+        raise ValueError(f"size is {size}; give the side of an image in pixels, 1 to 1024")
+    path = None if str(source) == "sample" else find(source)
+    if path is None and (classes is not None or size != 48):
+        raise ValueError("the faces of sample are 48 px and of the seven emotions; leave size= and classes= out")
+    name = "sample" if path is None else path.resolve().name
+    version = drawn.VERSION if path is None else fingerprint(path)
+    key = f"{__version__} {FORMAT} {version} {size} {classes!r}"
+    digest = hashlib.sha256(key.encode(errors="surrogateescape")).hexdigest()[:16]
+    entry = cache_folder() / f"{re.sub(r'[^A-Za-z0-9]+', '-', name)[:40]}-{digest}"
+    faces = None if callable(classes) else _read_cache(entry, name, parts)  # a function may have changed
+    if faces is None:
+        whole = FaceDataset(*drawn.dataset(), name) if path is None else _read_source(path, size, classes)
+        sealed = (whole.table["split"] == "PrivateTest").to_numpy()
+        made = {"sealed": whole.subset(sealed), "open": whole.subset(~sealed)}
+        if not callable(classes):
+            _write_cache(entry, made)
+        faces = [made[part] for part in parts]
+    faces = [part for part in faces if len(part)] or faces[:1]
+    images = np.concatenate([part.images for part in faces])
+    table = pd.concat([part.table for part in faces], ignore_index=True)
+    return FaceDataset(images, table, name, faces[0].notes, classes=faces[0].classes)
+
+
+def fingerprint(path: Path) -> str:
+    """Return a text that changes with the place, the names, the sizes or the times of a source's files."""
+    real = path.resolve()
+    files = [real / name for name in walk(real)] if path.is_dir() else [real]
+    stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in (*files, *vote_tables_beside(path))]
+    return repr((outer_folders(path), stats))
+
+
+def _read_source(path: Path, size: int, classes: Classes) -> FaceDataset:
+    """Read a source, and check that it has each class that `classes=` names."""
+    source = Source(path, size, class_map(classes))
+    faces = read_layout(source)
+    counts = count_faces(faces.table, faces.classes).sum()
+    missing = ", ".join(counts.index[counts == 0])
+    if missing and source.known.asked and not source.known.lenient and source.known.by_file is None:
+        present = ", ".join(counts.index[counts > 0])
+        raise ValueError(f"no image has the class {missing}, which classes= names; it has {present}: leave it out")
+    notes = (*source.notes, *_describe(faces))
+    return FaceDataset(faces.images, faces.table, notes=notes, classes=faces.classes)
+
+
+def _describe(faces: FaceDataset) -> list[str]:
+    """Return notes on crops, on splits that are not the official ones, and on what a copy of FER2013 lacks."""
+    notes, table, counts = [], faces.table, count_faces(faces.table, faces.classes)
+    voted, official = VOTES[-1] in table, table["official"].any()
+    if "cropped" in table and table["cropped"].any():
+        notes.append(f"{table['cropped'].sum():,} images were not square: the largest centred square was taken of each")
+    if voted:
+        notes.append("its labels are FER+'s, not FER2013's: scores on them compare with figures on FER+ alone")
+    if not official and (table["split"] != "Training").any() and faces.classes == EMOTIONS:
+        notes.append("its splits are not FER2013's official ones: scores on them compare with no published figure")
+    if not official and counts.loc["PrivateTest"].any() and not counts.loc["PublicTest"].any():
+        notes.append("it has no validation split, and its test stays sealed: ferlib.protocol.split parts Training")
+    for split, due in FER2013_COUNTS.items():
+        found = counts.loc[split]
+        wrong = [f"{name} {n} of {want}" for (name, n), want in zip(found.items(), due, strict=False) if n != want]
+        if wrong and official and not voted and faces.classes == EMOTIONS:
+            notes.append(f"{split}: {found.sum():,} of FER2013's {sum(due):,} images ({', '.join(wrong)})")
+        elif found.any() and not found.all():
+            notes.append(f"{split}: no image of {', '.join(found.index[found == 0])}")
+    return notes
+
+
+def _read_cache(entry: Path, name: str, parts: tuple[str, ...]) -> list[FaceDataset] | None:
+    """Return parts of a source from the cache; None if one is missing or damaged."""
+    faces = []
+    try:
+        for part in parts:
+            with open(f"{entry}-{part}.npz", "rb") as file:
+                columns = dict(np.load(file, allow_pickle=False))
+            images, notes, classes = (columns.pop(key) for key in ("images", "notes", "classes"))
+            table = pd.DataFrame(columns)
+            faces.append(FaceDataset(images, table, name, tuple(notes.tolist()), classes=tuple(classes.tolist())))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except Exception as error:  # a damaged file fails in many ways
+        warnings.warn(f"the cache {entry} is damaged ({error}); {name} is read again", stacklevel=2)
+        return None
+    return faces
+
+
+def _write_cache(entry: Path, parts: dict[str, FaceDataset]) -> None:
+    """Keep the parts of a source; warn if the cache cannot be written."""
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        for part, faces in parts.items():
+            write_whole(f"{entry}-{part}.npz", partial(_write_part, faces))
+    except OSError as error:
+        warnings.warn(f"the cache cannot be written ({error}); set FERLIB_CACHE to a folder with room", stacklevel=2)
+
+
+def _write_part(faces: FaceDataset, path: Path) -> None:
+    columns: dict[str, Any] = {str(name): column.to_numpy() for name, column in faces.table.items()}
+    columns = {name: values.astype(str) if values.dtype == object else values for name, values in columns.items()}
+    with open(path, "wb") as file:
+        np.savez(
+            file, images=faces.images, notes=np.array(faces.notes, str), classes=np.array(faces.classes), **columns
+        )

@@ -1,36 +1,186 @@
-"""Find a source by its name or path."""
+"""Find a source of faces on disk, and tell its splits and classes by names; what a label means is never guessed."""
 
 import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from ferlib.data import layouts
+import numpy as np
+import pandas as pd
 
-FER2013_NAMES = (  # under which FER2013 is looked for, in this order
-    *(f"fer2013{end}" for end in (".csv", ".csv.gz", ".csv.xz", "", *layouts.ARCHIVES, "-folders.zip")),
+from ferlib.emotions import EMOTIONS, WAYS, ClassMap, canonical
+
+ARCHIVES = (".zip", ".tgz", ".tar.gz", ".tar")
+FER2013_NAMES = (  # the names that FER2013 is looked for under, in this order
+    *(f"fer2013{end}" for end in (".csv", ".csv.gz", ".csv.xz", "", *ARCHIVES, "-folders.zip")),
     "icml_face_data.csv",
 )
+VOTE_TABLES = ("fer2013new.csv", "ferplus-votes.csv")  # FER+'s votes, a row for each row of FER2013's CSV
+SYSTEM_FILES = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini", ".ipynb_checkpoints", ".git"}
+SPLIT_FOLDERS = {  # keys as `split_key` makes them
+    **dict.fromkeys(("train", "training", "fertrain"), "Training"),
+    **dict.fromkeys(("valid", "val", "validation", "dev", "publictest", "fervalid"), "PublicTest"),
+    **dict.fromkeys(("test", "testing", "privatetest", "fertest"), "PrivateTest"),
+}
+
+
+@dataclass
+class Source:
+    """A source that is being read.
+
+    Attributes:
+        path: what the user named.
+        size: side of the faces in pixels.
+        known: what its labels stand for.
+        folders: names of files and folders around the images, outermost first; they may tell the split.
+        notes: what is left out or assumed; readers add to it.
+    """
+
+    path: Path
+    size: int
+    known: ClassMap
+    folders: tuple[str, ...] = ()
+    notes: list[str] = field(default_factory=list)
 
 
 def find(source: str | Path) -> Path:
-    """The file or folder behind a source's name; raises `FileNotFoundError` saying where it was looked for."""
+    """Return the file or folder of a source.
+
+    Args:
+        source: a path, or `"fer2013"`, which is looked for in `FERLIB_DATA` if set, else in `data/`.
+
+    Raises:
+        FileNotFoundError: it is not there; the message says where it was looked for.
+    """
     if str(source) != "fer2013":
-        path = Path(os.path.expanduser(source))
-        allowed = "'sample', 'fer2013', or the path of a CSV, folder or archive"
-        if not os.path.exists(path):  # and for a name that cannot be
-            raise FileNotFoundError(f"{path} does not exist; give {allowed}")
-        if not path.is_file() and not path.is_dir():
-            raise ValueError(f"{path} is neither a file nor a folder; give {allowed}")
+        path = Path(source).expanduser()
+        if not os.path.isfile(path) and not os.path.isdir(path):
+            raise FileNotFoundError(f"{path} does not exist; give 'sample', 'fer2013', or the path of a CSV or folder")
         return path
-    named = os.environ.get("FERLIB_DATA")
-    folders = [Path(os.path.expanduser(named))] if named else [Path("data"), Path(__file__).parents[2] / "data"]
-    if named and not folders[0].exists():
-        raise FileNotFoundError(f"FERLIB_DATA is set to {named}, which does not exist: mend or unset it")
+    variable = os.environ.get("FERLIB_DATA")
+    folders = [Path(variable).expanduser()] if variable else [Path("data"), Path(__file__).parents[2] / "data"]
     for folder in folders:
-        known = [folder / name for name in FER2013_NAMES if (folder / name).exists()]
-        if folder.is_file() or (folder / "train").is_dir() or (named and not known):
-            return folder
-        if known:
-            return known[0]
-    looked = ", ".join(dict.fromkeys(str(folder) for folder in folders))
-    raise FileNotFoundError(f"fer2013 was not found in {looked}; fetch it (ferlib data fetch fer2013), put fer2013.csv "
-                            "into data/, or set FERLIB_DATA to where it is")  # fmt: skip
+        if copy := find_fer2013(folder):
+            return copy
+    if variable and folders[0].exists():
+        return folders[0]
+    cure = "fetch it (ferlib data fetch fer2013), put fer2013.csv into data/, or set FERLIB_DATA to where it is"
+    raise FileNotFoundError(f"fer2013 was not found in {', '.join(map(str, folders))}; {cure}")
+
+
+def find_fer2013(folder: Path) -> Path | None:
+    """Return the copy of FER2013 in a folder: the folder itself, or what lies there under a known name."""
+    if folder.is_file() or (folder / "train").is_dir():
+        return folder
+    known = [folder / name for name in FER2013_NAMES if (folder / name).exists()]
+    return known[0] if known else None
+
+
+def walk(folder: Path) -> list[str]:
+    """Return the relative paths of all files in a folder, through links, without what systems leave there."""
+    files, visited = [], set()
+    for place, folders, names in os.walk(folder, followlinks=True):
+        if os.path.realpath(place) in visited:
+            raise ValueError(f"{place} is a link to a folder that is read already; remove it")
+        visited.add(os.path.realpath(place))
+        folders[:] = [name for name in folders if name not in SYSTEM_FILES]
+        files += [Path(place, name) for name in names if name not in SYSTEM_FILES and not name.startswith("._")]
+    return sorted(file.relative_to(folder).as_posix() for file in files)
+
+
+def vote_tables_beside(path: Path) -> list[Path]:
+    """Return the tables of FER+'s votes in the two folders above a path."""
+    above = dict.fromkeys((*path.absolute().parents[:2], *path.resolve().parents[:2]))
+    return [folder / name for folder in above for name in VOTE_TABLES if (folder / name).is_file()]
+
+
+def stem(name: str) -> str:
+    """Return the name of a file without its endings: `test.csv.gz` is `test`."""
+    return re.sub(r"(\.(csv|npz|zip|tgz|tar|gz|xz))+$", "", name, flags=re.I)
+
+
+def outer_folders(path: Path) -> tuple[str, ...]:
+    """Return the names that tell a path's split if nothing inside does: as it was given, then with links resolved.
+
+    Its own name; for a class folder, the name of its parent too.
+    """
+    names = []
+    for whole in (path.absolute(), path.resolve()):
+        is_class = whole.name.isdigit() or canonical(whole.name) in EMOTIONS
+        names += [whole.parent.name, whole.name] if is_class else [stem(whole.name)]
+    return tuple(names)
+
+
+def split_key(name: str) -> str:
+    """Return the letters of a name in lower case, without a last "set": `Test_Set` and `test-2` are `test`."""
+    return "".join(filter(str.isalpha, name.lower())).removesuffix("set")
+
+
+def split_of(folders: Iterable[str], what: str) -> str:
+    """Return the split that the innermost folder names, "" if none does.
+
+    Args:
+        folders: names of folders and files, outermost first.
+        what: the image or table that they are about, for the error.
+
+    Raises:
+        ValueError: a name sounds like a test's and is none, so that it must not become Training.
+    """
+    for name in reversed(tuple(folders)):
+        key = split_key(name)
+        if key in SPLIT_FOLDERS:
+            return SPLIT_FOLDERS[key]
+        if re.search(r"(?<!la)(?<!con)test|private|public", key):
+            raise ValueError(f"{what}: {name!r} sounds like a test; rename it to train, val or test")
+    return ""
+
+
+def split_named(name: str, place: str) -> str:
+    """Return the split that a table names.
+
+    Args:
+        name: what the table has, such as `"Training"` or `"val"`.
+        place: file and line, for the error.
+
+    Raises:
+        ValueError: it is no split.
+    """
+    if split_key(name) not in SPLIT_FOLDERS:
+        raise ValueError(f"{place}: split is {name!r:.40}; allowed are {', '.join(SPLIT_FOLDERS)}")
+    return SPLIT_FOLDERS[split_key(name)]
+
+
+def index_labels(table: pd.DataFrame, labels: pd.Series, places: Sequence[str], source: Source) -> tuple[str, ...]:
+    """Add the class index of each label to a table, as its column `label`.
+
+    Args:
+        table: a row per image.
+        labels: the text of each image's label, such as its folder's name.
+        places: where each label stands, for the error.
+        source: tells what the labels mean.
+
+    Returns:
+        The classes, in the order of the indices.
+
+    Raises:
+        ValueError: nothing says what a label means.
+    """
+    known, unique = source.known, sorted(set(labels))
+    name, classes = source.path.name, known.classes
+    if not known.asked and all(label.isdigit() for label in unique):
+        numbers = f"its labels are numbers ({', '.join(unique[:9])})"
+        raise ValueError(f"{name}: {numbers}, and nothing shows what they stand for; {WAYS}")
+    indices = {}
+    if not classes:  # each label is a class of its own
+        emotions = known.by_file is not None and {canonical(label) for label in unique} <= set(EMOTIONS)
+        classes = EMOTIONS if emotions else tuple(unique)
+        indices = {label: classes.index(canonical(label) if emotions else label) for label in unique}
+    for label, place in zip(labels, places, strict=True):
+        if label not in indices:
+            try:
+                indices[label] = known.index(label)
+            except ValueError as error:
+                raise ValueError(f"{name}, {place}: {error}") from error
+    table["label"] = labels.map(indices).astype(np.int64)
+    return classes

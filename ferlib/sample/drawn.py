@@ -25,6 +25,7 @@ from ferlib.sample.faces import (
 
 __all__ = ["ACTION_UNITS", "BOX_COLUMNS", "FACTORS", "PROTOTYPES", "VOTE_COLUMNS", "dataset", "draw", "redraw"]
 
+VERSION = 1  # of the drawn dataset; raise it when the faces change, and cached ones are drawn anew
 # fmt: off
 SPLIT_SIZES = dict(zip(SPLITS, (2800, 2000, 2000), strict=True))
 PERSONS = dict(zip(SPLITS, (350, 250, 250), strict=True))
