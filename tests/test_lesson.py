@@ -113,7 +113,7 @@ def test_training_faces_are_thinned_and_it_is_said(here: Lesson, capsys: pytest.
     assert "of 2,800 training faces 100 are used" in capsys.readouterr().out
 
 
-def small() -> models.nn.Module:
+def small() -> models.FaceModel:
     return models.build_model("fernet", widths=(8, 8, 8, 8))
 
 
