@@ -29,7 +29,7 @@ def test_a_guess_is_held_against_the_value(here: Lesson, capsys: pytest.CaptureF
     here.guess(1500, 2000, "faces")
     assert capsys.readouterr().out == "It is 2,000 faces; you guessed 1500, 500 off.\n"
     here.guess("40", 25.1)
-    assert capsys.readouterr().out == "It is 25.1 %. '40' is no number: put one in, and run this again.\n"
+    assert capsys.readouterr().out == "It is 25.1 %. '40' is no number: put a number in, and run this again.\n"
 
 
 def double(x: int) -> int:

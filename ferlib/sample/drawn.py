@@ -1,6 +1,4 @@
-"""Samples of faces that we draw ourselves: no download, every factor known, and as hard as FER2013 on purpose."""
-
-from __future__ import annotations
+"""Draw samples of faces without a download: every factor is known, and they are made as hard as FER2013."""
 
 from collections.abc import Mapping
 from types import SimpleNamespace as Face
@@ -10,22 +8,9 @@ import numpy as np
 import pandas as pd
 
 from ferlib.emotions import EMOTIONS, FER2013_COUNTS, SPLITS
-from ferlib.sample.faces import (
-    ACTION_UNITS,
-    BACKGROUNDS,
-    BOX_COLUMNS,
-    BOXES,
-    FACTORS,
-    HAIR,
-    OCCLUSIONS,
-    check,
-    photograph,
-    redraw,
-)
+from ferlib.sample.faces import ACTION_UNITS, BACKGROUNDS, BOX_COLUMNS, BOXES, HAIR, OCCLUSIONS, check, photograph
 
-__all__ = ["ACTION_UNITS", "BOX_COLUMNS", "FACTORS", "PROTOTYPES", "VOTE_COLUMNS", "dataset", "draw", "redraw"]
-
-VERSION = 1  # of the drawn dataset; raise it when the faces change, and cached ones are drawn anew
+VERSION = 1  # of the drawn dataset: another number makes the cached faces anew
 # fmt: off
 SPLIT_SIZES = dict(zip(SPLITS, (2800, 2000, 2000), strict=True))
 PERSONS = dict(zip(SPLITS, (350, 250, 250), strict=True))
@@ -41,14 +26,14 @@ PROTOTYPES = {
     "surprise": {"au1": 0.9, "au2": 1.0, "au5": 0.7, "au25": 0.7, "au26": 0.9},
     "neutral": {},
 }
-# What people take each emotion for when they err: label flips, blended faces and raters' votes all use it.
+# What people confuse each emotion with: label flips, blended faces and raters' votes all use it.
 CONFUSABLE = {"angry": "disgust", "disgust": "angry", "fear": "surprise", "happy": "neutral", "sad": "neutral",
               "surprise": "fear", "neutral": "sad"}
 VOTE_COLUMNS = [f"votes_{name}" for name in EMOTIONS]
 
 # ---- rows of factors
 def _person(seed: int, identity: int) -> dict[str, Any]:
-    """Factors that stay with a person, drawn from `seed` and the identity alone."""
+    """Draw the factors that stay with a person, from `seed` and the identity alone."""
     rng = np.random.default_rng((seed, 1, identity))
     skin, bearded = rng.uniform(90, 225), rng.random() < 0.2
     hair_tone = rng.uniform(10, 0.65 * skin) if rng.random() < 0.85 else rng.uniform(0.5 * skin + 100, 240)
@@ -64,7 +49,7 @@ def _person(seed: int, identity: int) -> dict[str, Any]:
 
 
 def _expression(rng: np.random.Generator, emotion: str) -> dict[str, float]:
-    """Action units of one face and its `intensity`: a prototype, weakened, varied, at times blended, with strays."""
+    """Draw the action units of one face and its `intensity`: a prototype, varied, at times weak or blended."""
     intensity = 0.0 if emotion == "neutral" else rng.uniform(*((0.2, 0.55) if rng.random() < 0.16 else (0.5, 1.0)))
     units = dict.fromkeys(ACTION_UNITS, 0.0)
     for unit, weight in PROTOTYPES[emotion].items():
@@ -81,7 +66,7 @@ def _expression(rng: np.random.Generator, emotion: str) -> dict[str, float]:
 
 
 def _circumstances(rng: np.random.Generator, dim: bool) -> dict[str, Any]:
-    """Pose, framing, light, background, occlusion and camera of one photograph; dim ones are dark and noisy."""
+    """Draw pose, framing, light, background, occlusion and camera of one face; dim ones are dark and noisy."""
     yaw, pitch, roll = np.clip(rng.normal(0, (11, 6, 7)), (-32, -16, -22), (32, 16, 22)).tolist()
     exposure, contrast, noise = ((0.42, 0.6), (0.7, 1.0), (4, 9)) if dim else ((0.8, 1.25), (0.7, 1.15), (1, 8))
     return {
@@ -96,7 +81,7 @@ def _circumstances(rng: np.random.Generator, dim: bool) -> dict[str, Any]:
 
 
 def _votes(rng: np.random.Generator, row: Mapping[str, Any]) -> dict[str, int]:
-    """Ten raters' votes: they agree less when the expression is weak or the photograph bad; on a blank they guess."""
+    """Draw ten raters' votes: they agree less on a weak expression or a bad picture, and guess on a blank."""
     name, chances = EMOTIONS[row["true_label"]], dict.fromkeys(EMOTIONS, 1 / 7)
     if not row["blank"]:
         trouble = (row["occlusion"] != "none") + (row["group"] == "dim") + row["blur"] + abs(row["yaw"]) / 30
@@ -109,7 +94,7 @@ def _votes(rng: np.random.Generator, row: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _labels(n: int, seed: int, balance: str) -> np.ndarray:
-    """Class indices (n,) whose shares are met as closely at any n as whole faces allow."""
+    """Return class indices (n,) whose shares are met as closely as whole faces allow."""
     if balance == "equal":
         blocks = [np.random.default_rng((seed, 3, block)).permutation(7) for block in range(-(-n // 7))]
         return np.concatenate(blocks)[:n]
@@ -118,9 +103,21 @@ def _labels(n: int, seed: int, balance: str) -> np.ndarray:
     return np.searchsorted(edges, (start + np.arange(n) * (5**0.5 - 1) / 2) % 1, side="right")  # golden-ratio steps
 
 
-def _faces(labels: np.ndarray, identities: np.ndarray, size: int, key: tuple[int, int],
-           mark: tuple[str, float] = ("", 0), **fixed: Any) -> tuple[np.ndarray, list[dict[str, Any]]]:
-    """Images and rows of the given classes and persons; `key` is the seed and the split's number."""
+def draw_faces(labels: np.ndarray, identities: np.ndarray, size: int, key: tuple[int, int],
+               mark: tuple[str, float] = ("", 0), **fixed: Any) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """Draw faces of given classes and persons.
+
+    Args:
+        labels: class indices (n,).
+        identities: the person of each face, (n,).
+        size: height and width in pixels.
+        key: the seed, and the split's number in SPLITS.
+        mark: a class and the share of it that gets a bright square in the corner.
+        fixed: factors that are the same for all faces.
+
+    Returns:
+        Images, uint8 (n, size, size), and a row of factors, votes and boxes for each.
+    """
     images, rows = np.empty((len(labels), size, size), np.uint8), []
     for i, (label, identity) in enumerate(zip(labels.tolist(), identities.tolist(), strict=True)):
         rng = np.random.default_rng((*key, 2, i))
@@ -138,35 +135,55 @@ def draw(n: int, *, size: int = 48, seed: int = 0, balance: str = "fer2013", mar
          **fixed: Any) -> tuple[np.ndarray, pd.DataFrame]:
     """Draw n faces, each of another person.
 
-    `balance` is "fer2013" (its class shares) or "equal"; `mark=("happy", 0.9)` puts a bright square into the corner of
-    that share of that class; any further keyword fixes a factor of FACTORS for all faces (`yaw=0`). Returns images
-    (n, size, size) uint8 and a table of n rows, boxes in pixels. Face i of a seed is the same whatever n is.
-    Raises `ValueError` for n < 1, size < 24, an unknown balance, class or factor, or a value out of range.
+    Face i of a seed is the same whatever n is.
+
+    Args:
+        n: how many.
+        size: height and width in pixels, 24 or more.
+        seed: of the random numbers.
+        balance: "fer2013" (its shares of the classes) or "equal".
+        mark: a class and a share: `("happy", 0.9)` puts a bright square into the corner of 90% of the happy faces.
+        fixed: factors that are the same for all faces, such as `yaw=0`.
+
+    Returns:
+        Images, uint8 (n, size, size), and a table with a row a face; boxes are in pixels.
+
+    Raises:
+        ValueError: the size, the balance, the class, or a factor or its value is not allowed.
+
+    >>> images, table = draw(3, yaw=0)
+    >>> images.shape, table["yaw"].tolist()
+    ((3, 48, 48), [0, 0, 0])
     """
-    if n < 1 or size < 24:
-        raise ValueError(f"need n >= 1 and size >= 24, got n={n} and size={size}")
     if balance not in ("fer2013", "equal"):
-        raise ValueError(f"balance={balance!r} is unknown; allowed are 'fer2013' and 'equal'")
+        raise ValueError(f"balance is {balance!r}; allowed are 'fer2013' and 'equal'")
     if mark is not None and (mark[0] not in EMOTIONS or not 0 <= mark[1] <= 1):
-        raise ValueError(f"mark={mark!r} must be (one of {', '.join(EMOTIONS)}; a share from 0 to 1)")
+        raise ValueError(f"mark is {mark!r}; give one of {', '.join(EMOTIONS)} and a share from 0 to 1")
     check(fixed)
-    images, rows = _faces(_labels(n, seed, balance), np.arange(n), size, (seed, 0), mark or ("", 0), **fixed)
+    images, rows = draw_faces(_labels(n, seed, balance), np.arange(n), size, (seed, 0), mark or ("", 0), **fixed)
     return images, pd.DataFrame(rows)
 
 
 # ---- the embedded dataset
 def dataset(*, seed: int = 0) -> tuple[np.ndarray, pd.DataFrame]:
-    """Draw the embedded dataset: 2,800 Training, 2,000 PublicTest and 2,000 PrivateTest faces, and plant its faults.
+    """Draw the embedded dataset, and plant its faults.
 
-    Returns images (6800, 48, 48) uint8 and a table of 6,800 rows. Splits share no person. Then, as the table records:
-    of each test split 8% become exact and 3% near twins of Training images (`twin_of`, `twin_kind`, `twin_change`),
-    8% of Training labels flip to a confusable class (`flipped`), 20 Training images repeat another one with a wrong
-    label (`conflict`), and 12 images are blank (`blank`). A twin's row is its source's but for split, label and these.
+    It has 2,800 Training, 2,000 PublicTest and 2,000 PrivateTest faces; the splits share no person. Then 8% of each
+    test split become exact twins of Training images and 3% near ones (`twin_of`, `twin_kind`, `twin_change`). 8% of
+    the Training labels flip to a class that people confuse (`flipped`), 20 Training images repeat another one with a
+    wrong label (`conflict`), and 12 images are blank (`blank`).
+
+    Args:
+        seed: of the random numbers.
+
+    Returns:
+        Images, uint8 (6800, 48, 48), and a table with a row a face. A twin's row is its source's, except for split,
+        label and these columns.
     """
     parts, rows, first = [], [], 0
     for stream, (split, count) in enumerate(SPLIT_SIZES.items()):
         labels = _labels(count, 3 * seed + stream, "fer2013")
-        images, drawn = _faces(labels, first + np.arange(count) % PERSONS[split], 48, (seed, stream))
+        images, drawn = draw_faces(labels, first + np.arange(count) % PERSONS[split], 48, (seed, stream))
         parts.append(images)
         rows += drawn
         first += PERSONS[split]
@@ -176,7 +193,7 @@ def dataset(*, seed: int = 0) -> tuple[np.ndarray, pd.DataFrame]:
 
 
 def _plant(images: np.ndarray, rows: list[dict[str, Any]], rng: np.random.Generator) -> None:
-    """Plant twins, conflicts, flips and blanks, in place; no Training row gets two roles, so the counts are exact."""
+    """Plant twins, conflicts, flips and blanks in place; no Training row gets two roles, so the counts are exact."""
     sizes = list(SPLIT_SIZES.values())
     pools = [(end - size + rng.permutation(size)).tolist() for size, end in zip(sizes, np.cumsum(sizes), strict=True)]
 
@@ -206,7 +223,7 @@ def _plant(images: np.ndarray, rows: list[dict[str, Any]], rng: np.random.Genera
 
 
 def _alter(image: np.ndarray, row: dict[str, Any], rng: np.random.Generator) -> np.ndarray:
-    """Near twin of an image: moved right by a pixel, brightened, noisier, or mirrored; its row's boxes move along."""
+    """Return a near twin of an image: shifted, brightened, noisier or mirrored; its row's boxes move along."""
     change = row["twin_change"] = str(rng.choice(("shift", "brightness", "noise", "flip")))
     if change == "brightness":
         return np.clip(image * rng.uniform(0.8, 1.2) + rng.uniform(4, 12), 0, 255).astype(np.uint8)
