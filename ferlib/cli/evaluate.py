@@ -56,11 +56,11 @@ def run_compare(args: argparse.Namespace) -> None:
     Example:
         ferlib compare runs/plain_cnn runs/cpu --data data/fer2013.csv --json compared.json
     """
-    from ferlib import data, evaluation, models
+    from ferlib import evaluation, models
 
     check_output(args.json, ".json")
     pair = [models.load_model(path) for path in (args.a, args.b)]
-    faces = data.load(args.data, classes=args.classes).subset(args.split)
+    faces = _load_split(args)
     view = "shift_flip_averaged" if args.tta else "flip_averaged"
     results: dict[str, Any] = {"data": faces.name, "split": args.split, "views": view}
     for name, model in zip("ab", pair, strict=True):
@@ -85,15 +85,25 @@ def run_compare(args: argparse.Namespace) -> None:
 
 def _open_faces(args: argparse.Namespace, digest: str) -> Any:
     """Load the faces of `--split`; the sealed test opens only for a reason."""
-    from ferlib import data, protocol
+    from ferlib import protocol
 
     if args.open_sealed_test is None:
-        return data.load(args.data, classes=args.classes).subset(args.split)
+        return _load_split(args)
     if args.split != "PrivateTest":
         raise ValueError(f"--open-sealed-test goes with --split PrivateTest; --split is {args.split}")
     faces = protocol.open_sealed(args.data, args.open_sealed_test, digest, classes=args.classes)
     print(f"PrivateTest opened; {Path(protocol.LEDGER).resolve()} says when, why and for which model")
     return faces
+
+
+def _load_split(args: argparse.Namespace) -> Any:
+    """Load the faces of an open split."""
+    from ferlib import data
+
+    if args.split == "PrivateTest":
+        command = "ferlib evaluate --split PrivateTest --open-sealed-test REASON"
+        raise ValueError(f"PrivateTest stays sealed; when all choices are made, run: {command}")
+    return data.load(args.data, classes=args.classes).subset(args.split)
 
 
 def _parts_of(args: argparse.Namespace) -> dict[str, Any]:

@@ -101,6 +101,8 @@ def _choose_faces(args: argparse.Namespace, dataset: Any, seed: int) -> tuple[An
     from ferlib.data import ferplus
 
     train_set = dataset.subset("Training")
+    if args.val_share is None and "PublicTest" not in dataset.counts().index:
+        raise ValueError(f"{dataset.name} has no PublicTest to validate on; add --val-share 0.1")
     if args.val_share is None:
         val_set = dataset.subset("PublicTest")
     else:
