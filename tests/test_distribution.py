@@ -22,8 +22,11 @@ from accelerate import Accelerator, PartialState
 from on_disk import write_csv
 
 from ferlib import cli, data, models, recipes, sample, training
-from ferlib.training import state
-from ferlib.training.optim import TrainConfig
+from ferlib.models import files
+from ferlib.training import TrainConfig, state
+from ferlib.training.run import Run
+from ferlib.training.state import Checkpoint
+from ferlib.training.trainer import check_run, check_validation
 from ferlib.transforms import EvalTransform
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*of FER2013's")
@@ -51,25 +54,25 @@ def train(folder: Path, recipe: str, out: str, *more: str) -> int:
     return cli.main(["train", "--data", str(faces), "--recipe", recipe, "--out", str(folder / out), *more])
 
 
-def at_step(patch: pytest.MonkeyPatch, step: int, happens: Callable[[training._Run], None]) -> None:
+def at_step(patch: pytest.MonkeyPatch, step: int, happens: Callable[[Run], None]) -> None:
     """Let something happen right after a step of the run, counted from 1."""
-    real = training._Run.after_step
+    real = Run.after_step
 
     def after_step(self) -> None:
         real(self)
         if self.step == step:
             happens(self)
 
-    patch.setattr(training._Run, "after_step", after_step)
+    patch.setattr(Run, "after_step", after_step)
 
 
-def interrupt(_: training._Run) -> None:
+def interrupt(_: Run) -> None:
     raise KeyboardInterrupt
 
 
-def spoil(run: training._Run) -> None:
+def spoil(run: Run) -> None:
     with torch.no_grad():
-        next(run.raw_model.parameters()).fill_(float("nan"))
+        next(run.network.parameters()).fill_(float("nan"))
 
 
 def scenes(folder: Path) -> None:
@@ -87,7 +90,7 @@ def scenes(folder: Path) -> None:
         return found
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (state, models):
+        for module in (state, files):
             patch.setattr(module, "write_whole", write_whole)
         patch.setattr(Accelerator, "gather_for_metrics", gather)
         assert train(folder, "alike", "pair") == 0
@@ -259,20 +262,18 @@ def test_a_process_that_loses_the_other_says_so_itself(launched: Launched, free_
             process.kill()
             process.communicate()
     assert pair[0].returncode == 2, said
-    lost = "ferlib train: error: another process of this run was lost; resume=True (`--resume`) goes on after the last"
-    assert lost in said and "Traceback" not in said
+    assert "ferlib train: error: a process of this run died (" in said and "; resume=True continues it" in said
+    assert "Traceback" not in said
     assert models.load_model(launched.folder / "halved").about["epoch"] >= 1
 
 
 def test_processes_that_cannot_work_together_are_told_so(launched: Launched, capsys, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert train(launched.folder, "alike", "strangers") == 2
-    assert (
-        "2 processes were launched that do not know of each other: on a machine without GPUs" in capsys.readouterr().err
-    )
+    assert "processes do not know each other; without GPUs set ACCELERATE_USE_CPU=true" in capsys.readouterr().err
     monkeypatch.setattr(Accelerator, "num_processes", property(lambda self: 2))
     assert train(launched.folder, "alike", "odd", "--batch-size", "15") == 2
-    assert "batch_size is 15, which 2 processes cannot share evenly: give a multiple of 2" in capsys.readouterr().err
+    assert "batch_size is 15; 2 processes need a multiple of 2" in capsys.readouterr().err
 
 
 def test_faces_may_stay_on_disk(tmp_path: Path):
@@ -285,8 +286,10 @@ def test_faces_may_stay_on_disk(tmp_path: Path):
     for faces in (data.FaceDataset(mapped, table, "faces"), data.FaceDataset(np.array(mapped), table, "faces")):
         few, model = faces.subset(range(64)), recipe.build()[0]
         tracemalloc.start()
-        fed = training.check_run(model, faces, recipe.config, None, None)
-        digests.append(training._Run(model, fed, few, recipe.config, None, None, None).made_with["pixels and labels"])
+        train = check_run(model, faces, recipe.config, None, None)
+        val = check_validation(model, few, train)
+        digests.append(Checkpoint(tmp_path / "run", False, model, train, val, None, None).facts["pixels and labels"])
+        Run(model, train, val, recipe.config, None)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert peak < mapped.nbytes / 3

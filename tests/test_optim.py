@@ -12,7 +12,8 @@ from torch.utils.data import ConcatDataset, Dataset, Subset
 from ferlib.data import FaceDataset
 from ferlib.models import FaceModel, build_model, freeze
 from ferlib.models.networks import PlainCNN
-from ferlib.training.optim import TrainConfig, balance_weights, build_optimizer, choose_precision, class_weights, lr_factor
+from ferlib.training import TrainConfig
+from ferlib.training.optim import balance_weights, build_optimizer, choose_precision, class_weights, lr_factor
 from ferlib.transforms import InputSpec
 
 TINY = {"widths": (8, 8, 8, 8), "depths": (1, 1, 1)}
@@ -80,7 +81,7 @@ def test_a_part_that_is_not_there_and_one_that_is_frozen_are_told():
     with pytest.raises(ValueError, match="lr_scales names 'stage', which the model does not have"):
         build_optimizer(model, small(lr_scales=(("stage", 0.5),)))
     freeze(model, ["head"])
-    with pytest.warns(UserWarning, match="stem has a learning rate but is frozen: nothing of it will move"):
+    with pytest.warns(UserWarning, match="stem has a learning rate but is frozen: its weights will not change"):
         optimizer = build_optimizer(model, small(lr_scales=(("stem", 0.1),)))
     assert [group["name"] for group in optimizer.param_groups] == ["stem", "stem", "rest", "rest"]
 
@@ -92,7 +93,7 @@ def test_a_warmup_of_one_step_and_a_whole_named_part_by_part_are_fine():
         model, small(lr_scales=(("head", 0.5), ("head.weight", 0.1), ("head.bias", 0.2)))
     ).param_groups
     assert [group["name"] for group in groups] == ["rest", "rest", "head.weight", "head.bias"]
-    with pytest.raises(ValueError, match="nothing of the model is trainable"):
+    with pytest.raises(ValueError, match="no parameter is trainable; train a part"):
         build_optimizer(model.requires_grad_(False), small())
 
 
@@ -159,22 +160,24 @@ def test_settings_are_given_by_name():
         ({"schedule": "step"}, "schedule is 'step'; allowed are linear, onecycle, cosine, plateau, constant"),
         ({"precision": "int8"}, "precision is 'int8'"),
         ({"keep": "all"}, "keep is 'all'; allowed are last, best"),
-        ({"epochs": 0}, "epochs is 0; it must be at least 1"),
-        ({"lr": -1.0}, "lr is -1.0; it must be at least 0"),
-        ({"label_smoothing": 1.0}, "label_smoothing is 1.0; allowed are 0 up to"),
+        ({"epochs": 0}, "epochs is 0; it must be a whole number of at least 1"),
+        ({"lr": -1.0}, "lr is -1.0; it must be a number of at least 0"),
+        ({"label_smoothing": 1.0}, "label_smoothing is 1.0; it must be a number from 0 up to 1, without 1"),
         ({"ema": 1.5}, "ema is 1.5"),
-        ({"seed": -1}, "seed is -1; it must be at least 0"),
-        ({"patience": 0}, "patience is 0; it must be at least 1"),
-        ({"clip_norm": 0}, "clip_norm is 0; it must be above 0, or None not to clip"),
+        ({"seed": -1}, "seed is -1; it must be a whole number of at least 0"),
+        ({"patience": 0}, "patience is 0; it must be a whole number of at least 1"),
+        ({"clip_norm": 0}, "clip_norm is 0; it must be a number above 0"),
         ({"balance": "both"}, "balance is 'both'; allowed are none, loss, sampling"),
-        ({"distill": 1.0}, "distill is 1.0; allowed are 0 up to"),
-        ({"distill_temperature": 0}, "distill_temperature is 0; it must be above 0"),
-        ({"progressive": (0, 0.5)}, "it is a size in pixels and a share between 0 and 1"),
+        ({"distill": 1.0}, "distill is 1.0; it must be a number from 0 up to"),
+        ({"distill_temperature": 0}, "distill_temperature is 0; it must be a number above 0"),
+        ({"progressive": (0, 0.5)}, "give .pixels, share of epochs."),
         ({"progressive": (36, 1.0)}, "progressive is .36, 1.0."),
         ({"epochs": 2.5}, "epochs is 2.5; it must be a whole number"),
-        ({"mixup": -1}, "mixup is -1; it must be at least 0"),
+        ({"mixup": -1}, "mixup is -1; it must be a number of at least 0"),
         ({"cutmix": 1.0, "batch_size": 15}, "batch_size is 15; mixup and cutmix need an even one"),
         ({"lr": float("nan")}, "lr is nan"),
+        ({"lr": "1e-3"}, "lr is '1e-3'; it must be a number"),
+        ({"batch_size": None}, "batch_size is None; it must be a whole number"),
     ],
 )
 def test_bad_settings_are_explained(changes: dict, message: str):

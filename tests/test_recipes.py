@@ -16,8 +16,8 @@ from ferlib import data, recipes, sample
 from ferlib.data import FaceDataset
 from ferlib.emotions import EMOTIONS, FER2013_COUNTS
 from ferlib.models import build_model, count_parameters, model_hash
-from ferlib.training.optim import build_optimizer
 from ferlib.training import fit
+from ferlib.training.optim import build_optimizer
 from ferlib.transforms import apply_transform, preset
 
 # resnet18 has 11,689,512 parameters: its 1000-way layer is 513,000 of them, a 7-way one is 3,591, and in gray its
@@ -254,7 +254,7 @@ def trained_gray_resnet18(faces: FaceDataset, **config: Any):
     recipe = recipes.altered(small(recipes.get_recipe("gray_resnet18")), epochs=1, batch_size=32, **config)
     model, _, _ = recipe.build()
     before = {name: value.clone() for name, value in model.network.state_dict().items()}
-    with pytest.warns(UserWarning, match="conv1 has a learning rate but is frozen: nothing of it will move"):
+    with pytest.warns(UserWarning, match="conv1 has a learning rate but is frozen: its weights will not change"):
         after = fit(model, faces, faces, recipe.config, progress=False).model.network.state_dict()
     return {name for name in before if not torch.equal(before[name], after[name])}
 
@@ -324,8 +324,8 @@ def test_flaw_its_stem_leaves_a_map_of_two_by_two(faces: FaceDataset):
 def test_flaw_keeping_the_best_of_many_epochs_flatters(faces: FaceDataset, monkeypatch: pytest.MonkeyPatch):
     """A model that never learns, judged on 64 faces after each of 30 epochs, reports its luckiest epoch."""
     rng = np.random.default_rng(0)
-    monkeypatch.setattr("ferlib.training.validate", lambda *_, **__: (1.9, rng.binomial(64, 1 / 7) / 64))
-    monkeypatch.setattr("ferlib.training.train_one_epoch", lambda *_, **__: (1.9, 1 / 7))
+    monkeypatch.setattr("ferlib.training.run.validate", lambda *_, **__: (1.9, rng.binomial(64, 1 / 7) / 64))
+    monkeypatch.setattr("ferlib.training.run.train_one_epoch", lambda *_, **__: (1.9, 1 / 7))
     recipe = recipes.altered(recipes.get_recipe("plain_cnn"), batch_size=32, patience=30)
     result = fit(recipe.build()[0], faces, faces, recipe.config, progress=False)
     accuracy = result.history["val_accuracy"]
@@ -337,7 +337,7 @@ def test_flaw_another_copys_split_is_noted(tmp_path: Path, faces: FaceDataset):
     names = [f"images/{'train' if i % 2 else 'validation'}/{{}}/{i}.png" for i in range(64)]
     root = write_folders(tmp_path / "copy", faces.images, faces.labels.tolist(), names)
     with pytest.warns(
-        UserWarning, match="not FER2013's official ones .*: scores on them compare with no published figure"
+        UserWarning, match="not FER2013's official ones.*: scores on them compare with no published figure"
     ):
         loaded = data.load(root)
     assert set(loaded.table["split"]) == {"Training", "PublicTest"}

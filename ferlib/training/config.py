@@ -1,22 +1,33 @@
 """The settings of a training run."""
 
 from dataclasses import dataclass
+from typing import Literal, get_args, get_origin, get_type_hints
 
-OPTIMIZERS = ("adamw", "adam", "sgd")
+RULES = (  # settings, their type, the test that a value must pass, and that test in words
+    (("epochs", "batch_size", "patience"), int, lambda value: value >= 1, "a whole number of at least 1"),
+    (("workers", "seed"), int, lambda value: value >= 0, "a whole number of at least 0"),
+    (("lr", "weight_decay", "mixup", "cutmix"), int | float, lambda value: value >= 0, "a number of at least 0"),
+    (("clip_norm", "distill_temperature"), int | float, lambda value: value > 0, "a number above 0"),
+    (("momentum", "warmup", "label_smoothing", "ema", "distill"), int | float, lambda value: 0 <= value < 1,
+     "a number from 0 up to 1, without 1"),
+)  # fmt: skip
+OPTIONAL = ("clip_norm", "ema", "patience")  # these may be None
 
 
-SCHEDULES = ("linear", "onecycle", "cosine", "plateau", "constant")
-
-
-BALANCES = ("none", "loss", "sampling")
-
-
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+def require(condition: object, message: str) -> None:
+    """Raise `ValueError` with a message unless a condition holds."""
+    if not condition:
+        raise ValueError(message)
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """All that `fit` can be told, by keyword. An epoch is one pass over the training set.
+    """Hold the settings of `fit`.
+
+    An epoch is one pass over the training set. The comments beside the fields give units and sources.
+
+    Raises:
+        ValueError: a setting is outside its range.
 
     >>> TrainConfig(epochs=5, lr=1e-3).schedule
     'linear'
@@ -24,61 +35,42 @@ class TrainConfig:
 
     epochs: int = 20
     batch_size: int = 128  # faces, over all processes
-    optimizer: str = "adamw"
-    lr: float = 0.003  # the highest of the run
-    weight_decay: float = 0.05  # not on biases and normalisation layers
-    momentum: float = 0.9  # sgd only, Nesterov's
-    lr_scales: tuple[tuple[str, float], ...] = ()  # parts of the model and their share of lr, as ("conv1", 0.1)
-    schedule: str = "linear"
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    lr: float = 0.003  # highest learning rate of the run
+    weight_decay: float = 0.05  # not applied to biases and normalisation layers
+    momentum: float = 0.9  # Nesterov momentum, for sgd only
+    lr_scales: tuple[tuple[str, float], ...] = ()  # parts of the model and their share of lr: (("conv1", 0.1),)
+    schedule: Literal["linear", "onecycle", "cosine", "plateau", "constant"] = "linear"
     warmup: float = 0.15  # share of the steps, for linear, onecycle and cosine
-    clip_norm: float | None = 2.0  # of the whole gradient
+    clip_norm: float | None = 2.0  # largest norm of the whole gradient; None does not clip
     label_smoothing: float = 0.1
-    balance: str = "none"  # against rare classes: "loss" weighs their faces up, "sampling" draws them more often
+    balance: Literal["none", "loss", "sampling"] = "none"  # more weight for rare classes
     mixup: float = 0.0  # alpha of the Beta that blends pairs of faces (Zhang et al. 2018); 0 for none
-    cutmix: float = 0.0  # alpha of the Beta that pastes a box of another face (Yun et al. 2019); with mixup, either
-    distill: float = 0.0  # share of the loss that asks for a teacher's probabilities (Hinton et al. 2015)
-    distill_temperature: float = 2.0  # by which both sides' logits are divided for it
+    cutmix: float = 0.0  # alpha of the Beta that pastes a box of another face (Yun et al. 2019); 0 for none
+    distill: float = 0.0  # share of the loss that compares with a teacher's probabilities (Hinton et al. 2015)
+    distill_temperature: float = 2.0  # divides the logits of both models in that loss
     progressive: tuple[int, float] | None = None  # (36, 0.5): faces of 36 px for the first half of the epochs
-    freeze_bn: bool = True  # BatchNorm of frozen parts keeps its statistics; False lets them move
-    ema: float | None = None  # decay a step of the averaged weights that are validated and kept
-    patience: int | None = None  # epochs without a better validation accuracy before stopping
-    keep: str = "last"  # which epoch's weights to give back: "last", or "best" by validation accuracy
-    precision: str = "auto"
-    workers: int = 0  # loader processes; they only help per-image transforms
+    freeze_bn: bool = True  # BatchNorm of frozen parts keeps its statistics
+    ema: float | None = None  # decay a step of the averaged weights, which are validated and kept
+    patience: int | None = None  # epochs without a better validation accuracy before the run stops
+    keep: Literal["last", "best"] = "last"  # epoch whose weights the model keeps; best by validation accuracy
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    workers: int = 0  # processes that load batches; they only speed up transforms of single faces
     compile: bool = False  # torch.compile: slow to start, then faster on a GPU
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, allowed in (
-            ("optimizer", OPTIMIZERS),
-            ("schedule", SCHEDULES),
-            ("balance", BALANCES),
-            ("precision", PRECISIONS),
-            ("keep", ("last", "best")),
-        ):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; allowed are {', '.join(allowed)}")
-        least_of = {"epochs": 1, "batch_size": 1, "patience": 1, "lr": 0, "weight_decay": 0, "workers": 0, "seed": 0,
-                    "mixup": 0, "cutmix": 0}  # fmt: skip
-        for name, value in vars(self).items():
-            if isinstance(value, str) and name not in ("optimizer", "schedule", "balance", "precision", "keep"):
-                raise ValueError(f"{name} is {value!r}; it must be a number")
-            if value is None and name not in ("clip_norm", "progressive", "ema", "patience"):
-                raise ValueError(f"{name} is None; it must be a number")
-        for name, least in least_of.items():
-            if getattr(self, name) is not None and not getattr(self, name) >= least:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least {least}")
-        for name in ("warmup", "label_smoothing", "momentum", "ema", "distill"):
-            if getattr(self, name) is not None and not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; allowed are 0 up to, not including, 1")
-        whole = ("epochs", "batch_size", "patience", "workers", "seed")
-        for name in (name for name in whole if not isinstance(getattr(self, name), int | None)):
-            raise ValueError(f"{name} is {getattr(self, name)!r}; it must be a whole number")
-        if self.progressive and not (self.progressive[0] >= 1 and 0 < self.progressive[1] < 1):
-            raise ValueError(f"progressive is {self.progressive}; it is a size in pixels and a share between 0 and 1")
-        if not self.distill_temperature > 0:
-            raise ValueError(f"distill_temperature is {self.distill_temperature}; it must be above 0")
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise ValueError(f"clip_norm is {self.clip_norm}; it must be above 0, or None not to clip")
-        if (self.mixup or self.cutmix) and self.batch_size % 2:
-            raise ValueError(f"batch_size is {self.batch_size}; mixup and cutmix need an even one")
+        for name, hint in get_type_hints(TrainConfig).items():
+            if get_origin(hint) is Literal:
+                value, choices = getattr(self, name), get_args(hint)
+                require(value in choices, f"{name} is {value!r}; allowed are {', '.join(choices)}")
+        for names, kind, is_valid, words in RULES:
+            for name in names:
+                value = getattr(self, name)
+                if value is not None or name not in OPTIONAL:
+                    require(isinstance(value, kind) and is_valid(value), f"{name} is {value!r}; it must be {words}")
+        if self.progressive is not None:
+            size, share = self.progressive
+            require(size >= 1 and 0 < share < 1, f"progressive is {self.progressive}; give (pixels, share of epochs)")
+        even = self.batch_size % 2 == 0 or not (self.mixup or self.cutmix)
+        require(even, f"batch_size is {self.batch_size}; mixup and cutmix need an even one")

@@ -1,12 +1,7 @@
-"""One epoch of training and one of validation, in the open."""
+"""One epoch of training and one epoch of validation."""
 
-import contextlib
-import itertools
 import math
-import multiprocessing
-import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,64 +11,52 @@ from timm.data import Mixup
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
-from ferlib.models.feed import (
-    BatchTransform,
-)  # fmt: skip
+from ferlib.models.feed import BatchTransform
 from ferlib.training.config import TrainConfig
 
 
 def train_one_epoch(
-    model: nn.Module,
-    batches: Any,
-    transform: BatchTransform,
-    optimizer: torch.optim.Optimizer,
-    accelerator: Accelerator,
-    config: TrainConfig,
-    *,
-    precision: str = "fp32",
-    scaler: torch.amp.GradScaler | None = None,
-    weights: torch.Tensor | None = None,
-    teacher: nn.Module | None = None,
-    classes: int = 7,
-    after_step: Callable[[], None] = lambda: None,
-) -> tuple[float, float]:
-    """One pass over the training batches; returns the mean loss and the accuracy (a fraction) along the way.
+    model: nn.Module, batches: Any, transform: BatchTransform, optimizer: torch.optim.Optimizer,
+    accelerator: Accelerator, config: TrainConfig, *, precision: str = "fp32",
+    scaler: torch.amp.GradScaler | None = None, weights: torch.Tensor | None = None,
+    teacher: nn.Module | None = None, classes: int = 7, after_step: Callable[[], None] = lambda: None,
+) -> tuple[float, float]:  # fmt: skip
+    """Train a network for one pass over the training batches.
 
-    Labels are class indices (b,) or soft (b, k), where k is `classes`. Of soft or mixed labels, the largest counts as
-    the right one. A `teacher` sees what the model sees; `config.distill` of the loss is the divergence from its
-    probabilities. Raises `FloatingPointError`, in all processes together, for a loss that is not finite.
+    Args:
+        model: the network; its weights change in place.
+        batches: pairs of images and labels, on the accelerator's device. Labels are class indices (b,) or
+            shares of the classes (b, k).
+        transform: prepares a batch of images for the network.
+        optimizer: the optimizer of the network's weights.
+        accelerator: names the device and gathers the sums of all processes.
+        config: `clip_norm`, `label_smoothing`, `mixup`, `cutmix`, `distill` and `freeze_bn` are used.
+        precision: "fp32", "bf16" or "fp16".
+        scaler: scales the loss in fp16; by default none.
+        weights: class weights (k,) of the loss; by default all 1.
+        teacher: a network whose probabilities are `config.distill` of the loss.
+        classes: number of classes k.
+        after_step: is called after each step of the optimizer.
+
+    Returns:
+        Mean loss and accuracy (0 to 1) of the augmented faces while the weights change. Of soft or mixed labels the
+        largest share counts as the label.
+
+    Raises:
+        FloatingPointError: the loss of a batch is not finite; all processes raise it together.
     """
-    model.train()
-    if config.freeze_bn:
-        for module in model.modules():
-            if isinstance(module, BatchNorm) and module.affine and not module.weight.requires_grad:
-                module.eval()
+    set_train_mode(model, config)
+    mix = mixup_function(config, classes)
     scaler = scaler or torch.amp.GradScaler(enabled=False)
-    mixes = config.mixup > 0 or config.cutmix > 0
-    mix = Mixup(config.mixup, config.cutmix, label_smoothing=0, num_classes=classes)  # draws from NumPy's numbers
-    # Loss, hits, faces, and batches up to the first whose loss is not finite: summed on the device, without waiting.
-    totals = torch.zeros(4, device=accelerator.device)
-    every = 1 if accelerator.device.type == "cpu" else 50  # batches: a look at the sums makes a GPU wait
-    with _ctrl_c_waits():
-        given = iter(batches)
-        first = [*itertools.islice(given, 1)]
-    for number, (images, labels) in enumerate(itertools.chain(first, given), 1):
-        with _autocast(accelerator, precision):
-            inputs, targets = transform(images), labels
-            if mixes:
-                inputs, targets = mix(inputs, labels)
+    sums = torch.zeros(4, device=accelerator.device)  # loss, correct answers, faces, batches with a finite loss so far
+    check_every = 1 if accelerator.device.type == "cpu" else 50  # batches; a GPU must wait for each check
+    for number, (images, labels) in enumerate(batches, 1):
+        with autocast(accelerator, precision):
+            inputs, targets = mix(transform(images), labels)
             logits = model(inputs)
             with torch.no_grad():
-                teacher_logits = teacher(inputs) if teacher is not None else None
-        loss = F.cross_entropy(logits.float(), targets, weights, label_smoothing=config.label_smoothing)
-        if weights is not None and targets.ndim == 1:  # divided by this process's weights; the run's are meant
-            share = weights[targets].sum()
-            loss = loss * (share / accelerator.reduce(share, "mean"))
-        if teacher_logits is not None:
-            t = config.distill_temperature
-            mine, theirs = ((side.float() / t).log_softmax(1) for side in (logits, teacher_logits))
-            divergence = F.kl_div(mine, theirs, reduction="batchmean", log_target=True)
-            loss = (1 - config.distill) * loss + config.distill * t**2 * divergence
+                teacher_logits = None if teacher is None else teacher(inputs)
+        loss = compute_loss(logits, targets, config, accelerator, weights=weights, teacher_logits=teacher_logits)
         optimizer.zero_grad()
         scaler.scale(loss).backward()
         if config.clip_norm is not None:
@@ -82,72 +65,102 @@ def train_one_epoch(
         scaler.step(optimizer)
         scaler.update()
         after_step()
-        right = targets if targets.ndim == 1 else targets.argmax(1)
-        hits = (logits.argmax(1) == right).sum()
-        faces = torch.full_like(hits, len(labels))
-        totals += torch.stack([loss.detach() * len(labels), hits, faces, totals[0].isfinite()])
-        if number % every == 0:
-            _summed(totals, accelerator)
-    loss_sum, hit_sum, face_sum = _summed(totals, accelerator)
-    return loss_sum / face_sum, hit_sum / face_sum
+        correct = (logits.argmax(1) == hard_labels(targets)).sum()
+        sums[:3] += torch.stack([loss.detach() * len(labels), correct, torch.full_like(correct, len(labels))])
+        sums[3] += sums[0].isfinite()
+        if number % check_every == 0:
+            gather_sums(sums, accelerator)
+    loss_sum, correct_sum, faces = gather_sums(sums, accelerator)
+    return loss_sum / faces, correct_sum / faces
 
 
-@contextlib.contextmanager
-def _ctrl_c_waits() -> Iterator[None]:
-    """Heed Ctrl-C after the block, for where a worker begins Python may swallow it; a second one at once.
+def set_train_mode(model: nn.Module, config: TrainConfig) -> None:
+    """Set a network to training mode; BatchNorm of frozen parts stays in evaluation mode if `config.freeze_bn`."""
+    model.train()
+    for module in model.modules():
+        if config.freeze_bn and isinstance(module, BatchNorm) and module.affine and not module.weight.requires_grad:
+            module.eval()
 
-    The worker itself never heeds it. Only where workers are copies of this process (fork).
+
+def mixup_function(config: TrainConfig, classes: int) -> Callable[[torch.Tensor, torch.Tensor], tuple]:
+    """Return timm's mixup and cutmix of (inputs, labels), or a function that changes nothing."""
+    if not (config.mixup or config.cutmix):
+        return lambda inputs, labels: (inputs, labels)
+    return Mixup(config.mixup, config.cutmix, label_smoothing=0, num_classes=classes)
+
+
+def compute_loss(
+    logits: torch.Tensor, targets: torch.Tensor, config: TrainConfig, accelerator: Accelerator, *,
+    weights: torch.Tensor | None = None, teacher_logits: torch.Tensor | None = None,
+) -> torch.Tensor:  # fmt: skip
+    """Compute the training loss of a batch: cross-entropy, and distillation with a teacher.
+
+    Args:
+        logits: (b, k).
+        targets: class indices (b,) or shares (b, k).
+        config: gives the label smoothing and the share and temperature of distillation.
+        accelerator: averages the class weights over all processes.
+        weights: class weights (k,).
+        teacher_logits: (b, k).
+
+    Returns:
+        The loss, a tensor without axes.
     """
-    before = signal.getsignal(signal.SIGINT)
-    started = multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
-    # In other threads it never comes; and a worker that is no copy dies of it, and must not be waited for.
-    if threading.current_thread() is not threading.main_thread() or started != "fork" or not callable(before):
-        yield
-        return
-    came: list[tuple[int, Any]] = []
-
-    def heed(*how: Any) -> None:
-        came.append(how)
-        if len(came) > 1:  # the first batch takes long, or hangs
-            before(*how)
-
-    signal.signal(signal.SIGINT, heed)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-        if came:
-            before(*came[0])
+    loss = F.cross_entropy(logits.float(), targets, weights, label_smoothing=config.label_smoothing)
+    if weights is not None and targets.ndim == 1:  # PyTorch divides by the weights of this process, not of all
+        batch_weight = weights[targets].sum()
+        loss = loss * (batch_weight / accelerator.reduce(batch_weight, "mean"))
+    if teacher_logits is None:
+        return loss
+    t = config.distill_temperature
+    student, teacher = ((side.float() / t).log_softmax(1) for side in (logits, teacher_logits))
+    divergence = F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+    return (1 - config.distill) * loss + config.distill * t**2 * divergence
 
 
-def _summed(totals: torch.Tensor, accelerator: Accelerator) -> list[float]:
-    """Loss, hits and faces over all processes; names the first batch whose loss is not finite, if there is one."""
-    parts = accelerator.gather(totals[None])  # (processes, 4)
-    *sums, _ = parts.sum(0).tolist()
-    if not math.isfinite(sums[0]):
-        raise FloatingPointError(f"the loss is {sums[0]} in batch {int(parts[:, 3].min())}")
-    return sums
+def gather_sums(sums: torch.Tensor, accelerator: Accelerator) -> list[float]:
+    """Add loss, correct answers and faces over all processes; raise `FloatingPointError` if the loss is not finite."""
+    by_process = accelerator.gather(sums[None])  # (processes, 4)
+    loss, correct, faces, _ = by_process.sum(0).tolist()
+    if not math.isfinite(loss):
+        raise FloatingPointError(f"the loss is {loss} in batch {int(by_process[:, 3].min()) + 1}")
+    return [loss, correct, faces]
 
 
 @torch.no_grad()
 def validate(
     model: nn.Module, batches: Any, transform: BatchTransform, accelerator: Accelerator, *, precision: str = "fp32"
 ) -> tuple[float, float]:
-    """Cross-entropy without smoothing and accuracy (a fraction) over all faces, each counted once."""
+    """Measure loss and accuracy on the validation faces.
+
+    Args:
+        model: the network; it is left in evaluation mode.
+        batches: a loader that the accelerator prepared.
+        transform: prepares a batch of images for the network.
+        accelerator: gathers the answers of all processes.
+        precision: "fp32", "bf16" or "fp16".
+
+    Returns:
+        Cross-entropy without label smoothing, and accuracy (0 to 1). Each face counts once.
+    """
     model.eval()
     parts = []
     for images, labels in batches:
-        with _autocast(accelerator, precision):
+        with autocast(accelerator, precision):
             logits = model(transform(images))
-        hard = labels.argmax(1) if labels.ndim == 2 else labels
-        parts.append(accelerator.gather_for_metrics((logits.float(), hard)))
+        parts.append(accelerator.gather_for_metrics((logits.float(), hard_labels(labels))))
     logits, labels = (torch.cat(part) for part in zip(*parts, strict=True))
     if len(labels) != len(batches.dataset):
         raise RuntimeError(f"{len(labels)} of {len(batches.dataset)} faces were validated")
     return F.cross_entropy(logits, labels).item(), (logits.argmax(1) == labels).sum().item() / len(labels)
 
 
-def _autocast(accelerator: Accelerator, precision: str) -> contextlib.AbstractContextManager:
-    if precision == "fp32":
-        return contextlib.nullcontext()
-    return torch.autocast(accelerator.device.type, torch.float16 if precision == "fp16" else torch.bfloat16)
+def hard_labels(targets: torch.Tensor) -> torch.Tensor:
+    """Return class indices (b,); of shares (b, k), the class with the largest share."""
+    return targets if targets.ndim == 1 else targets.argmax(1)
+
+
+def autocast(accelerator: Accelerator, precision: str) -> torch.autocast:
+    """Return the context in which a network computes in 16 bits, if `precision` asks for it."""
+    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+    return torch.autocast(accelerator.device.type, dtype, enabled=precision != "fp32")

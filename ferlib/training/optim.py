@@ -11,14 +11,24 @@ from torch import nn
 from ferlib.data import classes_of, labels_of
 from ferlib.models.build import is_within
 from ferlib.models.face_model import unwrap
-from ferlib.training.config import TrainConfig
+from ferlib.training.config import TrainConfig, require
 
 
 def choose_precision(model: nn.Module, device: torch.device) -> str:
-    """`"bf16"`, `"fp16"` or `"fp32"`: the fastest that is safe for this model on this machine, by rule.
+    """Choose the fastest precision that is safe for a network on a device.
 
-    On a GPU bf16 where it is native, else fp16. On a CPU bf16 only with AVX512-BF16 and without depthwise convolutions,
-    which it slows down (`benchmarks/precision.py`).
+    On a GPU this is bf16 where the GPU has it, else fp16. On a CPU it is bf16 only with AVX512-BF16 and without
+    depthwise convolutions, which bf16 slows down (`benchmarks/precision.py`).
+
+    Args:
+        model: the network.
+        device: where it runs.
+
+    Returns:
+        "fp32", "bf16" or "fp16".
+
+    >>> choose_precision(nn.Linear(4, 2), torch.device("mps"))
+    'fp32'
     """
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
@@ -30,14 +40,29 @@ def choose_precision(model: nn.Module, device: torch.device) -> str:
 
 
 def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """The optimiser over a network's trainable parameters, without weight decay on vectors (biases, normalisation).
+    """Build the optimizer of a network's trainable parameters.
 
-    Each part in `lr_scales` has groups of its own, named after it; all else is `"rest"`. A part that is frozen keeps
-    its group, in which nothing moves, with a warning; one that the model lacks is a `ValueError`.
+    Vectors (biases, normalisation layers) get no weight decay. Each part in `config.lr_scales` has parameter groups
+    with its name; all other parameters are in the groups "rest". A frozen part keeps its groups, with a warning.
+
+    Args:
+        model: a network or a `FaceModel`.
+        config: gives optimizer, lr, weight_decay, momentum and lr_scales.
+
+    Returns:
+        A torch optimizer.
+
+    Raises:
+        ValueError: the network lacks a part of `lr_scales`, or no parameter is trainable.
+
+    >>> optimizer = build_optimizer(nn.Linear(4, 2), TrainConfig(lr=0.1))
+    >>> [(group["name"], group["weight_decay"]) for group in optimizer.param_groups]
+    [('rest', 0.05), ('rest', 0.0)]
     """
-    model, scales = unwrap(model), dict(config.lr_scales)
+    network, scales = unwrap(model), dict(config.lr_scales)
+    _check_parts(network, scales)
     groups: dict[tuple[str, bool], dict[str, Any]] = {}
-    for name, parameter in model.named_parameters():
+    for name, parameter in network.named_parameters():
         part = max((part for part in scales if is_within(name, part)), key=len, default="rest")
         if part == "rest" and not parameter.requires_grad:
             continue
@@ -45,27 +70,38 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
         decay = config.weight_decay if decays else 0.0
         group = {"name": part, "params": [], "lr": config.lr * scales.get(part, 1.0), "weight_decay": decay}
         groups.setdefault((part, decays), group)["params"].append(parameter)
-    parameters = dict(model.named_parameters())
-    for part in scales:
-        held = [parameter for name, parameter in parameters.items() if is_within(name, part)]
-        if not held:
-            raise ValueError(f"lr_scales names {part!r}, which the model does not have")
-        if not any(parameter.requires_grad for parameter in held):
-            warnings.warn(f"{part} has a learning rate but is frozen: nothing of it will move", stacklevel=3)
-    if not any(parameter.requires_grad for parameter in parameters.values()):
-        raise ValueError(
-            "nothing of the model is trainable; let a part of it train: ferlib.models.freeze(model, [part])"
-        )
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups.values(), config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
     return (torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam)(groups.values(), config.lr)
 
 
-def lr_factor(step: int, steps: int, config: TrainConfig) -> float:
-    """The share (0 to 1) of the highest learning rate that step `step` of `steps` uses.
+def _check_parts(network: nn.Module, scales: dict[str, float]) -> None:
+    """Check that the parts with a learning rate exist, and that a parameter is trainable."""
+    trainable = {name: parameter.requires_grad for name, parameter in network.named_parameters()}
+    for part in scales:
+        inside = [value for name, value in trainable.items() if is_within(name, part)]
+        require(inside, f"lr_scales names {part!r}, which the model does not have")
+        if not any(inside):
+            warnings.warn(f"{part} has a learning rate but is frozen: its weights will not change", stacklevel=4)
+    require(any(trainable.values()), "no parameter is trainable; train a part: ferlib.models.freeze(model, [part])")
 
-    `linear` and `cosine` rise linearly over `warmup` of the steps, then fall to zero. `onecycle` is that of torch's
-    `OneCycleLR` (after Smith, arXiv 1803.09820), cosines from 1/25 up and down to 4e-6, momentum left as it is.
+
+def lr_factor(step: int, steps: int, config: TrainConfig) -> float:
+    """Compute the share of the highest learning rate at a step.
+
+    `linear` and `cosine` rise linearly during `warmup`, then fall to zero. `onecycle` equals torch's `OneCycleLR`
+    (Smith 2018, https://arxiv.org/abs/1803.09820): cosines from 1/25 up and then down to 4e-6, with constant momentum.
+
+    Args:
+        step: number of the step, from 0.
+        steps: number of steps in the run.
+        config: gives schedule and warmup.
+
+    Returns:
+        A number from 0 to 1.
+
+    >>> [lr_factor(step, 4, TrainConfig(schedule="linear", warmup=0.0)) for step in range(4)]
+    [1.0, 0.75, 0.5, 0.25]
     """
     if config.schedule in ("constant", "plateau"):
         return 1.0
@@ -81,36 +117,53 @@ def lr_factor(step: int, steps: int, config: TrainConfig) -> float:
 
 
 def class_weights(dataset: Any) -> torch.Tensor:
-    """Class weights n / (k n_c), float32 (k,), that give all classes the same weight; 0 for a class without a face.
+    """Compute class weights n / (k n_c), which give all classes the same weight.
 
-    dataset: a `FaceDataset`, or any map-style dataset of (tensor, label); its soft labels count by their shares.
+    Args:
+        dataset: a `FaceDataset`, or a map-style dataset of (tensor, label). Soft labels count by their shares.
+
+    Returns:
+        float32 (k,); 0 for a class without a face.
+
+    >>> from ferlib import data
+    >>> faces = data.FaceDataset.from_arrays(np.zeros((4, 8, 8), np.uint8), [0, 0, 0, 1], classes=("open", "shut"))
+    >>> class_weights(faces)
+    tensor([0.6667, 2.0000])
     """
     targets = getattr(dataset, "targets", None)
     if isinstance(targets, np.ndarray) and targets.ndim == 2:
         shares = targets.sum(0)
     else:
-        shares = np.bincount(_labels(dataset), minlength=len(classes_of(dataset) or ()))
+        shares = np.bincount(_hard_labels(dataset), minlength=len(classes_of(dataset) or ()))
     present = shares > 0
     weights = np.divide(shares.sum(), present.sum() * shares, out=np.zeros(len(shares)), where=present)
     return torch.tensor(weights, dtype=torch.float32)
 
 
-def _labels(dataset: Any) -> np.ndarray:
-    """The labels of any data set; where it does not tell them, each sample is taken once."""
+def _hard_labels(dataset: Any) -> np.ndarray:
+    """Return the class indices of a dataset; if it has no list of them, take each sample once."""
     labels = labels_of(dataset)
-    if labels is not None:
-        return labels
-    taken = [dataset[i][1] for i in range(len(dataset))]
-    if any(np.ndim(label) for label in taken):
-        raise ValueError("balance needs class indices, and these labels are soft; give hard ones, or balance='none'")
-    return np.array([int(label) for label in taken])
+    if labels is None:
+        labels = np.array([np.asarray(dataset[i][1]) for i in range(len(dataset))])
+    require(labels.ndim == 1, "balance needs class indices, and these labels are soft; give balance='none'")
+    return labels.astype(np.int64)
 
 
 def balance_weights(dataset: Any, config: TrainConfig, classes: int) -> tuple[torch.Tensor | None, list[float] | None]:
-    """What `config.balance` asks for: the weights of the classes in the loss, or of the faces in the drawing."""
+    """Compute the weights that `config.balance` asks for.
+
+    Args:
+        dataset: as for `class_weights`.
+        config: gives balance.
+        classes: number of the network's outputs.
+
+    Returns:
+        Weights of the classes in the loss, (classes,), and weights of the faces when they are drawn; None for those
+        that are not asked for.
+    """
     if config.balance == "none":
         return None, None
     weights = class_weights(dataset)
     if config.balance == "sampling":
-        return None, weights[torch.from_numpy(_labels(dataset))].tolist()
+        return None, weights[torch.from_numpy(_hard_labels(dataset))].tolist()
     return torch.cat([weights, weights.new_zeros(classes - len(weights))]), None

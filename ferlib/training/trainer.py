@@ -1,142 +1,221 @@
-"""`fit`: train a network over many epochs, with checkpoint and resume."""
+"""`fit`: check a model against its data, then train it over many epochs."""
 
-import tempfile
+import contextlib
+import signal
+import threading
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
-from accelerate.utils import gather_object
 from torch import nn
 from tqdm.auto import tqdm
 
-from ferlib.models.feed import (
-    BatchTransform,
-)  # fmt: skip
-from ferlib.models.files import WEIGHTS_FILE
-from ferlib.training import state
-from ferlib.training.config import TrainConfig
-from ferlib.training.run import _Run, check_run
-from ferlib.training.state import HISTORY
+from ferlib.data import labels_of
+from ferlib.models import feed
+from ferlib.models.face_model import check_training_outputs, probabilities, unwrap
+from ferlib.training.config import TrainConfig, require
+from ferlib.training.run import HISTORY, Run
+from ferlib.training.state import Checkpoint
+from ferlib.transforms import BatchAugment
 
 
 @dataclass(frozen=True, eq=False)
 class FitResult:
-    """What `fit` gives: the model with the kept weights, one row of `history` an epoch, and why it stopped.
+    """Hold what `fit` returns.
 
-    History columns: epoch (from 1), images_seen, lr, train_loss, train_accuracy, val_loss, val_accuracy (fractions),
-    seconds. Training figures are taken while the weights still move, on augmented faces.
+    Attributes:
+        model: the model with the kept weights, in evaluation mode.
+        history: one row an epoch: epoch (from 1), images_seen, lr, train_loss, train_accuracy, val_loss, val_accuracy
+            (0 to 1), seconds. Training figures are of augmented faces, while the weights change.
+        stopped: "finished", "patience" or "interrupted".
+        precision: "fp32", "bf16" or "fp16".
     """
 
     model: nn.Module
     history: pd.DataFrame
-    stopped: str  # "finished", "patience" or "interrupted"
+    stopped: str
     precision: str
 
     @property
     def best_epoch(self) -> int:
-        """The epoch (from 1) with the highest validation accuracy, the first of equals; `ValueError` if none ended."""
-        if self.history.empty:
-            raise ValueError("no epoch was finished: the run was interrupted in its first")
+        """Return the first epoch (from 1) with the highest validation accuracy; `ValueError` if no epoch finished."""
+        require(len(self.history), "no epoch was finished; the run was interrupted in its first")
         return int(self.history["epoch"].iloc[int(self.history["val_accuracy"].argmax())])
 
 
 def fit(
-    model: nn.Module,
-    train_set: Any,
-    val_set: Any,
-    config: TrainConfig | None = None,
-    *,
-    train_transform: BatchTransform | None = None,
-    teacher: nn.Module | None = None,
-    out: str | Path | None = None,
-    resume: bool = False,
-    progress: bool = True,
-) -> FitResult:
-    """Train a network in place, validating after each epoch.
+    model: nn.Module, train_set: Any, val_set: Any, config: TrainConfig | None = None, *,
+    train_transform: feed.BatchTransform | None = None, teacher: nn.Module | None = None,
+    out: str | Path | None = None, resume: bool = False, progress: bool = True,
+) -> FitResult:  # fmt: skip
+    """Train a network, and validate it after each epoch.
 
-    model: a `FaceModel`, or any `nn.Module` that gives logits (n, classes).
-    train_set: a `FaceDataset`, or any map-style dataset of (tensor, label). Its own transform is used; uint8 faces are
-        prepared by `train_transform`, else by the FaceModel's input_spec. Each epoch is shuffled anew, and leaves out
-        its last, smaller batch.
-    val_set: the same for validation; soft labels count as hard ones.
-    config: the settings; by default `TrainConfig()`.
-    train_transform: maps a uint8 batch to the network's input, as `BatchAugment` does.
-    teacher: a model of the same input and classes, for `config.distill`.
-    out: a folder that gets `model.safetensors` (the kept epoch), `history.csv` and `state.pt`, each whole at any time;
-        a new one, unless `resume`.
-    resume: go on with the run in `out`, or begin if there is none; more `epochs` than before lengthen it.
-    progress: show a bar.
+    On a CPU a resumed run's history and weights equal those of an uninterrupted run bit for bit. Ctrl-C ends the run;
+    the model gets the weights of the last kept epoch. The random numbers of Python, NumPy and torch are seeded.
 
-    On a CPU a resumed run's history and weights equal the uninterrupted run's bit for bit. An interrupt (Ctrl-C) ends
-    the run with what there is. Seeds Python's, NumPy's and torch's global random numbers.
+    Args:
+        model: a `FaceModel`, or any `nn.Module` that gives logits (n, classes); it is trained in place.
+        train_set: a `FaceDataset`, or any map-style dataset of (tensor, label). Its own transform is used; uint8 faces
+            are then prepared by `train_transform`, else by the FaceModel's input_spec. Each epoch has a new order and
+            leaves out the last, smaller batch.
+        val_set: the same for validation; of soft labels the largest share counts.
+        config: the settings; by default `TrainConfig()`.
+        train_transform: maps a uint8 batch to the network's input, as `BatchAugment` does.
+        teacher: a model with the same input and classes, for `config.distill`.
+        out: a folder for `model.safetensors` (the kept epoch), `history.csv` and `state.pt`. It must hold no run yet,
+            unless `resume`.
+        resume: continue the run in `out`, or begin if there is none; more `epochs` than before lengthen it.
+        progress: show a progress bar.
 
-    Returns a `FitResult`. Raises `ValueError`, before training, for a model, data and settings that do not go together,
-    a state of other settings, or a folder that cannot be written; `FloatingPointError`, naming the batch, when the loss
-    is no longer finite; `OSError` when the disk is full or a worker or another process dies; the model then has the
-    weights of the epoch that was kept, if there was one.
+    Returns:
+        A `FitResult`.
+
+    Raises:
+        ValueError: before training: model, data, settings, folder or state do not fit each other.
+        FloatingPointError: the loss is not finite; the message names epoch and batch.
+        OSError: the disk is full, or a loader's worker or another process died.
+
+    >>> from ferlib import data, models
+    >>> faces = data.load("sample").subset("Training").subset(range(128))
+    >>> result = fit(models.build_model("plain_cnn"), faces, faces, TrainConfig(epochs=1), progress=False)
+    >>> result.stopped, len(result.history)
+    ('finished', 1)
     """
     config = TrainConfig() if config is None else config
-    fed = check_run(model, train_set, config, train_transform, teacher)
-    if out is not None:
-        try:
-            Path(out).mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=out).close()  # to fail now, not after the first epoch
-        except OSError as error:
-            raise ValueError(f"cannot write into {out} ({error.strerror}); give another out (`--out`)") from error
-        if not resume and any((Path(out) / name).exists() for name in (WEIGHTS_FILE, "state.pt")):
-            raise ValueError(f"{out} holds a run already; resume=True goes on with it, or give another out")
-    run = _Run(model, fed, val_set, config, train_transform, teacher, None if out is None else Path(out))
-    if resume:
-        state.resume(run)
-        begun = [len(each) for each in gather_object([run.history])]
-        if len({*begun}) > 1:
-            raise ValueError(f"the processes found other states in {out}, of {begun} epochs; give a folder they share")
-    if out is not None and run.accelerator.is_main_process:
-        for name in (WEIGHTS_FILE, "history.csv", "state.pt"):
-            for left in Path(out).glob(f"{name}.*.part"):  # of a process that was killed
-                left.unlink()
-    if not run.history:
-        state.save(run, model=False)  # so that no moment leaves a model without the state that goes with it
-    quiet = not (progress and run.accelerator.is_main_process)
-    stopped = "finished"
-    with tqdm(total=config.epochs, initial=len(run.history), unit="epoch", disable=quiet) as bar:
-        try:
-            for epoch in range(len(run.history) + 1, config.epochs + 1):
-                if config.patience is not None and run.epochs_since_best() >= config.patience:
-                    stopped = "patience"
-                    break
-                row = run.epoch(epoch)
-                bar.update()
-                bar.set_postfix_str(
-                    f"loss {row['train_loss']:.3f} train {row['val_loss']:.3f} val, "
-                    f"accuracy {row['train_accuracy']:.1%} train {row['val_accuracy']:.1%} val"
-                )
-        except KeyboardInterrupt:
-            stopped = "interrupted"
-        except RuntimeError as error:
-            if (lost := _process_lost(error)) is None:
-                raise
-            raise lost from error
-        except ValueError as error:
-            if not str(error).startswith("Caught ValueError in DataLoader worker"):
-                raise
-            last = str(error).strip().splitlines()[-1].removeprefix("ValueError: ")  # the others are its traceback
-            raise ValueError(last) from error
-        finally:
-            if run.kept:
-                run.raw_model.load_state_dict(run.kept)
-            model.eval()
+    require(out is not None or not resume, "resume needs out, the folder of the run")
+    train = check_run(model, train_set, config, train_transform, teacher)
+    val = check_validation(model, val_set, train)
+    files = None if out is None else Checkpoint(out, resume, model, train, val, train_transform, teacher)
+    run = Run(model, train, val, config, teacher)
+    if files is not None and resume:
+        files.resume(run)
+    if files is not None and not run.history:
+        files.save(run, with_model=False)  # so that a model is never without its state
+    try:
+        with _note_ctrl_c(run):
+            stopped = _train_epochs(run, files, progress and run.accelerator.is_main_process)
+    except KeyboardInterrupt:
+        stopped = "interrupted"
+    except FloatingPointError as error:
+        place = f"epoch {len(run.history) + 1}: {error} of {len(run.train_batches)}"
+        raise FloatingPointError(f"{place}; lower lr ({config.lr}) or set clip_norm") from None
+    except RuntimeError as error:
+        lost = isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
+        if not (lost or str(error).startswith("DataLoader worker")):
+            raise
+        if not run.stop_requested:
+            raise ChildProcessError(f"a process of this run died ({error!s:.200}); resume=True continues it") from error
+        stopped = "interrupted"  # Ctrl-C reaches all processes
+    finally:
+        if run.kept_weights:
+            run.network.load_state_dict(run.kept_weights)
+        model.eval()
     return FitResult(model, pd.DataFrame(run.history, columns=HISTORY), stopped, run.precision)
 
 
-def _process_lost(error: RuntimeError) -> OSError | None:
-    """What to say when torch means that a loader's worker, or another process of the run, has died."""
-    go_on = "resume=True (`--resume`) goes on after the last whole epoch"
-    if str(error).startswith("DataLoader worker"):
-        fewer = "a new run with fewer workers (`--workers`) needs less memory and /dev/shm"
-        return ChildProcessError(f"a loader's worker died ({error}); {go_on}, {fewer}")
-    if isinstance(error, torch.distributed.DistError) or "gloo" in str(error):
-        return ConnectionError(f"another process of this run was lost; {go_on}")
-    return None
+@contextlib.contextmanager
+def _note_ctrl_c(run: Run) -> Iterator[None]:
+    """Note Ctrl-C in the run, so that it ends after its step if Python loses the `KeyboardInterrupt`.
+
+    Python loses one that comes while it starts a loader's worker.
+    """
+    previous: Any = signal.getsignal(signal.SIGINT)
+
+    def note(*signal_and_frame: Any) -> None:
+        run.stop_requested = True
+        previous(*signal_and_frame)
+
+    if threading.current_thread() is not threading.main_thread() or not callable(previous):
+        yield  # only the main thread may set this, and a run in the background ignores Ctrl-C
+        return
+    signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _train_epochs(run: Run, files: Checkpoint | None, progress: bool) -> str:
+    """Train until the last epoch, or until patience ends; return why the run stopped."""
+    epochs, patience, done = run.config.epochs, run.config.patience, len(run.history)
+    bar = tqdm(range(done, epochs), initial=done, total=epochs, unit="epoch", disable=not progress)
+    for _ in bar:
+        if patience is not None and run.epochs_since_best() >= patience:
+            return "patience"
+        is_kept = run.train_epoch()
+        if files is not None:
+            files.save(run, with_model=is_kept)
+        row = run.history[-1]
+        bar.set_postfix_str(f"training loss {row['train_loss']:.3f}, validation accuracy {row['val_accuracy']:.1%}")
+    return "finished"
+
+
+def check_run(model: nn.Module, train_set: Any, config: TrainConfig, transform: Any, teacher: Any) -> feed.Feed:
+    """Check that model, training data and settings fit each other.
+
+    Args:
+        model: a `FaceModel` or a network.
+        train_set: a `FaceDataset`, or a map-style dataset of (tensor, label).
+        config: the settings.
+        transform: prepares a batch of uint8 faces; None leaves it to the model.
+        teacher: the model to learn from, or None.
+
+    Returns:
+        The training data as the network receives it.
+
+    Raises:
+        ValueError: training would fail, or its result would be wrong.
+    """
+    require(isinstance(config, TrainConfig), f"config is {config!r:.80}; give TrainConfig(epochs=5, lr=1e-3)")
+    train = feed.feed(model, train_set, "train_set", transform=transform)
+    feed.check_samples(train.dataset)
+    check_training_outputs(unwrap(model), train.shape)
+    count, batch, blends = len(train_set), config.batch_size, config.mixup or config.cutmix
+    require(count >= batch, f"{count} training faces are fewer than one batch of {batch}; lower batch_size")
+    require(not (train.soft and blends), "mixup and cutmix blend hard labels, and these are soft; set both to 0")
+    sizes = not config.progressive or isinstance(transform, BatchAugment)
+    require(sizes, "progressive needs a BatchAugment as train_transform; give one")
+    both = (teacher is None) == (config.distill == 0)
+    require(both, f"distill is {config.distill}, teacher is {type(teacher).__name__}; give both or none of them")
+    if teacher is not None:
+        spec = getattr(teacher, "input_spec", train.spec)
+        require(train.spec in (None, spec), f"the teacher takes {spec}, the model {train.spec}; give equal ones")
+        taught = feed.feed(teacher, train_set, "train_set", transform=transform, spec=spec, classes=train.classes)
+        require(train.classes == taught.classes, "the teacher's classes differ from the model's; give equal ones")
+    if probabilities(unwrap(model), train.shape):
+        warnings.warn("the network gives probabilities, and the loss takes logits; remove the softmax", stacklevel=3)
+    labels = None if train.soft else labels_of(train.dataset)
+    missing = [name for k, name in enumerate(train.classes or ()) if labels is not None and k not in labels]
+    if missing:
+        warnings.warn(f"train_set has no face of {', '.join(missing)}; add some, or load fewer classes", stacklevel=3)
+    return train
+
+
+def check_validation(model: nn.Module, val_set: Any, train: feed.Feed) -> feed.Feed:
+    """Check that the validation faces are prepared as the training faces are.
+
+    Args:
+        model: a `FaceModel` or a network.
+        val_set: a `FaceDataset`, or a map-style dataset of (tensor, label).
+        train: the training data, from `check_run`.
+
+    Returns:
+        The validation data as the network receives it.
+
+    Raises:
+        ValueError: size, mean or sd differ.
+    """
+    val = feed.feed(model, feed.without_targets(val_set), "val_set", spec=train.spec, classes=train.classes)
+    feed.check_samples(val.dataset)
+    sizes = f"train_set gives faces {train.shape}, val_set {val.shape}"
+    require(train.shape == val.shape, f"{sizes}; put the same Resize into both")
+    (mean, std), (val_mean, val_std) = train.values, val.values
+    same = len({*feed.normalizations(train.dataset), *feed.normalizations(val.dataset)}) < 2
+    close = abs(mean - val_mean) <= 0.75 * max(std, val_std) and 0.4 <= (std or 1) / (val_std or 1) <= 2.5
+    values = f"train_set's faces have mean {mean:.2f}, sd {std:.2f}, val_set's mean {val_mean:.2f}, sd {val_std:.2f}"
+    require(train.raw or val.raw or (same and close), f"{values}; give both the same Normalize")
+    return val
