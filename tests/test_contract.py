@@ -580,7 +580,7 @@ def test_labels_outside_the_names(train: FaceDataset, val: FaceDataset, monkeypa
     fails(MyNet(), ready, one, message.replace("train", "val"))
     monkeypatch.setattr("ferlib.models.feed.SCANNED", 2)  # a larger data set: found when it is taken, by a worker too
     for workers in (0, 2):
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ValueError, match=message.strip("^$")):  # a worker's has its traceback before it
             training.fit(MyNet(), one, ok, TrainConfig(**QUICK | {"batch_size": 40, "workers": workers}))
     one.targets = [0] * 40
     one.pairs[0] = (one.pairs[0][0], 3)
@@ -760,7 +760,7 @@ def test_what_a_newcomer_types_is_answered_in_a_sentence(train: FaceDataset, val
     with pytest.warns(UserWarning, match="the network gives probabilities, .*; remove the softmax"):
         training.fit(nn.Sequential(MyNet(), nn.Softmax(1)), ready, ok, TrainConfig(**QUICK | {"epochs": 1}))
     for wrong in ({"lr": "1e-3"}, {"epochs": "2"}, {"batch_size": None}):
-        with pytest.raises(ValueError, match=f"{next(iter(wrong))} is .*; it must be a number"):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))} is .*; it must be a (whole )?number"):
             TrainConfig(**wrong)
     assert InputSpec(48, mean=0.5, std=0.25) == InputSpec(48, mean=(0.5,), std=(0.25,))
     with pytest.raises(ValueError, match=r"input_spec is 48; give InputSpec\(48\)"):

@@ -126,7 +126,7 @@ def freeze(model: nn.Module, trainable: str | Sequence[str]) -> nn.Module:
         ValueError: the network has no such part.
 
     >>> count_parameters(freeze(build_model("fernet"), "head"))
-    (2035367, 3591)
+    (1978663, 3591)
     """
     network, parts = unwrap(model), [trainable] if isinstance(trainable, str) else trainable
     names = [name for name, _ in network.named_parameters()]
