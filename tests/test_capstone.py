@@ -24,6 +24,7 @@ from capstone import CapstoneError
 from ferlib import data, evaluation, models, protocol, sample
 from ferlib.data import FaceDataset
 from ferlib.emotions import EMOTIONS
+from ferlib.sample import drawn as drawn_people
 
 ADA = ("ada", "words for the tests")
 
@@ -141,7 +142,7 @@ def test_images_are_what_the_key_says(faces: FaceDataset) -> None:
     same = hashes[hosts["row"]] == hashes[hosts["twin"]]
     np.testing.assert_array_equal(same, hosts["leak"] == "exact")
     assert len(set(hashes)) == 2200 - same.sum()
-    drawn, _ = sample._faces(
+    drawn, _ = sample.draw_faces(
         np.array([EMOTIONS.index(name) for name in table["true_label"][:120]]),
         table["identity"].to_numpy()[:120], 48, (capstone._number(ADA[1], "faces", ADA[0]), 0),
     )  # fmt: skip
@@ -167,9 +168,9 @@ def test_sealed_test_shares_no_face_and_no_person_with_a_student(faces: FaceData
     assert not set(protocol.image_hashes(images)) & set(protocol.image_hashes(faces.images))
     assert capstone.sealed(ADA[1])[0] is images  # drawn once for a class
     seed = capstone._number(ADA[1], "sealed")
-    theirs = {sample._person(seed, identity)["skin"] for identity in range(800)}
+    theirs = {drawn_people._person(seed, identity)["skin"] for identity in range(800)}
     seed, persons = capstone._number(ADA[1], "faces", ADA[0]), set(capstone.key(*ADA).table["identity"])
-    mine = {sample._person(seed, identity)["skin"] for identity in persons}
+    mine = {drawn_people._person(seed, identity)["skin"] for identity in persons}
     assert len(theirs) == 800 and len(mine) == len(persons) and not theirs & mine
 
 

@@ -189,7 +189,7 @@ def draw(student: str, secret: str = PUBLIC) -> Drawn:
     found = key(student, secret)
     table, mark, area = found.table, found.shortcut, found.shortcut.area()
     true, given = (table[name].map(EMOTIONS.index).to_numpy() for name in ("true_label", "label"))
-    images, _ = sample._faces(true, table["identity"].to_numpy(), 48, (_number(secret, "faces", student), 0))
+    images, _ = sample.draw_faces(true, table["identity"].to_numpy(), 48, (_number(secret, "faces", student), 0))
     rng = np.random.default_rng(_number(secret, "pixels", student))
     for host in np.flatnonzero((table["twin"] >= 0) & (table["split"] == "Training")):
         images[host] = _changed(images[table["twin"][host]], table["change"][host], rng)

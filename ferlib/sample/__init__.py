@@ -1,6 +1,7 @@
 """Faces and scenes drawn from action units, with their truth: the data set that needs no download."""
 
-from ferlib.sample.drawn import BOX_COLUMNS, CONFUSABLE, PROTOTYPES, VOTE_COLUMNS, dataset, draw
-from ferlib.sample.faces import ACTION_UNITS, redraw
+from ferlib.sample.drawn import CONFUSABLE, PROTOTYPES, VOTE_COLUMNS, dataset, draw, draw_faces
+from ferlib.sample.faces import ACTION_UNITS, BOX_COLUMNS, redraw
 
-__all__ = ["ACTION_UNITS", "BOX_COLUMNS", "CONFUSABLE", "PROTOTYPES", "VOTE_COLUMNS", "dataset", "draw", "redraw"]
+__all__ = ["ACTION_UNITS", "BOX_COLUMNS", "CONFUSABLE", "PROTOTYPES", "VOTE_COLUMNS"]
+__all__ += ["dataset", "draw", "draw_faces", "redraw"]

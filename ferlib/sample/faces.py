@@ -1,10 +1,8 @@
-"""Faces drawn from rows of factors: action units, person, pose, light, camera; no photograph is used.
+"""Draw faces from rows of factors: action units, person, pose, light and camera. No photograph is used.
 
-The part functions turn a row into shapes in face units (x right, y down, eyes near y = -0.1, chin near y = 1), and
-`photograph` turns shapes into pixels.
+The part functions turn a row into shapes in face units (x right, y down, eyes near y = -0.1, chin near y = 1). The
+function `photograph` turns shapes into pixels.
 """
-
-from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
@@ -13,7 +11,6 @@ from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
-import pandas as pd
 
 # fmt: off
 ACTION_UNITS = ("au1", "au2", "au4", "au5", "au6", "au7", "au9", "au10", "au12", "au15", "au16", "au17", "au20", "au23",
@@ -38,9 +35,15 @@ BOX_COLUMNS = [f"{part}_{edge}" for part in BOXES for edge in ("x0", "y0", "x1",
 
 
 class Stroke(NamedTuple):
-    """One shape: its layer, outline (k, 2) in face units, tone, line width (0 = filled), part, and relief.
+    """One shape of a drawing.
 
-    Layers "skin" and "front" hold grey values; "soft" and "fine" hold shade, where 128 leaves the skin as it is.
+    Attributes:
+        layer: "skin" and "front" hold gray values; "soft" and "fine" hold shade, where 128 leaves the skin as it is.
+        points: the outline (k, 2) in face units.
+        tone: the gray value, or the shade.
+        width: of a line; 0 fills the shape.
+        part: the box that the shape belongs to, if any.
+        relief: how far it stands out of the face; -1 lies flat in the plane of the ears.
     """
 
     layer: str
@@ -48,13 +51,13 @@ class Stroke(NamedTuple):
     tone: float
     width: float = 0.0
     part: str = ""
-    relief: float = 0.0  # how far it stands out of the face; -1 lies flat in the plane of the ears
+    relief: float = 0.0
 
 
 # ---- shapes of a face
 @lru_cache(maxsize=32)
 def _basis(n: int) -> np.ndarray:
-    """Catmull-Rom weights, (6 * (n - 1) + 1, n), that turn n points into a smooth curve through them."""
+    """Return Catmull-Rom weights (6 * (n - 1) + 1, n) that turn n points into a smooth curve through them."""
     t, weights = np.arange(6) / 6, np.zeros((6 * (n - 1) + 1, n))
     bend = np.stack([-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2], axis=1) / 2
     for segment, k in np.ndindex(n - 1, 4):
@@ -64,6 +67,7 @@ def _basis(n: int) -> np.ndarray:
 
 
 def _curve(*points: tuple[float, float]) -> np.ndarray:
+    """Return a smooth curve through the points."""
     return _basis(len(points)) @ np.array(points)
 
 
@@ -72,11 +76,12 @@ _CIRCLE = np.stack([np.cos(_TURN), np.sin(_TURN)], axis=1)
 
 
 def _oval(x: float, y: float, rx: float, ry: float) -> np.ndarray:
+    """Return an oval around (x, y)."""
     return _CIRCLE[::2] * (rx, ry) + (x, y)
 
 
 def _head(f: Face) -> Iterator[Stroke]:
-    """Neck, ears, skull, broad light and shade; AU26 drops the chin, AU6 and AU12 lift the cheeks."""
+    """Draw neck, ears, skull, broad light and shade; AU26 drops the chin, AU6 and AU12 lift the cheeks."""
     down, neck, lift = np.maximum(_CIRCLE[:, 1], 0), 0.62 * f.face_width, 0.07 * max(f.au6, f.au12)
     x = f.face_width * np.sign(_CIRCLE[:, 0]) * np.abs(_CIRCLE[:, 0]) ** (1 - 0.3 * f.jaw * down)
     y = -0.1 + np.where(down > 0, (1.1 + 0.12 * f.au26) * down, _CIRCLE[:, 1])
@@ -106,7 +111,7 @@ def _head(f: Face) -> Iterator[Stroke]:
 
 
 def _eyes(f: Face) -> Iterator[Stroke]:
-    """Eyeballs between two lids; AU5 raises the upper lid, AU6 and AU7 the lower one, and AU9 narrows the eye."""
+    """Draw eyeballs between two lids; AU5 raises the upper lid, AU6 and AU7 the lower one, and AU9 narrows the eye."""
     half, y, slant = 0.165 * f.eye_size, -0.1, 0.03 * f.au1 * f.au4  # in sadness the inner corners rise
     up = 0.078 * f.eye_size * max(1 + 0.85 * f.au5 - 0.35 * f.au7 - 0.25 * f.au6 - 0.3 * f.au9, 0.25)
     low = 0.052 * f.eye_size * max(1 + 0.25 * f.au5 - 0.8 * f.au7 - 0.7 * f.au6 - 0.5 * f.au9, 0.1)
@@ -131,7 +136,7 @@ def _eyes(f: Face) -> Iterator[Stroke]:
 
 
 def _brows(f: Face) -> Iterator[Stroke]:
-    """Brows: AU1 raises the inner end, AU2 the outer, AU4 lowers and knits them; AU1 with AU4 slants them."""
+    """Draw the brows: AU1 raises the inner end, AU2 the outer, AU4 lowers and knits them; AU1 with AU4 slants them."""
     y, knit, thick = -0.37 - f.brow_height, 0.06 * f.au4, f.brow_width / 2
     inner = y - 0.15 * f.au1 + 0.16 * f.au4 * (1 - 0.8 * f.au1) + 0.1 * f.au9
     middle = y - 0.05 - 0.07 * f.au1 - 0.13 * f.au2 + 0.13 * f.au4 * (1 - 0.4 * f.au1) + 0.08 * f.au9
@@ -146,7 +151,7 @@ def _brows(f: Face) -> Iterator[Stroke]:
 
 
 def _nose(f: Face) -> Iterator[Stroke]:
-    """Nose and the folds beside it: AU9 wrinkles its root and lifts the wings, AU10 and AU12 deepen the folds."""
+    """Draw nose and folds: AU9 wrinkles the root and lifts the wings, AU10 and AU12 deepen the folds."""
     y, dark = 0.27 - 0.06 * f.au9 - 0.02 * f.au10, 34 * f.light_strength * np.sin(np.radians(f.light_angle))
     yield Stroke("soft", _oval(0, 0.0, 0.04, 0.22), 156, relief=0.1)
     yield Stroke("soft", _oval(0, y + 0.08, 0.104 * f.nose, 0.03), 84)
@@ -203,7 +208,7 @@ def _mouth(f: Face) -> Iterator[Stroke]:
 
 
 def _hair(f: Face, rng: np.random.Generator) -> Iterator[Stroke]:
-    """Hair over the head, and behind it when long."""
+    """Draw hair over the head, and behind it when long."""
     if f.hair == "bald":
         return
     w, line = f.face_width, {"short": -0.72, "parted": -0.7, "long": -0.68, "fringe": -0.54, "curly": -0.66}[f.hair]
@@ -227,7 +232,7 @@ def _hair(f: Face, rng: np.random.Generator) -> Iterator[Stroke]:
 
 
 def _covers(f: Face, rng: np.random.Generator) -> Iterator[Stroke]:
-    """Glasses and whatever hides a part of the face."""
+    """Draw glasses and whatever hides a part of the face."""
     s, dark = f.side, 255 - f.backdrop
     if f.glasses:
         for x in (-1, 1):
@@ -258,7 +263,7 @@ def _covers(f: Face, rng: np.random.Generator) -> Iterator[Stroke]:
 
 # ---- pixels of a face
 def _project(f: Face, strokes: list[Stroke], pixels: int) -> list[np.ndarray]:
-    """Outlines in pixels, one (k, 2) float array per stroke: points sit on a rounded head, turned and framed."""
+    """Return the outlines in pixels, one (k, 2) float array a stroke, on a rounded head, turned and framed."""
     counts = [len(stroke.points) for stroke in strokes]
     x, y = np.concatenate([stroke.points for stroke in strokes]).T
     z = np.maximum(0.7 - 0.8 * x**2 - 0.45 * y**2 + np.repeat([stroke.relief for stroke in strokes], counts), 0)
@@ -271,7 +276,7 @@ def _project(f: Face, strokes: list[Stroke], pixels: int) -> list[np.ndarray]:
 
 
 def _light(f: Face, pixels: int) -> np.ndarray:
-    """Brightness (pixels, pixels) of a matte ball in the head's place, lit from `light_angle` (left < 0) and above."""
+    """Return the brightness (pixels, pixels) of a matte ball in the head's place, lit from `light_angle` and above."""
     grid = (np.arange(24) + 0.5) / 24 - 0.5
     x, y = (grid[None] - f.shift_x) / (0.95 * f.scale), (grid[:, None] - f.shift_y) / (1.25 * f.scale)
     radius = np.maximum(np.hypot(x, y), 1)
@@ -283,7 +288,20 @@ def _light(f: Face, pixels: int) -> np.ndarray:
 
 
 def photograph(f: Face, size: int) -> tuple[np.ndarray, list[float]]:
-    """Image (size, size) uint8 of one row of factors, and the boxes of BOX_COLUMNS in its pixels."""
+    """Draw one row of factors.
+
+    Args:
+        f: the factors as attributes.
+        size: height and width of the image in pixels, 24 or more.
+
+    Returns:
+        The image, uint8 (size, size), and the boxes of BOX_COLUMNS in its pixels.
+
+    Raises:
+        ValueError: `size` is below 24.
+    """
+    if size < 24:
+        raise ValueError(f"size is {size}; give 24 px or more")
     rng, pixels = np.random.default_rng(f.texture_seed), size * -(-96 // size)  # small images are averaged down
     cells, spread, kind = {"gradient": (2, 40, 1), "texture": (20, 30, 1), "clutter": (5, 55, 0)}[f.background]
     wall = np.clip(rng.normal(f.backdrop, spread, (cells, cells)), 5, 250).astype(np.uint8)
@@ -325,26 +343,41 @@ def photograph(f: Face, size: int) -> tuple[np.ndarray, list[float]]:
 
 # ---- one face from its row
 def check(factors: Mapping[str, Any]) -> None:
-    """Raise `ValueError` for a factor that `FACTORS` does not know, or whose value is out of its range."""
-    for name, value in factors.items():
-        allowed = FACTORS.get(name)
-        if allowed is None:
-            raise ValueError(f"{name!r} is no factor of a face; allowed are {', '.join(FACTORS)}")
-        if name == "side" or isinstance(allowed[0], (str, bool)):
-            if value not in allowed:
-                raise ValueError(f"{name}={value!r} is unknown; allowed are {allowed}")
-        elif not allowed[0] <= value <= allowed[1]:
-            raise ValueError(f"{name}={value!r} is out of range; allowed is {allowed[0]} to {allowed[1]}")
+    """Check factors given by name.
 
-
-def redraw(row: Mapping[str, Any] | pd.Series, *, size: int = 48, **changes: Any) -> np.ndarray:
-    """Draw the face of one table row again, (size, size) uint8, with some factors changed (`au12=0.8, glasses=True`).
-
-    Without changes it gives the very pixels of the image, twins and blanks apart. Raises `ValueError` for size < 24,
-    a factor that is not in FACTORS (naming those that are), or a value out of range.
+    Raises:
+        ValueError: `FACTORS` has no such factor, or its value is not allowed.
     """
-    if size < 24:
-        raise ValueError(f"need size >= 24, got {size}")
+    for name, value in factors.items():
+        if name not in FACTORS:
+            raise ValueError(f"{name!r} is no factor of a face; allowed are {', '.join(FACTORS)}")
+        allowed = FACTORS[name]
+        listed = name == "side" or isinstance(allowed[0], str | bool)
+        if not (value in allowed if listed else allowed[0] <= value <= allowed[1]):
+            raise ValueError(f"{name} is {value!r}; allowed {'are' if listed else 'is the range'} {allowed}")
+
+
+def redraw(row: Any, *, size: int = 48, **changes: Any) -> np.ndarray:
+    """Draw the face of a table row again, with some factors changed.
+
+    Without changes it gives the same pixels as the image, except for twins and blanks.
+
+    Args:
+        row: a row of the table that `sample.draw` or `sample.dataset` returns.
+        size: height and width in pixels.
+        changes: factors of FACTORS with their new values, such as `au12=0.8, glasses=True`.
+
+    Returns:
+        The image, uint8 (size, size).
+
+    Raises:
+        ValueError: the size is below 24, there is no such factor, or its value is out of range.
+
+    >>> from ferlib import sample
+    >>> images, table = sample.draw(1)
+    >>> bool((sample.redraw(table.loc[0]) == images[0]).all())
+    True
+    """
     check(changes)
     factors = {name: row[name] for name in FACTORS} | changes
     # Plain Python numbers: a numpy scalar would widen the 32-bit arithmetic and so change a pixel here and there.

@@ -1,7 +1,7 @@
-"""Drawn scenes: several of the drawn faces on one drawn background, and a video of one face that moves.
+"""Draw scenes: several drawn faces on one drawn background, and a video of one face that moves.
 
-They stand in for photographs of people wherever faces have to be found: every box is known. Each person is cut out of
-a drawing, given a body, and set before those who stand higher up; one light and one camera are shared by all.
+They stand in for photographs of people where faces have to be found: every box is known. Each person is cut out of a
+drawing, gets a body, and stands in front of those who are higher up. All share one light and one camera.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from ferlib.emotions import EMOTIONS, emotion_index
 
 # fmt: off
 BOX = ["x0", "y0", "x1", "y1"]
-# How a person is drawn: with shoulders, and with what the camera does left to the scene.
+# How a person is drawn: small enough to show the shoulders, and without the effects of the scene's camera.
 FRAMED: dict[str, Any] = {"scale": 0.3, "shift_x": 0.0, "shift_y": 0.0, "background": "gradient", "noise": 0.0,
                           "exposure": 1.0, "contrast": 1.0}
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
@@ -27,11 +27,28 @@ Person = Mapping[Any, Any]  # a row of factors
 
 def draw(n: int, *, width: int = 640, height: int = 480, faces: tuple[int, int] = (1, 5),
          size: tuple[int, int] = (60, 200), seed: int = 0) -> tuple[np.ndarray, pd.DataFrame]:
-    """Draw n scenes of `faces` (fewest, most) people, whose faces are `size` (least, most) px high and lie apart.
+    """Draw scenes of several people whose faces do not overlap.
 
-    Returns images (n, height, width) uint8 gray and a table of a row a face: scene, x0, y0, x1, y1 in pixels of the
-    scene, and the factors of `sample.draw` (label, yaw, occlusion, ...). A face for which there is no room is left out.
-    Scene i of a seed is the same whatever n is. Raises `ValueError` for numbers that no scene can have.
+    Scene i of a seed is the same whatever n is. A face for which there is no room is left out.
+
+    Args:
+        n: how many scenes.
+        width: of a scene in pixels.
+        height: of a scene in pixels.
+        faces: the smallest and the largest number of people in a scene.
+        size: the smallest and the largest height of a face in pixels.
+        seed: of the random numbers.
+
+    Returns:
+        Images, uint8 gray (n, height, width), and a table with a row a face: scene, x0, y0, x1, y1 in pixels of the
+        scene, and the factors of `sample.draw` (label, yaw, occlusion, ...).
+
+    Raises:
+        ValueError: the numbers do not fit each other.
+
+    >>> images, table = draw(1, faces=(2, 2))
+    >>> images.shape
+    (1, 480, 640)
     """
     if n < 1 or not 1 <= faces[0] <= faces[1] or not 24 <= size[0] <= size[1] <= 0.6 * min(width, height):
         raise ValueError(f"n={n}, faces={faces}, size={size} in {width} x {height} px given; needed are n >= 1, "
@@ -60,10 +77,22 @@ def draw(n: int, *, width: int = 640, height: int = 480, faces: tuple[int, int] 
 
 def video(path: str | Path, *, frames: int = 90, fps: float = 30.0, width: int = 640, height: int = 480,
           size: int = 160, seed: int = 0) -> pd.DataFrame:
-    """Write an .mp4 or .avi of one face, `size` px high, that wanders about and shows one emotion after another.
+    """Write a video of one face that moves around and shows one emotion after another.
 
-    Returns a row a frame: frame, x0, y0, x1, y1 in pixels, label (the emotion shown; neutral while it comes and goes).
-    Raises `ValueError` where OpenCV cannot write the file.
+    Args:
+        path: the file, .mp4 or .avi.
+        frames: how many.
+        fps: frames a second.
+        width: of a frame in pixels.
+        height: of a frame in pixels.
+        size: height of the face in pixels.
+        seed: of the random numbers.
+
+    Returns:
+        A row a frame: frame, x0, y0, x1, y1 in pixels, and label (the emotion shown; neutral in between).
+
+    Raises:
+        ValueError: OpenCV cannot write the file.
     """
     path, rng, rows, cuts = Path(path), np.random.default_rng(seed), [], {}
     codec = cv2.VideoWriter.fourcc(*CODECS.get(path.suffix.lower(), "mp4v"))
@@ -89,13 +118,13 @@ def video(path: str | Path, *, frames: int = 90, fps: float = 30.0, width: int =
 
 
 def _box(person: Person, high: float, x: float, y: float) -> Box:
-    """The box of a person's face when it is `high` px high and its middle lies at x, y."""
+    """Return the box of a person's face that is `high` px high, with its middle at x, y."""
     wide = high * (person["face_x1"] - person["face_x0"]) / (person["face_y1"] - person["face_y0"])
     return x - wide / 2, y - high / 2, x + wide / 2, y + high / 2
 
 
 def _fits(box: Box, others: list[Box], width: int, height: int) -> bool:
-    """Whether a head, hair included, lies within the scene and apart from the others'."""
+    """Return whether a head, hair included, lies within the scene and apart from the others."""
     grown = [((9 * x0 - x1) / 8, (6 * y0 - y1) / 5, (9 * x1 - x0) / 8, (11 * y1 - y0) / 10)
              for x0, y0, x1, y1 in (box, *others)]
     x0, y0, x1, y1 = grown[0]
@@ -104,9 +133,9 @@ def _fits(box: Box, others: list[Box], width: int, height: int) -> bool:
 
 
 def _cut_out(person: Person, high: float, behind: float) -> tuple[np.ndarray, np.ndarray]:
-    """The head of a person whose face is `high` px high, before a wall of gray `behind`: its drawing and its matte.
+    """Cut out the head of a person whose face is `high` px high, in front of a wall of the gray `behind`.
 
-    Both are float32 (side, side); the matte is 1 where the head is, 0 where the wall and the shirt are.
+    Returns the drawing and the matte, float32 (side, side); the matte is 1 where the head is, 0 on wall and shirt.
     """
     zoom = high / (person["face_y1"] - person["face_y0"])
     side, chin = round(24 * zoom), round(person["face_y1"] * zoom)
@@ -122,7 +151,7 @@ def _cut_out(person: Person, high: float, behind: float) -> tuple[np.ndarray, np
 
 
 def _paste(canvas: np.ndarray, person: Person, cut: tuple[np.ndarray, np.ndarray], box: Box) -> None:
-    """Set a person into a float scene, in place: a body, and the cut-out head so that the face fills the box."""
+    """Paste a person into a float scene in place: a body, and the cut-out head so that the face fills the box."""
     side, unit = len(cut[0]), 0.3 * len(cut[0])  # a unit is the length that faces are drawn by
     left, top = round(box[0] - person["face_x0"] * side / 24), round(box[1] - person["face_y0"] * side / 24)
     x, y, wide = left + side / 2 - unit * np.sin(np.radians(person["roll"])), top + side / 2 + 2.2 * unit, 1.5 * unit
@@ -139,7 +168,7 @@ def _paste(canvas: np.ndarray, person: Person, cut: tuple[np.ndarray, np.ndarray
 
 
 def _background(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
-    """A wall with framed pictures and lamps on it, out of focus, (height, width) float32."""
+    """Draw a wall with framed pictures and lamps, out of focus, float32 (height, width)."""
     tones = rng.normal(rng.uniform(70, 190), 25, (2, 3)).astype(np.float32)
     wall = cv2.resize(tones, (width, height), interpolation=cv2.INTER_CUBIC)
     for _ in range(rng.integers(4, 11)):
@@ -156,6 +185,6 @@ def _background(rng: np.random.Generator, width: int, height: int) -> np.ndarray
 
 
 def _photograph(canvas: np.ndarray, camera: Person, rng: np.random.Generator) -> np.ndarray:
-    """The picture of a scene, uint8, by the exposure, contrast and noise of a row of factors."""
+    """Return the uint8 picture of a scene, by the exposure, contrast and noise of a row of factors."""
     shot = ((canvas - 110) * camera["contrast"] + 110) * camera["exposure"]
     return np.clip(shot + camera["noise"] * rng.standard_normal(shot.shape, np.float32), 0, 255).astype(np.uint8)
