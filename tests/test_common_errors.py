@@ -184,6 +184,6 @@ def test_the_machines_three(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delattr(cv2, "CascadeClassifier")
     with pytest.raises(ValueError, match=cascade):
         Haar()
-    monkeypatch.setattr(data, "FER2013_NAMES", ("no such file",))
+    monkeypatch.setattr(data.sources, "FER2013_NAMES", ("no such file",))
     with pytest.raises(FileNotFoundError, match=found):
         data.load("fer2013")

@@ -89,8 +89,9 @@ def _from_kaggle(scratch: Path) -> Path:
 
         return Path(shutil.copytree(kagglehub.dataset_download(KAGGLE), scratch / "fer2013"))
     except Exception as error:  # kagglehub's own errors and those of a broken archive have no common class
+        reason = str(error).split("\n")[0]
         cure = "set KAGGLE_API_TOKEN to a token made at kaggle.com/settings, or add --source mirror"
-        raise ConnectionError(f"Kaggle did not give {KAGGLE} ({error!s:.200}); {cure}") from error
+        raise ConnectionError(f"Kaggle did not give {KAGGLE} ({reason}); {cure}") from error
 
 
 def _from_mirror(scratch: Path) -> Path:

@@ -54,7 +54,7 @@ def find(source: str | Path) -> Path:
         FileNotFoundError: it is not there; the message says where it was looked for.
     """
     if str(source) != "fer2013":
-        path = Path(source).expanduser()
+        path = Path(os.path.expanduser(source))
         if not os.path.isfile(path) and not os.path.isdir(path):
             raise FileNotFoundError(f"{path} does not exist; give 'sample', 'fer2013', or the path of a CSV or folder")
         return path
