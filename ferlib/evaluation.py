@@ -261,7 +261,7 @@ def summarise(predictions: Predictions, *, level: float = 0.95, resamples: int =
         ValueError: there are no predictions.
 
     >>> predictions = Predictions(np.eye(2)[[0, 0, 1, 1]], np.array([0, 0, 1, 0]), ("open", "shut"))
-    >>> summarise(predictions).loc["accuracy", "value"]
+    >>> float(summarise(predictions).loc["accuracy", "value"])
     0.75
     """
     confusion = predictions.confusion()
@@ -426,7 +426,7 @@ def report(predictions: Predictions) -> pd.DataFrame:
         A row a class; columns precision, recall, f1 (fractions) and support (faces).
 
     >>> predictions = Predictions(np.eye(2)[[0, 0, 1, 1]], np.array([0, 0, 1, 0]), ("open", "shut"))
-    >>> report(predictions).loc["shut", "precision"]
+    >>> float(report(predictions).loc["shut", "precision"])
     0.5
     """
     k = range(len(predictions.classes))

@@ -107,7 +107,7 @@ def audit(source: str | Path = "sample", *, classes: Classes = None) -> Audit:
         source: as for `data.load`.
         classes: as for `data.load`.
 
-    >>> audit("sample").figures()["clean PrivateTest images"]
+    >>> int(audit("sample").figures()["clean PrivateTest images"])
     1840
     """
     data = loading.load_with_sealed(source, classes=classes)
