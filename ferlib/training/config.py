@@ -15,7 +15,12 @@ OPTIONAL = ("clip_norm", "ema", "patience")  # these may be None
 
 
 def require(condition: object, message: str) -> None:
-    """Raise `ValueError` with a message unless a condition holds."""
+    """Raise `ValueError` unless a condition holds.
+
+    Args:
+        condition: what must be true.
+        message: what was given, what is allowed, and the next step.
+    """
     if not condition:
         raise ValueError(message)
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -51,7 +52,7 @@ def train_one_epoch(
     sums = torch.zeros(4, device=accelerator.device)  # loss, correct answers, faces, batches with a finite loss so far
     check_every = 1 if accelerator.device.type == "cpu" else 50  # batches; a GPU must wait for each check
     for number, (images, labels) in enumerate(batches, 1):
-        with autocast(accelerator, precision):
+        with _autocast(accelerator, precision):
             inputs, targets = mix(transform(images), labels)
             logits = model(inputs)
             with torch.no_grad():
@@ -69,13 +70,18 @@ def train_one_epoch(
         sums[:3] += torch.stack([loss.detach() * len(labels), correct, torch.full_like(correct, len(labels))])
         sums[3] += sums[0].isfinite()
         if number % check_every == 0:
-            gather_sums(sums, accelerator)
-    loss_sum, correct_sum, faces = gather_sums(sums, accelerator)
+            _gather_sums(sums, accelerator)
+    loss_sum, correct_sum, faces = _gather_sums(sums, accelerator)
     return loss_sum / faces, correct_sum / faces
 
 
 def set_train_mode(model: nn.Module, config: TrainConfig) -> None:
-    """Set a network to training mode; BatchNorm of frozen parts stays in evaluation mode if `config.freeze_bn`."""
+    """Set a network to training mode.
+
+    Args:
+        model: the network.
+        config: with `freeze_bn`, BatchNorm of frozen parts stays in evaluation mode.
+    """
     model.train()
     for module in model.modules():
         if config.freeze_bn and isinstance(module, BatchNorm) and module.affine and not module.weight.requires_grad:
@@ -83,7 +89,15 @@ def set_train_mode(model: nn.Module, config: TrainConfig) -> None:
 
 
 def mixup_function(config: TrainConfig, classes: int) -> Callable[[torch.Tensor, torch.Tensor], tuple]:
-    """Return timm's mixup and cutmix of (inputs, labels), or a function that changes nothing."""
+    """Return a function that blends the faces and labels of a batch.
+
+    Args:
+        config: gives `mixup` and `cutmix`.
+        classes: number of classes.
+
+    Returns:
+        timm's `Mixup`, which maps (inputs, labels) to both blended, or a function that changes nothing.
+    """
     if not (config.mixup or config.cutmix):
         return lambda inputs, labels: (inputs, labels)
     return Mixup(config.mixup, config.cutmix, label_smoothing=0, num_classes=classes)
@@ -118,7 +132,7 @@ def compute_loss(
     return (1 - config.distill) * loss + config.distill * t**2 * divergence
 
 
-def gather_sums(sums: torch.Tensor, accelerator: Accelerator) -> list[float]:
+def _gather_sums(sums: torch.Tensor, accelerator: Accelerator) -> list[float]:
     """Add loss, correct answers and faces over all processes; raise `FloatingPointError` if the loss is not finite."""
     by_process = accelerator.gather(sums[None])  # (processes, 4)
     loss, correct, faces, _ = by_process.sum(0).tolist()
@@ -146,7 +160,7 @@ def validate(
     model.eval()
     parts = []
     for images, labels in batches:
-        with autocast(accelerator, precision):
+        with _autocast(accelerator, precision):
             logits = model(transform(images))
         parts.append(accelerator.gather_for_metrics((logits.float(), hard_labels(labels))))
     logits, labels = (torch.cat(part) for part in zip(*parts, strict=True))
@@ -160,7 +174,8 @@ def hard_labels(targets: torch.Tensor) -> torch.Tensor:
     return targets if targets.ndim == 1 else targets.argmax(1)
 
 
-def autocast(accelerator: Accelerator, precision: str) -> torch.autocast:
+def _autocast(accelerator: Accelerator, precision: str) -> AbstractContextManager:
     """Return the context in which a network computes in 16 bits, if `precision` asks for it."""
-    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
-    return torch.autocast(accelerator.device.type, dtype, enabled=precision != "fp32")
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(accelerator.device.type, torch.float16 if precision == "fp16" else torch.bfloat16)

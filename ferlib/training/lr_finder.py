@@ -48,7 +48,7 @@ def find_lr(
     Source: Smith 2017, https://arxiv.org/abs/1506.01186.
 
     >>> from ferlib import data, models
-    >>> faces = data.load("sample").subset("Training").subset(range(32))
+    >>> faces = data.load("sample").subset("Training").subset(range(128))
     >>> table = find_lr(models.build_model("plain_cnn"), faces, TrainConfig(batch_size=16), steps=3)
     >>> list(table)
     ['lr', 'loss', 'smoothed']
@@ -104,8 +104,8 @@ def suggest_lr(found: pd.DataFrame) -> float:
     Raises:
         ValueError: the loss never fell by 2%, or never rose again.
 
-    >>> suggest_lr(pd.DataFrame({"lr": [0.01, 0.1, 0.3], "smoothed": [3.0, 2.5, 2.7]}))
-    0.1
+    >>> suggest_lr(pd.DataFrame({"lr": [0.1, 0.5, 1.5], "smoothed": [3.0, 2.5, 2.7]}))
+    0.5
     """
     smoothed = found["smoothed"].to_numpy()
     lowest = int(np.nanargmin(smoothed))
