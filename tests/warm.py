@@ -20,17 +20,9 @@ from typing import Any
 import pytest
 
 FERLIB = (
-    "explain",
-    "export",
-    "lesson",
-    "lr_finder",
-    "plots",
-    "protocol",
-    "recipes",
-    "recognizer",
-    "scenes",
-    "training",
-)
+    "apps.export", "apps.recognizer", "explain", "lesson", "plots", "protocol", "recipes", "sample.scenes", "training",
+    "training.lr_finder",
+)  # fmt: skip
 MODULES = (
     "accelerate", "albumentations", "captum.attr", "cv2", "ipykernel.kernelapp", "ipykernel.ipkernel",
     "matplotlib.pyplot", "pandas", "scipy.stats", "seaborn", "sklearn.linear_model",
