@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from ferlib import sample
-from ferlib.sample import scenes
 from ferlib.emotions import EMOTIONS
+from ferlib.sample import scenes
 
 
 @pytest.fixture(scope="module")
