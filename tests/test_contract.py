@@ -249,8 +249,8 @@ def test_what_is_saved_is_what_was_trained(tmp_path: Path, change: str):
 def test_a_changed_network_is_told_before_the_first_epoch(train: FaceDataset, val: FaceDataset, tmp_path: Path):
     model = models.build_model("resnet18", channels=(16, 16, 16, 16))
     model.network.act1 = nn.Tanh()
+    few = train.subset(range(32)), val.subset(range(16))
     with pytest.warns(UserWarning, match=r"no longer the resnet18 that build_model made; .*load_model\(path, network="):
-        few = train.subset(range(32)), val.subset(range(16))
         result = training.fit(model, *few, TrainConfig(**QUICK | {"epochs": 1}), out=tmp_path)
     assert len(result.history) == 1
 
