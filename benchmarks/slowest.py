@@ -1,25 +1,18 @@
-"""The three slowest places, each as it was before and as it is now, in turn in one run (two minutes).
+"""Two slow places, each as it was before and as it is now, in turn in one run (two minutes).
 
     python benchmarks/slowest.py
 
-Before: BatchAugment clamped its grid into a new array; each picture of a class folder was handed to a thread, whatever
-its size; models kept torch's channels-first layout. Shown is time before over time now: median, least and most.
+Before: BatchAugment clamped its grid into a new array; models kept torch's channels-first layout. Shown is time before
+over time now: median, least and most.
 """
 
 import argparse
-import os
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
-from unittest import mock
 
-import cv2
 import torch
 from bench import ratio, turns
 
 from ferlib import data, evaluation, models
-from ferlib.data import layouts
-from ferlib.emotions import EMOTIONS
 from ferlib.transforms import BatchAugment, InputSpec
 
 
@@ -29,15 +22,6 @@ class Before(BatchAugment):
     def grid(self, n: int, device: torch.device | str = "cpu") -> torch.Tensor:
         edge = 1 - 1 / torch.tensor([48, 48], device=device)
         return super().grid(n, device).clamp(-edge, edge)
-
-
-def pictures(folder: Path, faces: data.FaceDataset, size: int, suffix: str) -> Path:
-    """A tree of class folders, and an empty cache for each load of it."""
-    for i, (image, label) in enumerate(zip(faces.images, faces.labels, strict=True)):
-        path = folder / f"{size}" / "train" / EMOTIONS[label] / f"{i}{suffix}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(path), cv2.resize(image, (size, size)))
-    return folder / f"{size}"
 
 
 def main() -> None:
@@ -60,21 +44,11 @@ def main() -> None:
             evaluation.predict(way, some)
 
         calls[f"predict, {name}, 512 faces"] = (lambda way=before: predict(way), lambda way=now: predict(way))
-    with tempfile.TemporaryDirectory() as folder, mock.patch.dict("os.environ"):
-        small = pictures(Path(folder), faces, 48, ".png")
-
-        def read(most: int) -> None:
-            with tempfile.TemporaryDirectory() as cache, mock.patch.object(layouts, "SMALL", most):
-                os.environ["FERLIB_CACHE"] = cache
-                data.load(small)
-
-        calls["2,800 PNG of 48 px from folders"] = (lambda: read(0), lambda: read(layouts.SMALL))
-        for threads in sorted({1, torch.get_num_threads()}):
-            torch.set_num_threads(threads)
-            each = turns({f"{name}{i}": call for name, pair in calls.items() for i, call in enumerate(pair)}, rounds)
-            for name in calls:
-                print(f"| {name}, torch threads: {threads} | {ratio(each[name + '0'], each[name + '1'])} |", flush=True)
-            calls = {name: pair for name, pair in calls.items() if "PNG" not in name}  # whose threads are its own
+    for threads in sorted({1, torch.get_num_threads()}):
+        torch.set_num_threads(threads)
+        each = turns({f"{name}{i}": call for name, pair in calls.items() for i, call in enumerate(pair)}, rounds)
+        for name in calls:
+            print(f"| {name}, torch threads: {threads} | {ratio(each[name + '0'], each[name + '1'])} |", flush=True)
 
 
 if __name__ == "__main__":

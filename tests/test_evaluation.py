@@ -695,7 +695,7 @@ def test_eighteen_views_are_averaged_as_probabilities(dataset: FaceDataset, face
 
 @pytest.mark.parametrize(("images", "labels_"), [(5, 6), (6, 5)])
 def test_images_and_labels_must_be_as_many(faces: np.ndarray, images: int, labels_: int):
-    with pytest.raises(ValueError, match=rf"{images} images but {labels_} rows in the table: give one row an image"):
+    with pytest.raises(ValueError, match=rf"{images} images but {labels_} rows in the table"):
         predict(linear(), FaceDataset.from_arrays(faces[:images], np.zeros(labels_, int)))
 
 

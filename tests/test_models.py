@@ -21,6 +21,7 @@ from torch import nn
 from ferlib import models
 from ferlib.emotions import EMOTIONS
 from ferlib.models import FaceModel, build_model, count_parameters, load_model, model_hash, networks, save_model
+from ferlib.models.files import write_model
 from ferlib.transforms import InputSpec
 
 NAMES = (*EMOTIONS, "contempt")
@@ -680,6 +681,14 @@ def test_a_flipped_bit_in_any_weight_is_noticed(tmp_path: Path):
             load_model(path)
     path.write_bytes(raw)
     load_model(path)
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path):
+    model = fresh()
+    model.network.head.bias.data[0] = float("nan")
+    path = write_model(model, tmp_path)
+    with pytest.raises(ValueError, match="holds weights that are no numbers"):
+        load_model(path)
 
 
 def test_facts_cannot_take_the_place_of_the_files_own(tmp_path: Path):

@@ -1,7 +1,6 @@
 """Read faces from image files in folders: a folder a class, or FER+'s folders with their votes."""
 
 import re
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +28,8 @@ def read_folder(root: Path, files: list[str], source: Source) -> FaceDataset:
         ValueError: names the first file or folder that is not as it should be.
     """
     images = [path for path in files if Path(path).suffix.lower() in IMAGE_SUFFIXES]
-    others = [path for path in files if path not in set(images) and Path(path).name not in ("label.csv", *VOTE_TABLES)]
+    others = [path for path in files if Path(path).suffix.lower() not in IMAGE_SUFFIXES]
+    others = [path for path in others if Path(path).name not in ("label.csv", *VOTE_TABLES)]
     rows = [row for path in images if (row := _describe(path, source)) is not None]
     if not rows:
         wanted = ", ".join(source.known.classes or EMOTIONS)
@@ -47,8 +47,7 @@ def read_folder(root: Path, files: list[str], source: Source) -> FaceDataset:
         raise ValueError(f"{source.path.name} holds both FER+'s folders and class folders; load one of them")
     else:
         classes = index_labels(table, labels, table["path"].tolist(), source)
-    with ThreadPoolExecutor() as pool:
-        faces = list(pool.map(lambda path: read_image(root / path, path, source.size), table["path"]))
+    faces = [read_image(root / path, path, source.size) for path in table["path"]]
     table["cropped"] = [cropped for _, cropped in faces]
     return FaceDataset(np.stack([face for face, _ in faces]), table, classes=classes)
 

@@ -12,10 +12,8 @@ import pandas as pd
 from ferlib.emotions import EMOTIONS, WAYS, ClassMap, canonical
 
 ARCHIVES = (".zip", ".tgz", ".tar.gz", ".tar")
-FER2013_NAMES = (  # the names that FER2013 is looked for under, in this order
-    *(f"fer2013{end}" for end in (".csv", ".csv.gz", ".csv.xz", "", *ARCHIVES, "-folders.zip")),
-    "icml_face_data.csv",
-)
+FER2013_ENDS = (".csv", ".csv.gz", ".csv.xz", "", *ARCHIVES, "-folders.zip")
+FER2013_NAMES = [*(f"fer2013{end}" for end in FER2013_ENDS), "icml_face_data.csv"]  # looked for in this order
 VOTE_TABLES = ("fer2013new.csv", "ferplus-votes.csv")  # FER+'s votes, a row for each row of FER2013's CSV
 SYSTEM_FILES = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini", ".ipynb_checkpoints", ".git"}
 SPLIT_FOLDERS = {  # keys as `split_key` makes them

@@ -1,4 +1,4 @@
-"""Build, save and load a `FaceModel`: a network with what it must be fed and what it answers."""
+"""Build, save and load a `FaceModel`: a network with its input and its classes."""
 
 from ferlib.models.build import build_model, count_parameters, freeze
 from ferlib.models.face_model import FaceModel

@@ -140,7 +140,15 @@ def freeze(model: nn.Module, trainable: str | Sequence[str]) -> nn.Module:
 
 
 def is_within(name: str, part: str) -> bool:
-    """Return whether a parameter is a part or lies in it: `"layer1.0.conv1"` in `"layer1"`, not in `"layer"`."""
+    """Return whether a parameter is a part of the network, or lies in it.
+
+    Args:
+        name: full name of the parameter.
+        part: full name of the part: `"layer1"` holds `"layer1.0.conv1"`, and `"layer"` does not.
+
+    >>> is_within("layer1.0.conv1", "layer1"), is_within("layer1.0.conv1", "layer")
+    (True, False)
+    """
     return name == part or name.startswith(f"{part}.")
 
 

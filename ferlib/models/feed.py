@@ -219,7 +219,12 @@ def _parts(dataset: Any) -> Iterator[Any]:
 
 
 def in_all(dataset: Any, name: str) -> list[Any]:
-    """Return an attribute of a data set and of those inside it, where it is not None."""
+    """Return an attribute of a data set and of those inside it, where it is not None.
+
+    Args:
+        dataset: any data set.
+        name: the attribute's name.
+    """
     return [value for part in _parts(dataset) if (value := getattr(part, name, None)) is not None]
 
 

@@ -195,6 +195,8 @@ def _read_file(file: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     require(ours, f"{file} was not written by ferlib.models.save_model; load it with its own library")
     whole = _hash(tensors) == about["weights_sha256"]
     require(whole, f"{file} was altered: its weights do not match their hash; fetch or train it again")
+    finite = all(tensor.isfinite().all() for tensor in tensors.values())
+    require(finite, f"{file} holds weights that are no numbers (NaN, infinite); train it again at a lower lr")
     return about, tensors
 
 
