@@ -151,7 +151,13 @@ class Lesson:
             return evaluation.Predictions(kept[views].astype(np.float32), labels)
 
     def guess(self, guessed: Any, value: float, unit: str = "%") -> None:
-        """Print how far a guess was off the value, both in `unit`; `...` counts as no guess."""
+        """Print how far a guess was off the value.
+
+        Args:
+            guessed: the student's number; `...` counts as no guess.
+            value: the right number.
+            unit: of both.
+        """
         if isinstance(guessed, (int, float, np.number)):
             print(f"It is {_figure(value)} {unit}; you guessed {guessed:g}, {_figure(abs(value - guessed))} off.")
         else:

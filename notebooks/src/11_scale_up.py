@@ -641,7 +641,7 @@ if ran:
     here.claim(text, worst["batchnorm2d"].min(), 0.03, **more)
 
 # %% [markdown]
-# Three things make it so, all in `ferlib/training/loop.py`. `split_batches=True`: a batch of 32 is 16 for each. (Without it
+# Three things make it so, all in `ferlib/training`. `split_batches=True`: a batch of 32 is 16 for each. (Without it
 # each process takes 32, so an epoch has half the steps, at the same learning rate: another run.) A sampler seeded alike
 # in all. And a validation that gathers each of the 99 faces once, though 99 is odd. With dropout or random augmentation
 # the runs would differ again, as each process draws its own numbers: no fault, but equality cannot be used as a check.
