@@ -825,6 +825,13 @@ def test_half_precision_halves_the_file_and_keeps_vectors_whole(tmp_path: Path):
     torch.testing.assert_close(logits(load_model(half)), logits(model), atol=0.01, rtol=0.01)
 
 
+@pytest.mark.parametrize("name", ["x.pth", "x.pt", "x.safetensors"])
+def test_a_files_name_in_place_of_a_folder_is_told(tmp_path: Path, name: str):
+    with pytest.raises(ValueError, match=f"{name} is a file's name; give a folder, such as .*x$"):
+        save_model(build_model("plain_cnn"), tmp_path / name)
+    assert not [*tmp_path.iterdir()]
+
+
 def test_an_ensemble_averages_probabilities(tmp_path: Path):
     paths = [save_model(fresh(seed=seed), tmp_path / str(seed)) for seed in (0, 1)]
     both = models.load_ensemble(paths)

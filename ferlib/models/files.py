@@ -51,6 +51,8 @@ def save_model(model: nn.Module, folder: str | Path, *, half: bool = False, **fa
     """
     model = face_model(model, "a file")
     require(not isinstance(model.network, Ensemble), "an ensemble has no file of its own: save its members")
+    is_folder = Path(folder).suffix not in (".pth", ".pt", ".safetensors")
+    require(is_folder, f"{folder} is a file's name; give a folder, such as {Path(folder).with_suffix('')}")
     architecture = rebuildable(model)
     if model.architecture is not None and architecture is None:
         warnings.warn(f"the network is no longer the {model.architecture['name']} that build_model made; to load it "
