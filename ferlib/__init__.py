@@ -8,7 +8,7 @@ from ferlib import data, evaluation, models, plots, training
 faces = data.load("sample")  # drawn faces; or "fer2013", or the path of any copy
 train, val = faces.subset("Training"), faces.subset("PublicTest")
 model = models.build_model("plain_cnn", classes=faces.classes)  # or any nn.Module
-training.fit(model, train, val, training.TrainConfig(epochs=3, lr=3e-3), out="runs/first")
+training.fit(model, train, val, training.TrainConfig(epochs=3, lr=3e-3), out="runs/first")  # a new folder
 predictions = evaluation.predict(model, val)
 print(evaluation.report(predictions))
 plots.plot_confusion(predictions)

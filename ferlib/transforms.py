@@ -328,7 +328,7 @@ def preset(name: str, size: int = 48) -> Any:
     Raises:
         ValueError: the name is unknown.
 
-    >>> len(preset("light").transforms)
+    >>> len(preset("light"))
     3
     """
     if name not in PRESETS:

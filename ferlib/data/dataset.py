@@ -119,15 +119,20 @@ class FaceDataset(Dataset):
     def with_transform(self, transform: Callable[..., Any] | None) -> "FaceDataset":
         """Return the same faces with another transform.
 
+        With `A.Normalize` and `ToTensorV2` at its end, a network gets the faces as they are. Without them it gets
+        uint8 faces, which `fit` and `predict` normalise as the FaceModel's `input_spec` says.
+
         Args:
             transform: see the class; None for nothing.
 
         Raises:
             ValueError: it is no transform; the message names what is.
 
+        >>> import albumentations as A
+        >>> from albumentations.pytorch import ToTensorV2
         >>> faces = FaceDataset.from_arrays(np.full((2, 48, 48), 255, np.uint8), [0, 1])
-        >>> faces.with_transform(lambda image: image[:24, :24] / np.float32(255))[0][0].shape
-        torch.Size([1, 24, 24])
+        >>> faces.with_transform(A.Compose([A.HorizontalFlip(), A.Normalize((0.5,), (0.5,)), ToTensorV2()]))[0][0].max()
+        tensor(1.)
         """
         return replace(self, transform=transform)
 
@@ -177,7 +182,8 @@ class FaceDataset(Dataset):
         mask = (self.table["split"] == split).to_numpy()
         if not mask.any():
             present = ", ".join(self.counts().index) or "none"
-            cure = "PrivateTest stays sealed: see ferlib.protocol.open_sealed; ferlib.protocol.split parts Training"
+            cure = ("a PrivateTest (the folder test) stays sealed: see ferlib.protocol.open_sealed; "
+                    "ferlib.protocol.split parts Training")  # fmt: skip
             raise ValueError(f"{self.name} has no split {split!r} open; it has {present}. {cure}")
         return mask
 

@@ -30,7 +30,14 @@ FORMAT = 6  # of the cache's files, which are made anew when it changes
 def load(source: str | Path = "sample", *, size: int = 48, classes: Classes = None) -> FaceDataset:
     """Load the open splits of a source: all but the sealed PrivateTest.
 
-    data/README.md has the layouts and the rules in full. `ferlib.protocol.open_sealed` opens PrivateTest.
+    Your own faces lie in class folders inside split folders, or in class folders alone (all Training then):
+
+        faces/train/happy/1.png
+        faces/train/sad/2.jpg
+        faces/val/happy/3.png
+
+    `train` is Training, `val` (or `valid`, `validation`) PublicTest, and `test` PrivateTest, which stays sealed until
+    `ferlib.protocol.open_sealed`. The repository's data/README.md has all layouts.
 
     Args:
         source: `"sample"` (faces that `ferlib.sample` draws), `"fer2013"` (looked for in `FERLIB_DATA`, then `data/`),
@@ -51,7 +58,7 @@ def load(source: str | Path = "sample", *, size: int = 48, classes: Classes = No
         FileNotFoundError: the source is not there.
         ValueError: names the first row or file that is not as it should be, or a label that `classes` does not explain.
 
-    >>> faces = load("sample")
+    >>> faces = load("sample")  # your own folders and names: load("faces", classes="folders")
     >>> len(faces.subset("Training")), faces.classes[3]
     (2800, 'happy')
     """

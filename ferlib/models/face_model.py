@@ -123,7 +123,8 @@ def check_outputs(network: nn.Module, shape: Sequence[int], classes: Sequence[st
     require(output == (2, count), f"{name} gives {output} for two faces; logits (2, classes) are due")
     names = classes or ()
     require(classes is None or count == len(names), f"{name} gives {count} outputs, and there are {len(names)} classes "
-            f"({', '.join(names)}); give its last layer {len(names)} outputs")  # fmt: skip
+            f"({', '.join(names)}); give its last layer {len(names)} outputs, or name its own classes: "
+            "classes=faces.classes")  # fmt: skip
     return int(count)
 
 

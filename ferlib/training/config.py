@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal, get_args, get_origin, get_type_hints
 
+from ferlib.utils import require
+
 RULES = (  # settings, their type, the test that a value must pass, and that test in words
     (("epochs", "batch_size", "patience"), int, lambda value: value >= 1, "a whole number of at least 1"),
     (("workers", "seed"), int, lambda value: value >= 0, "a whole number of at least 0"),
@@ -14,22 +16,37 @@ RULES = (  # settings, their type, the test that a value must pass, and that tes
 OPTIONAL = ("clip_norm", "ema", "patience")  # these may be None
 
 
-def require(condition: object, message: str) -> None:
-    """Raise `ValueError` unless a condition holds.
-
-    Args:
-        condition: what must be true.
-        message: what was given, what is allowed, and the next step.
-    """
-    if not condition:
-        raise ValueError(message)
-
-
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Hold the settings of `fit`.
+    """Hold the settings of `fit`, all given by keyword.
 
-    An epoch is one pass over the training set. The comments beside the fields give units and sources.
+    Args:
+        epochs: passes over the training set.
+        batch_size: faces in a step, over all processes.
+        optimizer: `"adamw"`, `"adam"` or `"sgd"` (with Nesterov momentum).
+        lr: the highest learning rate of the run.
+        weight_decay: not applied to biases and normalisation layers.
+        momentum: for `"sgd"` only.
+        lr_scales: parts of the network and their share of `lr`, such as `(("conv1", 0.1),)`.
+        schedule: how the rate falls after the warm-up: `"linear"`, `"onecycle"`, `"cosine"`, `"plateau"` (halved when
+            the validation loss stands still) or `"constant"`.
+        warmup: share of all steps in which the rate rises, for linear, onecycle and cosine.
+        clip_norm: largest norm of the whole gradient; None does not clip.
+        label_smoothing: share of each label that is spread over all classes.
+        balance: more weight for rare classes, in the `"loss"` or by `"sampling"`.
+        mixup: alpha of the Beta distribution that blends pairs of faces (Zhang et al. 2018); 0 for none.
+        cutmix: alpha of the Beta distribution that pastes a box of another face (Yun et al. 2019); 0 for none.
+        distill: share of the loss that compares with a teacher's probabilities (Hinton et al. 2015).
+        distill_temperature: divides the logits of both models in that loss.
+        progressive: `(36, 0.5)` trains on faces of 36 px for the first half of the epochs.
+        freeze_bn: whether BatchNorm layers of frozen parts keep their statistics.
+        ema: decay per step of averaged weights, which are then validated and kept (such as 0.998); None for none.
+        patience: epochs without a better validation accuracy before the run stops; None never stops.
+        keep: the epoch whose weights the model ends with: `"last"`, or `"best"` by validation accuracy.
+        precision: `"fp32"`, `"bf16"`, `"fp16"`, or `"auto"` for what the device is fast at.
+        workers: processes that load batches. They only speed up transforms of single faces.
+        compile: use `torch.compile`: slow to start, then faster on a GPU.
+        seed: of the order of faces, augmentation, dropout and mixing.
 
     Raises:
         ValueError: a setting is outside its range.
@@ -39,29 +56,29 @@ class TrainConfig:
     """
 
     epochs: int = 20
-    batch_size: int = 128  # faces, over all processes
+    batch_size: int = 128
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
-    lr: float = 0.003  # highest learning rate of the run
-    weight_decay: float = 0.05  # not applied to biases and normalisation layers
-    momentum: float = 0.9  # Nesterov momentum, for sgd only
-    lr_scales: tuple[tuple[str, float], ...] = ()  # parts of the model and their share of lr: (("conv1", 0.1),)
+    lr: float = 0.003
+    weight_decay: float = 0.05
+    momentum: float = 0.9
+    lr_scales: tuple[tuple[str, float], ...] = ()
     schedule: Literal["linear", "onecycle", "cosine", "plateau", "constant"] = "linear"
-    warmup: float = 0.15  # share of the steps, for linear, onecycle and cosine
-    clip_norm: float | None = 2.0  # largest norm of the whole gradient; None does not clip
+    warmup: float = 0.15
+    clip_norm: float | None = 2.0
     label_smoothing: float = 0.1
-    balance: Literal["none", "loss", "sampling"] = "none"  # more weight for rare classes
-    mixup: float = 0.0  # alpha of the Beta that blends pairs of faces (Zhang et al. 2018); 0 for none
-    cutmix: float = 0.0  # alpha of the Beta that pastes a box of another face (Yun et al. 2019); 0 for none
-    distill: float = 0.0  # share of the loss that compares with a teacher's probabilities (Hinton et al. 2015)
-    distill_temperature: float = 2.0  # divides the logits of both models in that loss
-    progressive: tuple[int, float] | None = None  # (36, 0.5): faces of 36 px for the first half of the epochs
-    freeze_bn: bool = True  # BatchNorm of frozen parts keeps its statistics
-    ema: float | None = None  # decay a step of the averaged weights, which are validated and kept
-    patience: int | None = None  # epochs without a better validation accuracy before the run stops
-    keep: Literal["last", "best"] = "last"  # epoch whose weights the model keeps; best by validation accuracy
+    balance: Literal["none", "loss", "sampling"] = "none"
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    distill: float = 0.0
+    distill_temperature: float = 2.0
+    progressive: tuple[int, float] | None = None
+    freeze_bn: bool = True
+    ema: float | None = None
+    patience: int | None = None
+    keep: Literal["last", "best"] = "last"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    workers: int = 0  # processes that load batches; they only speed up transforms of single faces
-    compile: bool = False  # torch.compile: slow to start, then faster on a GPU
+    workers: int = 0
+    compile: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:

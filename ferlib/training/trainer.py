@@ -29,8 +29,8 @@ class FitResult:
 
     Attributes:
         model: the model with the kept weights, in evaluation mode.
-        history: one row an epoch: epoch (from 1), images_seen, lr, train_loss, train_accuracy, val_loss, val_accuracy
-            (0 to 1), seconds. Training figures are of augmented faces, while the weights change.
+        history: one row an epoch: epoch (from 1), images_seen, lr (at its first step), train_loss, train_accuracy,
+            val_loss, val_accuracy (0 to 1), seconds. Training figures are of augmented faces, while the weights change.
         stopped: "finished", "patience" or "interrupted".
         precision: "fp32", "bf16" or "fp16".
     """
