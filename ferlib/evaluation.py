@@ -106,10 +106,15 @@ class Predictions:
 
         Raises:
             FileNotFoundError: there is no such file.
-            KeyError: the file holds something else.
+            ValueError: the file holds something else.
         """
-        with np.load(path) as arrays:  # which refuses pickled objects
-            return cls(arrays["logits"], arrays["labels"], tuple(arrays["classes"].tolist()))
+        try:
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+                return cls(arrays["logits"], arrays["labels"], tuple(arrays["classes"].tolist()))
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # NumPy raises many kinds
+            raise ValueError(f"{path} holds no logits of Predictions.save ({error!s:.80}); evaluate again") from error
 
 
 def flip(batch: torch.Tensor) -> torch.Tensor:

@@ -76,6 +76,8 @@ def run_explain(args: argparse.Namespace) -> None:
     from ferlib.transforms import EvalTransform
 
     check_output(args.out, ".png")
+    if args.faces < 1:
+        raise ValueError(f"--faces is {args.faces}; give 1 or more")
     reader = recognizer.EmotionRecognizer.load(args.model, detector=args.detector)
     images, labels = _photo_faces(args, reader) if args.paths else _dataset_faces(args, reader.model.classes)
     names = [f"{reader.model.classes[row.argmax()]} {row.max():.0%}" for row in reader.probabilities(images)]

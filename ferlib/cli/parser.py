@@ -41,6 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             warnings.filterwarnings("default" if first else "ignore", module="ferlib")
             warnings.showwarning = lambda message, *_, **__: note(message)
             return args.run(args) or 0
+    except BrokenPipeError:  # the reader of our output, such as `head`, has closed it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"ferlib {args.verb}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

@@ -41,6 +41,8 @@ def export_faces(dataset: FaceDataset, out: str | Path, layout: str = "folders")
         raise ValueError(f"{out} was given; a CSV's name ends in .csv: {out}.csv")
     if out.is_file() or (out.is_dir() and (layout == "csv" or any(out.iterdir()))):
         raise ValueError(f"{out} is there already; give a name that is not in use")
+    if not len(dataset):
+        raise ValueError(f"{dataset.name} has no open face to write; give a dataset with Training or PublicTest")
     out.parent.mkdir(parents=True, exist_ok=True)
     return _write_csv(dataset, out) if layout == "csv" else _write_folders(dataset, out)
 

@@ -9,7 +9,15 @@ import pandas as pd
 from ferlib.data.dataset import FaceDataset
 from ferlib.data.ferplus import VOTES, read_votes, seven_votes
 from ferlib.data.pixels import read_image
-from ferlib.data.sources import VOTE_TABLES, Source, index_labels, split_of, vote_tables_beside
+from ferlib.data.sources import (
+    SPLIT_FOLDERS,
+    VOTE_TABLES,
+    Source,
+    index_labels,
+    split_key,
+    split_of,
+    vote_tables_beside,
+)
 from ferlib.emotions import EMOTIONS, SPLITS
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".pgm"}
@@ -41,6 +49,10 @@ def read_folder(root: Path, files: list[str], source: Source) -> FaceDataset:
     table = _sort(pd.DataFrame(rows, columns=["split", "class", "official", "path"]))
     labels = table.pop("class")
     if (labels == "").all():
+        if source.known.classes != EMOTIONS:
+            raise ValueError(
+                f"{source.path.name} is labelled by FER+'s votes for the seven emotions; leave out classes="
+            )
         table = _label_by_votes(root, files, table, source)
         classes: tuple[str, ...] = EMOTIONS
     elif (labels == "").any():
@@ -68,6 +80,10 @@ def _describe(path: str, source: Source) -> tuple[str, str, bool, str] | None:
         if not isinstance(answer, str) or not answer.strip():
             raise ValueError(f"the function in classes= gave {answer!r:.80} for {path}; it must give a name, or None")
         above, label = folders, answer
+    elif split_key(label) in SPLIT_FOLDERS:
+        raise ValueError(
+            f"{path} lies in no class folder, but directly in {label}; put a folder for each class into it"
+        )
     official = re.match(r"(Training|PublicTest|PrivateTest)_", path.rpartition("/")[2])
     split = official[1] if official else split_of(above, path)
     return split, label, official is not None, path

@@ -137,7 +137,8 @@ def read_npz(path: Path, source: Source) -> FaceDataset:
     if not labels.shape == splits.shape == images.shape[:1]:
         raise ValueError(f"{path.name}: labels {labels.shape} and splits {splits.shape} must be ({len(images)},)")
     places = [f"image {number}" for number in range(len(images))]
-    table = pd.DataFrame({"official": np.isin(splits, SPLITS), "cropped": images.shape[1] != images.shape[2]})
+    official = np.isin(splits, SPLITS) & bool({"split", "splits"} & set(arrays))
+    table = pd.DataFrame({"official": official, "cropped": images.shape[1] != images.shape[2]})
     table["split"] = [split_named(split, f"{path.name}, {i}") for split, i in zip(splits.tolist(), places, strict=True)]
     classes = index_labels(table, pd.Series(labels), places, source)
     return FaceDataset(np.stack([square(to_gray(image), source.size) for image in images]), table, classes=classes)

@@ -1,9 +1,11 @@
 """The files of a run: its model, its history, and the state from which it is resumed."""
 
+import copy
 import dataclasses
 import io
 import re
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +102,8 @@ class Checkpoint:
         if not path.exists():
             return
         try:
+            with zipfile.ZipFile(path) as archive:  # torch itself compares no checksum
+                require(archive.testzip() is None, "a byte of it is wrong")
             state = torch.load(path, map_location="cpu", weights_only=True)
             old, done = state["settings"], len(state["history"])
         except Exception as error:  # torch raises many kinds
@@ -108,8 +112,14 @@ class Checkpoint:
         changes = ", ".join(f"{name} {old.get(name)!r:.200} -> {now[name]!r:.200}" for name in differs)
         require(not differs, f"{folder} was trained with other settings ({changes:.500}); give those, or another out")
         require(done <= epochs, f"{folder} has {done} epochs, and epochs is {epochs}; give {done} or more")
-        for name, part in _parts(run).items():
-            part.load_state_dict(state[name])
+        before = {name: copy.deepcopy(part.state_dict()) for name, part in _parts(run).items()}
+        try:
+            for name, part in _parts(run).items():
+                part.load_state_dict(state[name])
+        except (KeyError, RuntimeError, ValueError) as error:
+            for name, part in _parts(run).items():
+                part.load_state_dict(before[name])
+            raise ValueError(f"{path} does not fit this run ({error!s:.200}); remove it to begin again") from error
         run.history, run.step, run.kept_weights = state["history"], state["step"], state["kept_weights"]
         if done and old["epochs"] != epochs and run.config.schedule not in ("plateau", "constant"):
             change = f"the run had {old['epochs']} epochs and now has {epochs}"

@@ -1,0 +1,101 @@
+"""Mistakes that a rewrite has brought back once, and must not again."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ferlib import data, models, training
+from ferlib.cli import main
+from ferlib.data.export import export_faces
+from ferlib.evaluation import Predictions
+
+
+@pytest.fixture(scope="module")
+def faces() -> data.FaceDataset:
+    return data.load("sample").subset(np.arange(64))
+
+
+def test_a_splits_folder_is_no_class(tmp_path: Path):
+    for split in ("train", "test"):
+        (tmp_path / "flat" / split).mkdir(parents=True)
+        Image.fromarray(np.zeros((48, 48), np.uint8)).save(tmp_path / "flat" / split / "0.png")
+    for classes in (None, "folders"):
+        with pytest.raises(ValueError, match="lies in no class folder, but directly in"):
+            data.load(tmp_path / "flat", classes=classes)
+
+
+def run(faces: data.FaceDataset, out: Path, epochs: int, resume: bool = False) -> models.FaceModel:
+    torch.manual_seed(0)
+    model = models.build_model("plain_cnn")
+    config = training.TrainConfig(epochs=epochs, batch_size=32, schedule="constant")
+    training.fit(model, faces, faces, config, out=out, resume=resume, progress=False)
+    return model
+
+
+def test_a_state_with_a_wrong_byte_or_a_missing_part_is_refused(faces: data.FaceDataset, tmp_path: Path):
+    run(faces, tmp_path, 1)
+    state = tmp_path / "state.pt"
+    whole = state.read_bytes()
+    with zipfile.ZipFile(state) as archive:
+        largest = max(archive.infolist(), key=lambda entry: entry.file_size)
+    at = largest.header_offset + largest.file_size // 2  # within the weights
+    state.write_bytes(whole[:at] + bytes([whole[at] ^ 0x40]) + whole[at + 1 :])
+    with pytest.raises(ValueError, match="state.pt is damaged .*; remove it to begin again"):
+        run(faces, tmp_path, 2, resume=True)
+    state.write_bytes(whole)
+    content = torch.load(state, weights_only=True)
+    del content["scaler"]
+    torch.save(content, state)
+    model = models.build_model("plain_cnn")
+    before = models.model_hash(model)
+    config = training.TrainConfig(epochs=2, batch_size=32, schedule="constant")
+    with pytest.raises(ValueError, match="state.pt does not fit this run"):
+        training.fit(model, faces, faces, config, out=tmp_path, resume=True, progress=False)
+    assert models.model_hash(model) == before
+
+
+def test_no_open_face_is_nothing_to_export(faces: data.FaceDataset, tmp_path: Path):
+    for layout, name in (("folders", "out"), ("csv", "out.csv")):
+        with pytest.raises(ValueError, match="has no open face to write"):
+            export_faces(faces.subset([]), tmp_path / name, layout)
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("content", [b"", b"a,b\n1,2\n", b"PK\x03\x04broken"])
+def test_a_file_that_holds_no_predictions_is_told(tmp_path: Path, content: bytes):
+    (tmp_path / "x.npz").write_bytes(content)
+    with pytest.raises(ValueError, match="x.npz holds no logits of Predictions.save .*; evaluate again"):
+        Predictions.load(tmp_path / "x.npz")
+    with pytest.raises(FileNotFoundError):
+        Predictions.load(tmp_path / "y.npz")
+
+
+def test_an_npz_without_splits_is_not_called_official(faces: data.FaceDataset, tmp_path: Path, recwarn):
+    names = np.array(faces.classes)[faces.labels]
+    np.savez(tmp_path / "own.npz", images=faces.images, labels=names)
+    data.load(tmp_path / "own.npz")
+    assert not [note for note in recwarn if "of FER2013's" in str(note.message)]
+
+
+def test_no_face_to_explain_is_a_users_mistake(capsys: pytest.CaptureFixture[str]):
+    for number in ("0", "-3"):
+        assert main(["explain", "--faces", number, "--model", "drawn"]) == 2
+        assert capsys.readouterr().err == f"ferlib explain: error: --faces is {number}; give 1 or more\n"
+
+
+def test_a_closed_pipe_is_no_error(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]):
+    monkeypatch.setattr("os.dup2", lambda *_: None)
+    monkeypatch.setattr("ferlib.recipes.RECIPES", Closed())
+    assert main(["recipes"]) == 0
+    assert capfd.readouterr().err == ""
+
+
+class Closed(dict):
+    """A table whose reading fails as printing to a closed pipe does."""
+
+    def values(self):
+        raise BrokenPipeError
