@@ -902,7 +902,7 @@ def test_another_file_is_told(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match="nowhere.npz"):
         Predictions.load(tmp_path / "nowhere.npz")
     np.savez(tmp_path / "faces.npz", images=np.zeros((3, 48, 48), np.uint8), labels=np.zeros(3, int))
-    with pytest.raises(KeyError, match="logits is not a file in the archive"):
+    with pytest.raises(ValueError, match="faces.npz holds no logits of Predictions.save .*; evaluate again"):
         Predictions.load(tmp_path / "faces.npz")
     np.savez(
         tmp_path / "three.npz", logits=np.zeros((4, 2)), labels=np.zeros(4, int), classes=np.array(["a", "b", "c"])

@@ -182,8 +182,7 @@ class FaceDataset(Dataset):
         mask = (self.table["split"] == split).to_numpy()
         if not mask.any():
             present = ", ".join(self.counts().index) or "none"
-            cure = ("a PrivateTest (the folder test) stays sealed: see ferlib.protocol.open_sealed; "
-                    "ferlib.protocol.split parts Training")  # fmt: skip
+            cure = "PrivateTest stays sealed: see ferlib.protocol.open_sealed; ferlib.protocol.split parts Training"
             raise ValueError(f"{self.name} has no split {split!r} open; it has {present}. {cure}")
         return mask
 
