@@ -54,14 +54,24 @@ def activations(model: nn.Module, batch: torch.Tensor, layer: str | None = None)
         Float (n, channels, h, w).
 
     Raises:
-        AttributeError: there is no such layer.
+        ValueError: there is no such layer.
         ValueError: the layer's output is no map.
     """
     name = find_layer(model, batch) if layer is None else layer
-    maps = _activation_maps(model, batch, {name: unwrap(model).get_submodule(name)})
+    maps = _activation_maps(model, batch, {name: _layer_named(model, name)})
     if name not in maps:
         raise ValueError(f"the layer {name!r} gives no map (n, channels, h, w); `find_layer(model, batch)` names one")
     return maps[name].cpu().numpy()
+
+
+def _layer_named(model: nn.Module, name: str) -> nn.Module:
+    """Return a network's layer; raise `ValueError` if it has none of that name."""
+    network = unwrap(model)
+    layers = dict(network.named_modules())
+    if name not in layers:
+        names = ", ".join(each for each, _ in network.named_children())
+        raise ValueError(f"{type(network).__name__} has no layer {name!r}; its parts are {names}")
+    return layers[name]
 
 
 def find_layer(model: nn.Module, batch: torch.Tensor, min_cells: int = MIN_CELLS) -> str:
@@ -111,7 +121,7 @@ def grad_cam(
         gets zeros.
 
     Raises:
-        AttributeError: there is no such layer.
+        ValueError: there is no such layer.
         ValueError: the layer's map is coarser than 6x6 cells.
         IndexError: a target is no class.
     """
@@ -119,7 +129,7 @@ def grad_cam(
     h, w = activations(model, batch[:1], name).shape[2:]
     if min(h, w) < MIN_CELLS:
         raise ValueError(f"the map of {name!r} is {h}x{w}, too coarse for a face; take {find_layer(model, batch)!r}")
-    method = (LayerGradCam if average else LayerGradientXActivation)(model, unwrap(model).get_submodule(name))
+    method = (LayerGradCam if average else LayerGradientXActivation)(model, _layer_named(model, name))
     with evaluating(model), torch.enable_grad():
         faces = batch.to(device_of(model))
         cam = method.attribute(faces, _target_classes(model, faces, targets)).detach().sum(1, keepdim=True).relu()

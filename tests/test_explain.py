@@ -178,7 +178,7 @@ def test_a_face_model_is_looked_at_as_its_network_is(plain: nn.Module, average: 
     np.testing.assert_array_equal(explain.first_filters(wrapped), explain.first_filters(plain))
     falls = [explain.occlusion(model, fed()[:1], 3, 24, 24) for model in (wrapped, plain)]
     np.testing.assert_array_equal(*falls)
-    with pytest.raises(AttributeError, match="PlainCNN has no attribute `network`"):
+    with pytest.raises(ValueError, match="PlainCNN has no layer 'network.features'; its parts are features, "):
         explain.activations(wrapped, fed(), "network.features")
 
 
@@ -343,7 +343,7 @@ def test_intervals_are_the_normal_ones_of_a_mean():
         (lambda m: explain.find_layer(FaceModel(m, InputSpec(48)), fed(), 50), "no layer of PlainCNN has a map of"),
         (lambda m: explain.find_layer(m, fed(), 50), "no layer of PlainCNN has a map of 50x50 .*48 px; feed larger"),
         (lambda m: explain.find_layer(nn.Sequential(nn.Flatten()), fed()), "no layer of Sequential has a map of 6x6"),
-        (lambda m: explain.grad_cam(m, fed(), layer="feature"), "PlainCNN has no attribute `feature`"),
+        (lambda m: explain.grad_cam(m, fed(), layer="feature"), "PlainCNN has no layer 'feature'; its parts are"),
         (lambda m: explain.activations(m, fed(), "head"), "'head' gives no map .*find_layer"),
         (lambda m: explain.grad_cam(m, fed(), 7), "index 7 is out of bounds for dimension 1 with size 7"),
         (lambda m: explain.grad_cam(m, fed(), -1), "index -1 is out of bounds"),

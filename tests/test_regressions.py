@@ -1,5 +1,6 @@
 """Mistakes that a rewrite has brought back once, and must not again."""
 
+import argparse
 import zipfile
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import torch
 from PIL import Image
 
 from ferlib import data, models, training
-from ferlib.cli import main
+from ferlib.cli import evaluate, main
 from ferlib.data.export import export_faces
 from ferlib.evaluation import Predictions
 
@@ -99,3 +100,12 @@ class Closed(dict):
 
     def values(self):
         raise BrokenPipeError
+
+
+def test_a_splits_folder_name_goes_for_the_split():
+    args = argparse.Namespace(split="val", data="sample", classes=None)
+    assert len(evaluate._load_split(args)) == 2000 and args.split == "PublicTest"
+    with pytest.raises(ValueError, match="PrivateTest stays sealed"):
+        evaluate._load_split(argparse.Namespace(split="test", data="sample", classes=None))
+    with pytest.raises(ValueError, match="--split: split is 'nonsense'; allowed are"):
+        evaluate._load_split(argparse.Namespace(split="nonsense", data="sample", classes=None))

@@ -99,7 +99,9 @@ def _open_faces(args: argparse.Namespace, digest: str) -> Any:
 def _load_split(args: argparse.Namespace) -> Any:
     """Load the faces of an open split."""
     from ferlib import data
+    from ferlib.data.sources import split_named
 
+    args.split = split_named(args.split, "--split")
     if args.split == "PrivateTest":
         command = "ferlib evaluate --split PrivateTest --open-sealed-test REASON"
         raise ValueError(f"PrivateTest stays sealed; when all choices are made, run: {command}")
