@@ -411,12 +411,12 @@ def test_mistakes_are_one_line_each(capsys, trained: Path, csv: Path, tmp_path: 
             "the model's classes are cat, dog, those of dataset are angry, disgust, fear, happy, sad, surprise",
         ),
         (("compare", trained, tmp_path / "pets", "--data", csv), "the model's classes are cat, dog, those of dataset"),
-        ((*evaluate, trained, "--split", "Test"), "no split 'PrivateTest' open; it has Training, PublicTest"),
+        ((*evaluate, trained, "--split", "Test"), "PrivateTest stays sealed; when all choices are made"),
         ((*evaluate, trained, "--json", cut / "o.json"), "cannot write into"),
         ((*evaluate, trained, "--json", tmp_path / "o.txt"), "whose name ends in .json"),
         (("compare", trained), "the following arguments are required: B"),
         (("compare", trained, tmp_path / "none", "--data", csv), "is neither a run's folder, nor a model's file"),
-        (("compare", trained, trained, "--data", csv, "--split", "Test"), "no split 'PrivateTest' open"),
+        (("compare", trained, trained, "--data", csv, "--split", "Test"), "PrivateTest stays sealed; when all choices are made"),
         (("compare", trained, trained, "--data", csv, "--json", cut / "o.json"), "cannot write into"),
     ]
     for args, message in table:
