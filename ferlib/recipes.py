@@ -6,7 +6,7 @@ project does not give a setting, such as the learning rate of `onecycle_resnet18
 
 import dataclasses
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ import torch
 from ferlib.models.build import build_model, freeze
 from ferlib.models.face_model import FaceModel
 from ferlib.training.config import TrainConfig
-from ferlib.transforms import BatchAugment, preset
+from ferlib.transforms import BatchAugment, InputSpec, pipeline_parts
 
 IMAGENET = {"in_chans": 3, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "weights": "imagenet"}
 STUDENT: dict[str, Any] = {"batch_size": 64, "optimizer": "adam", "lr": 1e-3, "weight_decay": 0, "schedule": "constant",
@@ -32,7 +32,7 @@ class Recipe:
         model: arguments of `build_model`.
         config: the settings of the training.
         augment: arguments of `BatchAugment`; None for no batch augmentation.
-        preset: name of an Albumentations pipeline, in place of `augment`.
+        pipeline: a function of the side in pixels that gives an `A.Compose`, in place of `augment`.
         trainable: the only parts of the model that learn; by default all of them.
         flaws: what is wrong with it.
     """
@@ -42,7 +42,7 @@ class Recipe:
     model: dict[str, Any]
     config: TrainConfig
     augment: dict[str, Any] | None = None
-    preset: str | None = None
+    pipeline: Callable[[int | InputSpec], Any] | None = None
     trainable: tuple[str, ...] = ()
     flaws: tuple[str, ...] = field(default=(), kw_only=True)
 
@@ -65,7 +65,63 @@ class Recipe:
             freeze(model, self.trainable)
         spec = model.input_spec
         augment = None if self.augment is None else BatchAugment(spec, **self.augment)
-        return model, augment, None if self.preset is None else preset(self.preset, spec.size)
+        return model, augment, self.pipeline and self.pipeline(spec.size)
+
+
+# The students' pipelines. Each takes the side that the network needs in pixels, or its `InputSpec`, and returns an
+# `A.Compose`, as `transforms.light` does.
+
+
+def scratch_jitter(size: int | InputSpec = 48) -> Any:
+    """Build the pipeline of the recipe `scratch_jitter`; `size` as in `transforms.light`."""
+    A, side, last = pipeline_parts(size)
+    return A.Compose([
+        A.Resize(side, side),
+        A.Rotate(limit=(-20, 20), border_mode=0, p=1),
+        A.ColorJitter(brightness=(0.5, 1.5), contrast=(0.5, 1.5), saturation=(0.5, 1.5), hue=(0, 0), p=1),
+        *last])  # fmt: skip
+
+
+def onecycle_resnet18(size: int | InputSpec = 48) -> Any:
+    """Build the pipeline of the recipe `onecycle_resnet18`; `size` as in `transforms.light`."""
+    A, side, last = pipeline_parts(size)
+    return A.Compose([
+        A.Resize(side, side),
+        A.Pad(padding=4, border_mode=4),
+        A.RandomCrop(side, side),
+        A.HorizontalFlip(p=0.5),
+        A.ColorJitter(brightness=(0.8, 1.2), contrast=(0.8, 1.2), saturation=(0.8, 1.2), hue=(0, 0), p=1),
+        *last])  # fmt: skip
+
+
+def albumentations_timm(size: int | InputSpec = 48) -> Any:
+    """Build the pipeline of the recipe `albumentations_timm`; `size` as in `transforms.light`."""
+    A, side, last = pipeline_parts(size)
+    return A.Compose([
+        A.Resize(side, side),
+        A.Rotate(limit=(-15, 15), border_mode=4, p=0.5),
+        A.HorizontalFlip(p=0.5),
+        A.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0, p=0.5), *last])  # fmt: skip
+
+
+def gray_resnet18(size: int | InputSpec = 48) -> Any:
+    """Build the pipeline of the recipe `gray_resnet18`; `size` as in `transforms.light`."""
+    A, side, last = pipeline_parts(size)
+    return A.Compose([
+        A.Resize(side, side),
+        A.HorizontalFlip(p=0.5),
+        A.Affine(rotate=(-10, 10), scale=(0.95, 1.05), translate_percent=(-0.05, 0.05), p=1),
+        A.Sharpen(alpha=(0.1, 0.1), lightness=(1, 1), p=0.3),
+        A.AutoContrast(p=0.3), *last])  # fmt: skip
+
+
+def plain_cnn(size: int | InputSpec = 48) -> Any:
+    """Build the pipeline of the recipe `plain_cnn`; `size` as in `transforms.light`."""
+    A, side, last = pipeline_parts(size)
+    return A.Compose([
+        A.Resize(side, side),
+        A.Affine(rotate=(-10, 10), scale=(0.9, 1.1), border_mode=1, p=1),
+        A.HorizontalFlip(p=0.5), *last])  # fmt: skip
 
 
 RECIPES = {recipe.name: recipe for recipe in (
@@ -89,7 +145,7 @@ RECIPES = {recipe.name: recipe for recipe in (
            {"rotate": 15, "scale": 0.2, "shift": 0.1, "erase": 0.4}),
     Recipe("scratch_jitter", "ResNet-18 with its own stem from scratch, rotation and jitter: claims 60%",
            {"name": "resnet18", "small_stem": False}, TrainConfig(**STUDENT | {"epochs": 20}),
-           preset="scratch_jitter",
+           pipeline=scratch_jitter,
            flaws=("jitter of the saturation does nothing: the faces are gray",
                   "it calls 65% the state of the art; the winner of the challenge in 2013 had 71.2%",
                   "its stem, made for 224 px, leaves a 2x2 map of a 48-px face")),
@@ -97,12 +153,12 @@ RECIPES = {recipe.name: recipe for recipe in (
            {"name": "resnet18.tv_in1k", "small_stem": False, **IMAGENET},
            TrainConfig(**STUDENT | {"epochs": 10, "weight_decay": 1e-4, "schedule": "onecycle", "warmup": 0.3,
                                     "clip_norm": 0.1}),
-           preset="onecycle_resnet18",
+           pipeline=onecycle_resnet18,
            flaws=("three equal channels of a gray face: three times the work in the first layer, for nothing",)),
     Recipe("albumentations_timm", "ImageNet's EfficientNet-B0 by timm, in colour, at 224 px, Albumentations",
            {"name": "efficientnet_b0.ra_in1k", "size": 224, **IMAGENET},
            TrainConfig(**STUDENT | {"epochs": 10, "lr": 3e-4}),
-           preset="albumentations_timm",
+           pipeline=albumentations_timm,
            flaws=("its images/train and images/validation are a split of its own: no published score compares",)),
     Recipe("gray_resnet18", "ImageNet's ResNet-18 in gray at 224 px, layer3, layer4 and the head: claims 66.88%",
            {"name": "resnet18.tv_in1k", "size": 224, "mean": (0.485,), "std": (0.229,), "weights": "imagenet",
@@ -110,7 +166,7 @@ RECIPES = {recipe.name: recipe for recipe in (
            TrainConfig(epochs=20, batch_size=64, lr=1e-3, weight_decay=0.01, schedule="plateau", clip_norm=1.0,
                        label_smoothing=0, keep="best", freeze_bn=False,
                        lr_scales=(("conv1", 0.1), ("layer3", 0.3), ("layer4", 0.5), ("fc", 1.0))),
-           preset="gray_resnet18", trainable=("layer3", "layer4", "fc"),
+           pipeline=gray_resnet18, trainable=("layer3", "layer4", "fc"),
            flaws=("its first layer, averaged to gray, answers a third as strongly; the moving BatchNorm compensates",
                   "conv1 has a learning rate, yet its weights are frozen: that group does nothing",
                   "the frozen layers' BatchNorm statistics still move",
@@ -119,7 +175,7 @@ RECIPES = {recipe.name: recipe for recipe in (
                   "the recalls of its report imply 67.9%, not 66.88%")),
     Recipe("plain_cnn", "the textbook network, Adam at a constant rate, early stopping: where students start",
            {"name": "plain_cnn"}, TrainConfig(**STUDENT | {"epochs": 30, "patience": 5, "keep": "best"}),
-           preset="plain_cnn",
+           pipeline=plain_cnn,
            flaws=("it stops, and keeps an epoch, by the accuracy on the faces that it reports",)),
 )}  # fmt: skip
 
@@ -185,7 +241,7 @@ def describe(recipe: Recipe) -> str:
       faces     BatchAugment {}
       training  epochs=3, batch_size=128, optimizer='adamw', lr=0.003, schedule='linear'
     """
-    faces = f"preset {recipe.preset}" if recipe.preset else f"BatchAugment {recipe.augment}"
+    faces = f"recipes.{recipe.pipeline.__name__}" if recipe.pipeline else f"BatchAugment {recipe.augment}"
     defaults, always = vars(TrainConfig()), ("epochs", "batch_size", "optimizer", "lr", "schedule")
     settings = {key: value for key, value in vars(recipe.config).items() if value != defaults[key] or key in always}
     lines = [f"{recipe.name}: {recipe.description}", f"  model     {_format(recipe.model)}", f"  faces     {faces}"]

@@ -1,6 +1,6 @@
 """Transforms of stored faces for a network: one face at a time, or a whole batch.
 
-A dataset's transform (an `A.Compose` as `preset` gives, torchvision's, or any function) prepares one face at a time, in
+A dataset's transform (an `A.Compose` as `light` gives, torchvision's, or any function) prepares one face at a time, in
 the loader's processes. A batch transform (`EvalTransform`, `BatchAugment`) turns a uint8 batch into normalised floats
 on the model's device; it is faster and needs no Albumentations.
 """
@@ -275,65 +275,99 @@ def normalization_of(transform: object) -> tuple[tuple[float, ...], tuple[float,
     return normalization
 
 
-# Albumentations pipelines by name: two of this library, then those of five published student recipes
-# (`ferlib.recipes`). Each gets the module `albumentations` and the side in pixels that the network needs.
-PRESETS: dict[str, Callable[[Any, int], list[Any]]] = {
-    # What a face survives without any doubt: flip, a small turn, shift and scale, a little light.
-    "light": lambda A, size: [
-        A.HorizontalFlip(p=0.5),
-        A.Affine(rotate=(-10, 10), scale=(0.95, 1.05), translate_percent=(-0.05, 0.05), border_mode=1, p=0.8),
-        A.RandomBrightnessContrast(brightness_limit=0.15, contrast_limit=0.15, p=0.5)],
-    # For long training: wider geometry and light, blur, noise and holes, still with the emotion to be seen.
-    "strong": lambda A, size: [
-        A.HorizontalFlip(p=0.5),
-        A.Affine(rotate=(-20, 20), scale=(0.8, 1.2), translate_percent=(-0.1, 0.1), shear=(-8, 8), border_mode=1),
-        A.RandomBrightnessContrast(brightness_limit=0.3, contrast_limit=0.3, p=0.7),
-        A.OneOf([A.GaussianBlur(blur_limit=(3, 3)), A.GaussNoise(std_range=(0.02, 0.08))], p=0.3),
-        A.CoarseDropout(num_holes_range=(1, 2), hole_height_range=(0.1, 0.3), hole_width_range=(0.1, 0.3), p=0.5)],
-    "scratch_jitter": lambda A, size: [
-        A.Rotate(limit=(-20, 20), border_mode=0, p=1),
-        A.ColorJitter(brightness=(0.5, 1.5), contrast=(0.5, 1.5), saturation=(0.5, 1.5), hue=(0, 0), p=1)],
-    "onecycle_resnet18": lambda A, size: [
-        A.Pad(padding=4, border_mode=4),
-        A.RandomCrop(48, 48),
-        A.HorizontalFlip(p=0.5),
-        A.ColorJitter(brightness=(0.8, 1.2), contrast=(0.8, 1.2), saturation=(0.8, 1.2), hue=(0, 0), p=1)],
-    "albumentations_timm": lambda A, size: [
-        A.Resize(size, size),
-        A.Rotate(limit=(-15, 15), border_mode=4, p=0.5),
-        A.HorizontalFlip(p=0.5),
-        A.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0, p=0.5)],
-    "gray_resnet18": lambda A, size: [
-        A.Resize(size, size),
-        A.HorizontalFlip(p=0.5),
-        A.Affine(rotate=(-10, 10), scale=(0.95, 1.05), translate_percent=(-0.05, 0.05), p=1),
-        A.Sharpen(alpha=(0.1, 0.1), lightness=(1, 1), p=0.3),
-        A.AutoContrast(p=0.3)],
-    "plain_cnn": lambda A, size: [
-        A.Affine(rotate=(-10, 10), scale=(0.9, 1.1), border_mode=1, p=1),
-        A.HorizontalFlip(p=0.5)],
-}  # fmt: skip
+# ---- Albumentations pipelines
 
 
-def preset(name: str, size: int = 48) -> Any:
-    """Build an Albumentations pipeline by its name.
+def light(size: int | InputSpec = 48) -> Any:
+    """Build a pipeline of changes that a face survives without doubt: flip, a small turn, shift and scale, some light.
 
     Args:
-        name: a key of `PRESETS`.
-        size: side in pixels that the network needs.
+        size: side of the result in pixels: the pipeline gives uint8 faces, which a `FaceModel` normalises itself. An
+            `InputSpec`, such as `model.input_spec`: the pipeline ends in `Normalize` and `ToTensorV2`.
 
     Returns:
         An `A.Compose`, a dataset's transform.
 
-    Raises:
-        ValueError: the name is unknown.
-
-    >>> len(preset("light"))
-    3
+    >>> [type(step).__name__ for step in light(InputSpec(96)).transforms[-3:]]
+    ['Resize', 'Normalize', 'ToTensorV2']
     """
-    if name not in PRESETS:
-        raise ValueError(f"no preset is called {name!r}; allowed are {', '.join(PRESETS)}")
+    A, side, last = pipeline_parts(size)
+    return A.Compose([
+        A.HorizontalFlip(p=0.5),
+        A.Affine(rotate=(-10, 10), scale=(0.95, 1.05), translate_percent=(-0.05, 0.05), border_mode=1, p=0.8),
+        A.RandomBrightnessContrast(brightness_limit=0.15, contrast_limit=0.15, p=0.5),
+        A.Resize(side, side), *last])  # fmt: skip
+
+
+def strong(size: int | InputSpec = 48) -> Any:
+    """Build a pipeline for long training: wider geometry and light, blur, noise and holes.
+
+    Args:
+        size: as in `light`.
+
+    Returns:
+        An `A.Compose`, a dataset's transform.
+
+    >>> strong(96)(image=np.zeros((48, 48), np.uint8))["image"].shape
+    (96, 96)
+    """
+    A, side, last = pipeline_parts(size)
+    return A.Compose([
+        A.HorizontalFlip(p=0.5),
+        A.Affine(rotate=(-20, 20), scale=(0.8, 1.2), translate_percent=(-0.1, 0.1), shear=(-8, 8), border_mode=1),
+        A.RandomBrightnessContrast(brightness_limit=0.3, contrast_limit=0.3, p=0.7),
+        A.OneOf([A.GaussianBlur(blur_limit=(3, 3)), A.GaussNoise(std_range=(0.02, 0.08))], p=0.3),
+        A.CoarseDropout(num_holes_range=(1, 2), hole_height_range=(0.1, 0.3), hole_width_range=(0.1, 0.3), p=0.5),
+        A.Resize(side, side), *last])  # fmt: skip
+
+
+def like_batch_augment(augment: BatchAugment) -> Any:
+    """Build a pipeline that makes the changes of a `BatchAugment`, one face at a time.
+
+    What differs is small: a shift is a whole number of pixels, contrast changes about the face's mean gray in place of
+    mid gray, and the gray rectangle never reaches over the edge.
+
+    Args:
+        augment: the changes, and the network's input.
+
+    Returns:
+        An `A.Compose` that ends in `Normalize` and `ToTensorV2`.
+
+    >>> like_batch_augment(BatchAugment(InputSpec(96), rotate=15)).transforms[2].rotate
+    (-15.0, 15.0)
+    """
+    A, side, (*normalise, to_tensor) = pipeline_parts(augment.spec)
+    # Affine cuts a shift to whole pixels, towards 0: two thirds of a pixel more keep the spread of the shifts.
+    shift = augment.shift and augment.shift + 2 / 3 / side
+    gain, holes = (1 - augment.contrast, 1 + augment.contrast), (0.12, 0.42)
+    return A.Compose([
+        A.Resize(side, side),
+        A.HorizontalFlip(p=augment.flip),
+        A.Affine(rotate=(-augment.rotate, augment.rotate), scale=(1 - augment.scale, 1 + augment.scale),
+                 translate_percent=(-shift, shift), keep_ratio=True, border_mode=1, p=1),
+        A.ColorJitter(brightness=(1, 1), contrast=gain, saturation=(1, 1), hue=(0, 0), p=1),
+        A.RandomBrightnessContrast(brightness_limit=augment.brightness, contrast_limit=0, p=1),
+        *normalise,
+        A.CoarseDropout(num_holes_range=(1, 1), hole_height_range=holes, hole_width_range=holes, fill=0,
+                        p=augment.erase),
+        to_tensor])  # fmt: skip
+
+
+def pipeline_parts(size: int | InputSpec) -> tuple[Any, int, list[Any]]:
+    """Import Albumentations without its question to the network, and give what each pipeline needs.
+
+    Args:
+        size: side in pixels, or the network's input.
+
+    Returns:
+        The module `albumentations`, the side in pixels, and the pipeline's last steps: none for a side, else
+        `Normalize` and `ToTensorV2`, and before them `ToRGB` where the network takes colours.
+    """
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else the import asks the network for a newer version
     import albumentations as A
+    from albumentations.pytorch import ToTensorV2
 
-    return A.Compose(PRESETS[name](A, size))
+    if not isinstance(size, InputSpec):
+        return A, size, []
+    colours = [A.ToRGB()] if size.channels == 3 else []
+    return A, size.size, [*colours, A.Normalize(size.mean, size.std), ToTensorV2()]

@@ -38,7 +38,7 @@ from ferlib.evaluation import (
     summarise,
 )
 from ferlib.models import FaceModel, build_model
-from ferlib.transforms import EvalTransform, InputSpec, preset
+from ferlib.transforms import EvalTransform, InputSpec, light
 
 
 def made(n: int, seed: int = 0, right: float = 0.6, classes: int = 7) -> Predictions:
@@ -761,7 +761,7 @@ STEADY = {
     "torchvision": v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize(SPEC.mean, SPEC.std)]),
     "albumentations": A.Compose([NORMALIZE, ToTensorV2()]),
 }
-RANDOM = {"torchvision": v2.Compose([v2.RandomHorizontalFlip(), v2.ToImage()]), "albumentations": preset("light")}
+RANDOM = {"torchvision": v2.Compose([v2.RandomHorizontalFlip(), v2.ToImage()]), "albumentations": light()}
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from ferlib.emotions import EMOTIONS, FER2013_COUNTS
 from ferlib.models import build_model, count_parameters, model_hash
 from ferlib.training import fit
 from ferlib.training.optim import build_optimizer
-from ferlib.transforms import apply_transform, preset
+from ferlib.transforms import apply_transform
 
 # resnet18 has 11,689,512 parameters: its 1000-way layer is 513,000 of them, a 7-way one is 3,591, and in gray its
 # first layer has 3,136 in place of 9,408. layer3 and layer4 have 2,099,712 and 8,393,728.
@@ -57,15 +57,16 @@ TABLE: dict[str, dict[str, Any]] = {
     },
     "scratch_jitter": {
         "parameters": (GRAY_RESNET18, GRAY_RESNET18), "input": (48, 1, 0.5077, 0.2550), "weights": None, "epochs": 20,
-        "faces": {"Rotate": {"limit": (-20, 20)}, "ColorJitter": {"brightness": (0.5, 1.5), "contrast": (0.5, 1.5),
-                                                                  "saturation": (0.5, 1.5)}},
+        "faces": {"Resize": {"height": 48}, "Rotate": {"limit": (-20, 20)},
+                  "ColorJitter": {"brightness": (0.5, 1.5), "contrast": (0.5, 1.5), "saturation": (0.5, 1.5)}},
         "optimizer": ("Adam", 0.001, 0), "schedule": "constant", "batch_size": 64, "clip_norm": None,
         "label_smoothing": 0, "keep": "last",
     },
     "onecycle_resnet18": {
         "parameters": (11_689_512 - 513_000 + 3_591, 11_689_512 - 513_000 + 3_591),
         "input": (48, 3, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), "weights": "imagenet", "epochs": 10,
-        "faces": {"Pad": {"padding": 4}, "RandomCrop": {"height": 48, "width": 48}, "HorizontalFlip": {"p": 0.5},
+        "faces": {"Resize": {"height": 48}, "Pad": {"padding": 4}, "RandomCrop": {"height": 48, "width": 48},
+                  "HorizontalFlip": {"p": 0.5},
                   "ColorJitter": {"brightness": (0.8, 1.2), "contrast": (0.8, 1.2), "saturation": (0.8, 1.2)}},
         "optimizer": ("Adam", 0.001, 1e-4), "schedule": "onecycle", "batch_size": 64, "clip_norm": 0.1,
         "label_smoothing": 0, "keep": "last",
@@ -91,7 +92,8 @@ TABLE: dict[str, dict[str, Any]] = {
     },
     "plain_cnn": {
         "parameters": (683_527, 683_527), "input": (48, 1, 0.5077, 0.2550), "weights": None, "epochs": 30,
-        "faces": {"Affine": {"rotate": (-10, 10), "scale": {"x": (0.9, 1.1), "y": (0.9, 1.1)}},
+        "faces": {"Resize": {"height": 48},
+                  "Affine": {"rotate": (-10, 10), "scale": {"x": (0.9, 1.1), "y": (0.9, 1.1)}},
                   "HorizontalFlip": {"p": 0.5}},
         "optimizer": ("Adam", 0.001, 0), "schedule": "constant", "batch_size": 64, "clip_norm": None,
         "label_smoothing": 0, "keep": "best", "patience": 5,
@@ -241,7 +243,7 @@ def test_unknown_recipe_names_those_there_are():
 
 def test_a_description_tells_the_model_the_faces_the_training_and_the_flaws():
     text = recipes.describe(recipes.get_recipe("gray_resnet18"))
-    for part in ("name='resnet18.tv_in1k'", "preset gray_resnet18", "schedule='plateau'", "only layer3, layer4, fc"):
+    for part in ("name='resnet18.tv_in1k'", "recipes.gray_resnet18", "schedule='plateau'", "only layer3, layer4, fc"):
         assert part in text
     assert text.count("  flaw      ") == 6
     assert "BatchAugment {'rotate': 12" in recipes.describe(recipes.get_recipe("cpu"))
@@ -311,7 +313,7 @@ def test_flaw_saturation_does_nothing_to_a_gray_face(faces: FaceDataset):
         torch.manual_seed(seed)
         np.testing.assert_array_equal(apply_transform(jitter, image)[0].numpy(), image)
     torch.manual_seed(0)
-    assert (apply_transform(preset("scratch_jitter"), faces.images[0])[0].numpy() != faces.images[0]).any()
+    assert (apply_transform(recipes.scratch_jitter(), faces.images[0])[0].numpy() != faces.images[0]).any()
 
 
 def test_flaw_its_stem_leaves_a_map_of_two_by_two(faces: FaceDataset):

@@ -21,7 +21,7 @@ from ferlib.training import TrainConfig, fit, train_one_epoch, validate
 from ferlib.training.lr_finder import find_lr, suggest_lr
 from ferlib.training.optim import build_optimizer, lr_factor
 from ferlib.training.run import Run
-from ferlib.transforms import BatchAugment, EvalTransform, InputSpec, preset
+from ferlib.transforms import BatchAugment, EvalTransform, InputSpec, light
 
 TINY = {"widths": (8, 8, 8, 8), "depths": (1, 1, 1)}
 
@@ -148,7 +148,7 @@ def interrupted_after_one_epoch(faces: FaceDataset, config: TrainConfig, out: Pa
 def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(faces: FaceDataset, tmp_path, monkeypatch, changes):
     config = small(**changes)
     if config.workers:
-        faces = dataclasses.replace(faces, transform=preset("light"))
+        faces = dataclasses.replace(faces, transform=light())
     whole = run(faces, config, out=tmp_path / "whole")
     interrupted_after_one_epoch(faces, config, tmp_path / "part", monkeypatch)
     resumed = run(faces, config, out=tmp_path / "part", resume=True)

@@ -12,15 +12,16 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from ferlib import sample
+from ferlib import recipes, sample
 from ferlib.data import FaceDataset, loader
 from ferlib.transforms import (
-    PRESETS,
     BatchAugment,
     EvalTransform,
     InputSpec,
     apply_transform,
-    preset,
+    light,
+    like_batch_augment,
+    strong,
 )
 
 STILL = {"flip": 0, "rotate": 0, "scale": 0, "shift": 0, "brightness": 0, "contrast": 0}
@@ -150,22 +151,26 @@ def test_bad_input_is_explained(make, message: str):
         make()
 
 
-@pytest.mark.parametrize(
-    ("name", "steps"),
-    [
-        ("light", ["HorizontalFlip", "Affine", "RandomBrightnessContrast"]),
-        ("strong", ["HorizontalFlip", "Affine", "RandomBrightnessContrast", "OneOf", "CoarseDropout"]),
-        ("scratch_jitter", ["Rotate", "ColorJitter"]),
-        ("onecycle_resnet18", ["Pad", "RandomCrop", "HorizontalFlip", "ColorJitter"]),
-        ("albumentations_timm", ["Resize", "Rotate", "HorizontalFlip", "RandomBrightnessContrast"]),
-        ("gray_resnet18", ["Resize", "HorizontalFlip", "Affine", "Sharpen", "AutoContrast"]),
-        ("plain_cnn", ["Affine", "HorizontalFlip"]),
-    ],
-)
-def test_presets_hold_the_steps_of_the_table_follow_torchs_seed_and_differ(faces: torch.Tensor, name: str, steps: list):
-    transform, image = preset(name), faces[0, 0].numpy()
-    assert type(transform) is A.Compose
-    assert [type(step).__name__ for step in transform.transforms] == steps
+STUDENTS = [recipe.pipeline for recipe in recipes.RECIPES.values() if recipe.pipeline]
+PIPELINES = {
+    light: ["HorizontalFlip", "Affine", "RandomBrightnessContrast", "Resize"],
+    strong: ["HorizontalFlip", "Affine", "RandomBrightnessContrast", "OneOf", "CoarseDropout", "Resize"],
+    recipes.scratch_jitter: ["Resize", "Rotate", "ColorJitter"],
+    recipes.onecycle_resnet18: ["Resize", "Pad", "RandomCrop", "HorizontalFlip", "ColorJitter"],
+    recipes.albumentations_timm: ["Resize", "Rotate", "HorizontalFlip", "RandomBrightnessContrast"],
+    recipes.gray_resnet18: ["Resize", "HorizontalFlip", "Affine", "Sharpen", "AutoContrast"],
+    recipes.plain_cnn: ["Resize", "Affine", "HorizontalFlip"],
+}
+
+
+def names(pipeline: A.Compose) -> list[str]:
+    return [type(step).__name__ for step in pipeline.transforms]
+
+
+@pytest.mark.parametrize("build", PIPELINES, ids=lambda build: build.__name__)
+def test_pipelines_hold_their_steps_follow_torchs_seed_and_change_each_face(faces: torch.Tensor, build):
+    transform, image = build(), faces[0, 0].numpy()
+    assert type(transform) is A.Compose and names(transform) == PIPELINES[build]
     dataset = FaceDataset.from_arrays(image[None], [0]).with_transform(transform)
     torch.manual_seed(0)
     first = [dataset[0][0] for _ in range(4)]
@@ -178,23 +183,100 @@ def test_presets_hold_the_steps_of_the_table_follow_torchs_seed_and_differ(faces
     assert len({face.numpy().tobytes() for face in first}) == 4
 
 
-def test_the_installed_albumentations_ignores_no_argument_of_a_preset():
-    """It only warns about arguments of another version; pytest makes that warning an error."""
-    assert [len(preset(name).transforms) for name in PRESETS] == [3, 5, 2, 4, 4, 5, 2]
+def test_each_student_recipe_has_a_pipeline_of_its_own_that_a_resume_can_tell():
+    assert [*PIPELINES][2:] == STUDENTS
+    assert len({repr(build()) for build in PIPELINES}) == 7
+    assert repr(light()) == repr(light()) != repr(light(96))
 
 
-def test_presets_are_all_in_the_table_above_and_know_the_networks_size(faces: torch.Tensor):
-    assert len(PRESETS) == 7
-    for name in ("albumentations_timm", "gray_resnet18"):
-        assert preset(name, 96)(image=faces[0, 0].numpy())["image"].shape == (96, 96)
-        assert apply_transform(preset(name, 96), faces[0, 0].numpy()).shape == (1, 96, 96)
-    with pytest.raises(ValueError, match="no preset is called 'heavy'; allowed are light, strong, scratch_jitter"):
-        preset("heavy")
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("build", PIPELINES, ids=lambda build: build.__name__)
+def test_pipelines_end_in_what_the_network_takes(faces: torch.Tensor, build, channels: int):
+    spec = InputSpec(64, channels, (0.4, 0.5, 0.6)[:channels], (0.2, 0.25, 0.3)[:channels])
+    last = ["ToRGB"] * (channels == 3) + ["Normalize", "ToTensorV2"]
+    assert names(build(spec)) == names(build(64)) + last
+    for image in (faces[0, 0].numpy(), faces[1, 0].numpy()):
+        torch.manual_seed(0)
+        raw = apply_transform(build(64), image)
+        torch.manual_seed(0)
+        ready = apply_transform(build(spec), image)
+        assert raw.dtype == torch.uint8 and raw.shape == (1, 64, 64)
+        torch.testing.assert_close(ready, EvalTransform(spec)(raw[None])[0], atol=1e-5, rtol=1e-5)
 
 
-def test_the_preset_for_a_resume_is_told_by_its_steps():
-    assert repr(preset("light")) == repr(preset("light"))
-    assert len({repr(preset(name)) for name in PRESETS}) == 7
+# ---- the same changes through Albumentations and through BatchAugment
+
+
+def both(face: np.ndarray, size: int, n: int = 600, **changes: float) -> list[np.ndarray]:
+    """n versions of a face by `BatchAugment` and by its pipeline, (n, size, size) on the scale 0 to 255."""
+    augment = BatchAugment(InputSpec(size, mean=0.0, std=1.0), **STILL | changes)
+    torch.manual_seed(0)
+    batch = augment(torch.from_numpy(face).expand(n, 1, 48, 48).contiguous())
+    pipeline = like_batch_augment(augment)
+    single = torch.stack([apply_transform(pipeline, face) for _ in range(n)])
+    return [255 * faces[:, 0].numpy() for faces in (batch, single)]
+
+
+def spot(x: int, y: int) -> np.ndarray:
+    return dot(x, y, 1)[0, 0].numpy()
+
+
+def middle(pictures: np.ndarray) -> np.ndarray:
+    return np.array([centre(torch.from_numpy(picture)) for picture in pictures]) - pictures.shape[1] / 2
+
+
+def angle(pictures: np.ndarray) -> np.ndarray:
+    x, y = middle(pictures).T
+    return np.degrees(np.arctan2(y, x))
+
+
+FACE = sample.draw(1, seed=3)[0][0]
+
+
+def change(pictures: np.ndarray) -> np.ndarray:
+    step = pictures.shape[1] // 48
+    return abs(pictures[:, ::step, ::step] - FACE).mean((1, 2))
+
+
+@pytest.mark.parametrize("size", [48, 96])
+@pytest.mark.parametrize(
+    ("changes", "face", "measure", "mean", "spread"),  # how far mean and sd of the measure may lie apart
+    [
+        ({"shift": 0.08}, spot(24, 24), lambda p: middle(p)[:, 0] * 48 / p.shape[1], 0.3, 0.15),
+        ({"shift": 0.08}, spot(24, 24), lambda p: middle(p)[:, 1] * 48 / p.shape[1], 0.3, 0.15),
+        ({"rotate": 15}, spot(38, 24), angle, 1.2, 0.5),
+        ({"scale": 0.2}, spot(38, 24), lambda p: middle(p)[:, 0] * 48 / p.shape[1], 0.25, 0.1),
+        ({"scale": 0.2}, spot(24, 38), lambda p: middle(p)[:, 1] * 48 / p.shape[1], 0.25, 0.1),
+        ({"flip": 0.3}, spot(38, 24), lambda p: middle(p)[:, 0] > 0, 0.07, 0.03),
+        ({"brightness": 0.2}, FACE, lambda p: p.mean((1, 2)), 4, 1.5),
+        ({"contrast": 0.2}, FACE, lambda p: p.std((1, 2)), 0.7, 0.3),
+        ({"erase": 0.4}, np.full_like(FACE, 200), lambda p: (p == 0).any((1, 2)), 0.09, 0.03),
+        ({"erase": 1}, np.full_like(FACE, 200), lambda p: (p == 0).mean((1, 2)), 0.012, 0.008),
+        ({"rotate": 10, "scale": 0.12, "shift": 0.08}, FACE, change, 0.7, 0.5),
+        ({"flip": 0.5, "rotate": 10, "scale": 0.12, "shift": 0.08, "brightness": 0.2, "contrast": 0.2}, FACE, change,
+         2.5, 1.5),
+    ],
+)  # fmt: skip
+def test_albumentations_makes_batch_augments_changes(changes, face, measure, mean: float, spread: float, size: int):
+    ours, theirs = (measure(pictures) * 1.0 for pictures in both(face, size, **changes))
+    assert theirs.mean() == pytest.approx(ours.mean(), abs=mean)
+    assert theirs.std() == pytest.approx(ours.std(), abs=spread) and ours.std() > 0
+
+
+def test_both_repeat_the_border_and_nothing_else_is_new():
+    for pictures in both(np.full_like(FACE, 200), 48, 100, rotate=30, scale=0.3, shift=0.3):
+        np.testing.assert_allclose(pictures, 200, atol=0.01)
+    still = both(FACE, 48, 2)
+    np.testing.assert_allclose(still[0], still[1], atol=0.02)
+
+
+def test_both_share_spec_and_gray_patch(faces: torch.Tensor):
+    spec = InputSpec(64, 3, (0.4, 0.5, 0.6), (0.2, 0.25, 0.3))
+    pipeline = like_batch_augment(BatchAugment(spec, **STILL, erase=1))
+    face = apply_transform(pipeline, faces[0, 0].numpy())
+    clean, gray = EvalTransform(spec)(faces[:1])[0], (face == 0).all(0)
+    assert face.shape == (3, 64, 64) and 0.01 < gray.float().mean() < 0.2
+    assert (face - clean).abs()[:, ~gray].max() < 0.05
 
 
 def test_the_steps_of_a_pipeline_are_drawn_independently(faces: torch.Tensor):
@@ -218,7 +300,7 @@ def test_the_steps_of_a_pipeline_are_drawn_independently(faces: torch.Tensor):
 def test_two_workers_draw_no_augmentation_twice_and_repeat_by_seed(faces: torch.Tensor):
     table = pd.DataFrame({"label": np.arange(16) % 7, "split": "Training", "row": range(16)})
     images = np.repeat(faces[:1, 0].numpy(), 16, 0)
-    dataset = FaceDataset(images, table, "one face", transform=preset("strong"))
+    dataset = FaceDataset(images, table, "one face", transform=strong())
 
     def epochs() -> list[set[bytes]]:
         torch.manual_seed(0)
@@ -284,7 +366,9 @@ def test_batched_augmentation_needs_no_albumentations():
 import sys
 sys.modules["albumentations"] = None
 import torch
+from ferlib import recipes
 from ferlib.transforms import BatchAugment, InputSpec
+assert recipes.get_recipe("fast").build()[2] is None
 print(tuple(BatchAugment(InputSpec())(torch.zeros(2, 1, 48, 48, dtype=torch.uint8)).shape))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

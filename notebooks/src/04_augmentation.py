@@ -26,11 +26,11 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
-from ferlib import evaluation, models, plots, protocol, recipes, training
+from ferlib import evaluation, models, plots, protocol, recipes, training, transforms
 from ferlib.emotions import EMOTIONS
 from ferlib.lesson import Lesson
 from ferlib.training.optim import TrainConfig
-from ferlib.transforms import BatchAugment, InputSpec, preset
+from ferlib.transforms import BatchAugment, InputSpec
 
 here = Lesson("04")
 SEEDS = here.seeds
@@ -47,13 +47,13 @@ print(f"{len(little):,} faces to train on, {len(test_set):,} to judge by")
 # ## Which change leaves the emotion as it is?
 #
 # Each changed face keeps its old label. That is only right if the emotion survives the change, and nobody but you
-# checks it. Here are three faces and six candidates: two of `ferlib`'s Albumentations presets, a mirror, a picture
+# checks it. Here are three faces and six candidates: two of `ferlib`'s Albumentations pipelines, a mirror, a picture
 # turned upside down, and two random crops, enlarged to the full size again: the one that training on ImageNet uses,
 # at its usual setting (8 to 100% of the area), and a tight one (4 to 25%). In which pictures could you still name the
 # emotion?
 
 # %% alt="Three training faces and six changes of each: light, strong, mirrored, upside down, cropped as for ImageNet, tightly cropped"
-changes = {name: preset(name) for name in ("light", "strong")}
+changes = {"light": transforms.light(), "strong": transforms.strong()}
 
 import albumentations as A
 
@@ -127,7 +127,7 @@ print(f"{len(batch)} faces, largest difference {(by_hand - of_ferlib).abs().max(
 # %% [markdown]
 # `BatchAugment` adds brightness, contrast and, if asked, a gray patch. It draws its random numbers from torch, for a
 # whole batch at once: it prepared 12 times as many faces a second as a usual torchvision pipeline, both at 48 px, while
-# our two Albumentations presets, one face at a time in two workers, prepared 0.7 to 0.8 times as many
+# our two Albumentations pipelines, one face at a time in two workers, prepared 0.7 to 0.8 times as many
 # (`benchmarks/README.md`). Albumentations knows far more kinds of change. We train mostly with the one, and look with
 # the other; further down a network is trained with it, too.
 #
@@ -279,7 +279,7 @@ for name in runs:
 # known by heart; where it is lower, the task is still being learned, as no face comes twice in the same form. What
 # the curves do not show is the end of the road: 28 epochs of a falling rate, and no more.
 #
-# The preset `strong` changes more: it turns further, shears, darkens, blurs and covers. It works face by face, so a
+# The pipeline `strong` changes more: it turns further, shears, darkens, blurs and covers. It works face by face, so a
 # real loader shares it out to two workers here (on Linux; none where a process is slow to start). One seed, the same
 # 28 epochs. How many points does it gain over none?
 
@@ -533,7 +533,7 @@ wrong_answers = [
 here.check(my_brighter, solution_2, wrong_answers, on=[(bright, 20)], dtype=True)
 
 # %% [markdown]
-# **Exercise 3.** The preset `light` mirrors a face with probability 0.5, moves it with 0.8 and changes its light with
+# **Exercise 3.** The pipeline `light` mirrors a face with probability 0.5, moves it with 0.8 and changes its light with
 # 0.5, independently. What share of the faces comes out as it went in?
 
 # %% tags=["exercise"]
@@ -553,7 +553,7 @@ wrong_answers = [
 ]
 here.check(answer_3, solution_3, wrong_answers)
 torch.manual_seed(0)
-light, sample_of = train_set.with_transform(preset("light")), train_set.images[:300]
+light, sample_of = train_set.with_transform(transforms.light()), train_set.images[:300]
 same = [
     np.array_equal(light[k][0][0].numpy(), image) for k, image in enumerate(sample_of)
 ]
