@@ -15,8 +15,9 @@ EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 SPLITS = ("Training", "PublicTest", "PrivateTest")
 
 ALIASES = {
-    "anger": "angry", "disgusted": "disgust", "fearful": "fear", "afraid": "fear", "happiness": "happy", "joy": "happy",
-    "sadness": "sad", "surprised": "surprise", "calm": "neutral",
+    "anger": "angry", "disgusted": "disgust", "fearful": "fear", "afraid": "fear", "scared": "fear",
+    "happiness": "happy", "joy": "happy", "sadness": "sad", "surprised": "surprise", "suprise": "surprise",
+    "calm": "neutral", "neutrality": "neutral",
 }  # fmt: skip
 
 FER2013_COUNTS = {  # images of each emotion in the challenge's CSV, in the order of EMOTIONS
@@ -120,21 +121,26 @@ class ClassMap:
     lenient: bool = False
     by_file: Callable[[str], str] | None = None
 
+    def find(self, label: str) -> int | None:
+        """Return the class index of a label, by its own name, or an alias of the class; None if it has none."""
+        key = label.strip().lower()
+        name = canonical(self.names.get(key, key))
+        return next((index for index, known in enumerate(self.classes) if canonical(known) == name), None)
+
     def index(self, label: str) -> int:
         """Return the class index of a label.
 
         Raises:
             ValueError: the label is none of the known ones; the message names the ways to map it.
         """
-        key = label.strip().lower()
-        name = self.names.get(key, key)
-        if name in self.classes:
-            return self.classes.index(name)
+        index = self.find(label)
+        if index is not None:
+            return index
         if not self.asked:
             raise ValueError(f"{label!r:.80} is none of the seven emotions ({', '.join(EMOTIONS)}); {WAYS}")
-        known = dict.fromkeys([*(name for name in self.names if name not in ALIASES), *self.classes])
-        step = 'map the numbers: classes={"0": "happy", ...}' if key.isdigit() else "add it there"
-        raise ValueError(f"{label!r:.80} is not in classes, which knows {', '.join(known)}; {step}")
+        known = ", ".join(dict.fromkeys([*self.names, *self.classes]))
+        step = 'map the numbers: classes={"0": "happy", ...}' if label.strip().isdigit() else "add it there"
+        raise ValueError(f"{label!r:.80} is not in classes, which knows {known}; {step}")
 
 
 def class_map(classes: Classes = None) -> ClassMap:
@@ -150,9 +156,9 @@ def class_map(classes: Classes = None) -> ClassMap:
         ValueError: `classes` is something else.
     """
     if classes is None:
-        return ClassMap(EMOTIONS, ALIASES)
+        return ClassMap(EMOTIONS, {})
     if callable(classes):
-        return ClassMap((), ALIASES, asked=True, by_file=classes)
+        return ClassMap((), {}, asked=True, by_file=classes)
     if isinstance(classes, str) and classes == "folders":
         return ClassMap((), {}, asked=True)
     if isinstance(classes, str) and classes not in ORDERS:
@@ -164,7 +170,7 @@ def class_map(classes: Classes = None) -> ClassMap:
     if len(names) < len(order):
         raise ValueError(f"classes has two labels that differ only in case, among {', '.join(map(str, order))}")
     ordered = check_classes([*dict.fromkeys(names.values())])
-    return ClassMap(ordered, ALIASES | names, asked=True, lenient=classes == "fer2013")
+    return ClassMap(ordered, names, asked=True, lenient=classes == "fer2013")
 
 
 def match_classes(wanted: Sequence[str], given: Sequence[str], whose: str = "the data") -> np.ndarray | None:

@@ -11,7 +11,6 @@ import numpy as np
 from ferlib.emotions import EMOTIONS
 
 FERPLUS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
-FERPLUS_FOLDERS = {"Training": "FER2013Train", "PublicTest": "FER2013Valid", "PrivateTest": "FER2013Test"}
 
 
 def write_csv(
@@ -52,23 +51,6 @@ def write_votes(path: Path, votes: Sequence[Sequence[int]], splits: Sequence[str
     rows = [f"{split},{name},{','.join(map(str, row))}" for split, name, row in zip(splits, names, votes, strict=True)]
     path.write_text("\n".join([f"Usage,Image name,{','.join(FERPLUS)}", *rows]) + "\n")
     return path
-
-
-def write_ferplus(
-    root: Path,
-    images: np.ndarray,
-    votes: Sequence[Sequence[int]],
-    splits: Sequence[str],
-    box: str = '"(0, 0, 48, 48)",',
-) -> Path:
-    """FER+'s flat folders, each with its label.csv: the image's name, maybe a box, ten votes."""
-    for i, (image, row, split) in enumerate(zip(images, votes, splits, strict=True)):
-        folder = root / FERPLUS_FOLDERS[split]
-        folder.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(folder / f"fer{i:07}.png"), image)
-        with open(folder / "label.csv", "a") as file:
-            file.write(f"fer{i:07}.png,{box}{','.join(map(str, row))}\n")
-    return root
 
 
 def write_npz(path: Path, arrays: Mapping[str, object]) -> Path:

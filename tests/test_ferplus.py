@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from on_disk import agreed, write_csv, write_ferplus, write_folders, write_votes
+from on_disk import agreed, write_csv, write_folders, write_votes
 
 from ferlib import data, sample
 from ferlib.data import FaceDataset, ferplus, loader
@@ -136,14 +136,6 @@ def test_joining_again_with_another_scheme_replaces_the_first(faces: FaceDataset
     assert again.targets is None and not again.draw and again.labels.tolist() == [3, 4]
 
 
-def test_ferplus_folders_bring_their_votes(tmp_path: Path):
-    dataset = data.load(write_ferplus(tmp_path / "data", FACES, ROWS, SPLITS))
-    joined = ferplus.join(dataset, how="cross_entropy")
-    faces_left = [0, 1, 2, 4, 6]
-    np.testing.assert_array_equal(joined.images, FACES[faces_left])
-    np.testing.assert_allclose(joined.targets, SHARES, atol=1e-6)
-
-
 def test_folder_copies_are_joined_by_the_row_in_their_names_or_not_at_all(tmp_path: Path, table: Path):
     labels = [3, 3, 2, 6, 6, 0, 4, 5]
     names = [f"x/{{}}/{split}_{i:08}.png" for i, split in enumerate(SPLITS)]
@@ -164,8 +156,6 @@ def test_folder_copies_are_joined_by_the_row_in_their_names_or_not_at_all(tmp_pa
 def test_a_table_that_does_not_fit_is_refused(faces: FaceDataset, table: Path, tmp_path: Path):
     with pytest.raises(ValueError, match="how is 'mean'; allowed are majority, probability, cross_entropy"):
         ferplus.join(faces, table, how="mean")
-    with pytest.raises(ValueError, match=r"fer2013.csv came without votes; give the path of FER\+'s table, fer2013new"):
-        ferplus.join(faces)
     for rows, splits in ((ROWS[:7], SPLITS[:7]), (ROWS, SPLITS[::-1])):
         other = write_votes(tmp_path / "other.csv", rows, splits, NAMES[: len(rows)])
         with pytest.raises(ValueError, match="faces of fer2013.csv are not in the order of other.csv; load"):

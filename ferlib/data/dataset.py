@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
 
-from ferlib.data.sources import SPLIT_FOLDERS
+from ferlib.data.words import SPLIT_WORDS
 from ferlib.emotions import EMOTIONS, SPLITS, check_classes, match_classes
 from ferlib.transforms import apply_transform, check_transform
 
@@ -170,7 +170,7 @@ class FaceDataset(Dataset):
         (3, 2, 1)
         """
         if isinstance(which, str):
-            which = self._mask_of(SPLIT_FOLDERS.get(which.lower(), which))
+            which = self._mask_of(SPLIT_WORDS.get(which.lower(), which))
         picks = np.asarray(which) if len(which) else np.empty(0, np.int64)
         if picks.dtype == bool and len(picks) != len(self):
             raise ValueError(f"a mask of {len(picks)} was given for a dataset of {len(self)} images")

@@ -24,7 +24,7 @@ CALLED = np.array([
 ])  # fmt: skip
 
 
-def join(dataset: FaceDataset, votes: str | Path | None = None, *, how: str = "majority") -> FaceDataset:
+def join(dataset: FaceDataset, votes: str | Path, *, how: str = "majority") -> FaceDataset:
     """Relabel a dataset by FER+'s votes, and leave out the faces that they reject.
 
     A class with a single vote loses it. Left out are faces without an image name, and faces for which contempt,
@@ -33,8 +33,7 @@ def join(dataset: FaceDataset, votes: str | Path | None = None, *, how: str = "m
 
     Args:
         dataset: faces of FER2013, with the seven emotions.
-        votes: path of FER+'s table, `fer2013new.csv`; its row i is row i of the challenge's CSV. None: the votes that
-            came with FER+'s folders.
+        votes: path of FER+'s table, `fer2013new.csv`; its row i is row i of the challenge's CSV.
         how: `"majority"` keeps faces with one class for more than half of the votes left. `"cross_entropy"` makes the
             shares of the votes `targets`. `"probability"` draws a label from the shares each time a face is taken.
 
@@ -49,12 +48,7 @@ def join(dataset: FaceDataset, votes: str | Path | None = None, *, how: str = "m
         raise ValueError(f"how is {how!r}; allowed are {', '.join(SCHEMES)}")
     if dataset.classes != EMOTIONS:
         raise ValueError(f"FER+'s votes are for the seven emotions; {dataset.name} has {', '.join(dataset.classes)}")
-    if votes is not None:
-        counts, named = _votes_by_row(dataset, Path(votes))
-    elif set(VOTES) <= set(dataset.table):
-        counts, named = dataset.table[list(VOTES)].to_numpy(), np.ones(len(dataset), bool)
-    else:
-        raise ValueError(f"{dataset.name} came without votes; give the path of FER+'s table, fer2013new.csv")
+    counts, named = _votes_by_row(dataset, Path(votes))
     counts = np.where(counts > 1, counts, 0)
     seven, valid = seven_votes(counts)
     keep = named & valid
@@ -72,18 +66,16 @@ def read_votes(path: Path) -> pd.DataFrame:
     """Read FER+'s table.
 
     Returns:
-        The columns of `VOTES`, `image` ("" for no face) and `split` ("" in a `label.csv`, which has no header).
+        The columns of `VOTES`, `image` ("" for no face) and `split`.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is no table of votes.
     """
     try:
-        rows = pd.read_csv(path, header=None, dtype=str, keep_default_na=False)
-        headed = str(rows.iloc[0, -1]).strip().lower() == VOTES[-1]  # else an image's name, maybe a box, ten votes
-        rows = rows[int(headed) :].reset_index(drop=True)
+        rows = pd.read_csv(path, header=None, skiprows=1, dtype=str, keep_default_na=False)
         votes = rows.iloc[:, -len(VOTES) :].set_axis(list(VOTES), axis=1).astype(np.int64)
-        return votes.assign(image=rows[int(headed)], split=rows[0] if headed else "")
+        return votes.assign(split=rows[0], image=rows[1])
     except (ValueError, KeyError) as error:
         raise ValueError(f"{path.name} is no table of FER+ votes ({error!s:.200}); fetch it again") from error
 

@@ -1,31 +1,45 @@
-"""Read faces from image files in folders: a folder a class, or FER+'s folders with their votes."""
+"""Read faces from image files in folders, a folder a class."""
 
+import hashlib
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from ferlib.data.dataset import FaceDataset
-from ferlib.data.ferplus import VOTES, read_votes, seven_votes
 from ferlib.data.pixels import read_image
-from ferlib.data.sources import (
-    SPLIT_FOLDERS,
-    VOTE_TABLES,
-    Source,
-    index_labels,
-    split_key,
-    split_of,
-    vote_tables_beside,
-)
-from ferlib.emotions import EMOTIONS, SPLITS
+from ferlib.data.sources import Source, index_labels, split_of
+from ferlib.data.words import IMAGES, has_ending, split_in_file_name
+from ferlib.emotions import EMOTIONS, SPLITS, canonical, class_map
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".pgm"}
-FERPLUS_FOLDERS = dict(zip(("fer2013train", "fer2013valid", "fer2013test"), SPLITS, strict=True))
+COPY_MARK = re.compile(r"([ _-]*(\(\d+\)|copy ?\d*))+$", re.I)  # at the end of a copied file's name
+
+
+class Place(NamedTuple):
+    """What the path of an image tells.
+
+    Attributes:
+        path: relative to the source.
+        label: the name of its class folder, or what the function in `classes=` gave.
+        parent: the folders above its class folder.
+        inside: whether it lies in a folder inside of its class folder.
+        folder_split: the split that a folder names; "" if none.
+        file_split: the split that its own name begins with; "" if none.
+    """
+
+    path: str
+    label: str
+    parent: str
+    inside: bool
+    folder_split: str
+    file_split: str
 
 
 def read_folder(root: Path, files: list[str], source: Source) -> FaceDataset:
-    """Read a tree of class folders; an official file name, else a folder, tells the split.
+    """Read a tree of class folders.
 
     Args:
         root: the folder.
@@ -35,58 +49,89 @@ def read_folder(root: Path, files: list[str], source: Source) -> FaceDataset:
     Raises:
         ValueError: names the first file or folder that is not as it should be.
     """
-    images = [path for path in files if Path(path).suffix.lower() in IMAGE_SUFFIXES]
-    others = [path for path in files if Path(path).suffix.lower() not in IMAGE_SUFFIXES]
-    others = [path for path in others if Path(path).name not in ("label.csv", *VOTE_TABLES)]
-    rows = [row for path in images if (row := _describe(path, source)) is not None]
-    if not rows:
-        wanted = ", ".join(source.known.classes or EMOTIONS)
-        raise ValueError(f"{source.path.name} holds no image in class folders such as train/happy/ ({wanted})")
-    if len(rows) < len(images):
-        source.notes.append(f"left out {len(images) - len(rows):,} images for which the function in classes= gave None")
-    if others:
-        source.notes.append(f"left out {len(others):,} files that are no images, such as {', '.join(others[:5])}")
-    table = _sort(pd.DataFrame(rows, columns=["split", "class", "official", "path"]))
-    labels = table.pop("class")
-    if (labels == "").all():
-        if source.known.classes != EMOTIONS:
-            raise ValueError(
-                f"{source.path.name} is labelled by FER+'s votes for the seven emotions; leave out classes="
-            )
-        table = _label_by_votes(root, files, table, source)
-        classes: tuple[str, ...] = EMOTIONS
-    elif (labels == "").any():
-        raise ValueError(f"{source.path.name} holds both FER+'s folders and class folders; load one of them")
-    else:
-        classes = index_labels(table, labels, table["path"].tolist(), source)
+    images = [path for path in files if has_ending(path, IMAGES)]
+    others = [path for path in files if not has_ending(path, IMAGES)]
+    places = [place for path in images if (place := _place(path, source)) is not None]
+    if not places:
+        endings = ", ".join(sorted({Path(path).suffix.lower() or "none" for path in files})) or "there is no file"
+        raise ValueError(
+            f"{source.path.name} holds no image in class folders such as train/happy/ (endings: {endings}); "
+            f"it takes {', '.join(source.known.classes or EMOTIONS)}"
+        )
+    table = pd.DataFrame(places)
+    source.note(sorted({*images} - {*table["path"]}), "left out {} images for which the function in classes= gave None")
+    source.note(others, "left out {} files that are no images")
+    _add_splits(table, source)
+    table = _sort(table)
+    classes = index_labels(table, table["label"], table["path"].tolist(), source)
+    table = _drop_copies(root, table, source)
+    _note_places(table, classes, source)
     faces = [read_image(root / path, path, source.size) for path in table["path"]]
-    table["cropped"] = [cropped for _, cropped in faces]
+    table = table[["split", "label", "official", "path"]].assign(cropped=[cropped for _, cropped in faces])
     return FaceDataset(np.stack([face for face, _ in faces]), table, classes=classes)
 
 
-def _describe(path: str, source: Source) -> tuple[str, str, bool, str] | None:
-    """Return an image's split ("" unknown), class ("" by FER+'s votes), whether the split is official, and path.
-
-    None if the function in `classes=` leaves the image out.
-    """
-    folders = (*source.folders, *path.split("/")[:-1])
-    above, label = folders[:-1], folders[-1]
-    if label.lower() in FERPLUS_FOLDERS:
-        return FERPLUS_FOLDERS[label.lower()], "", True, path
-    if source.known.by_file is not None:
-        answer: object = source.known.by_file(path)
+def _place(path: str, source: Source) -> Place | None:
+    """Return what an image's path tells; None if the function in `classes=` leaves the image out."""
+    *folders, name = path.split("/")
+    known = source.known
+    if known.by_file is not None:
+        answer: object = known.by_file(path)
         if answer is None:
             return None
         if not isinstance(answer, str) or not answer.strip():
             raise ValueError(f"the function in classes= gave {answer!r:.80} for {path}; it must give a name, or None")
-        above, label = folders, answer
-    elif split_key(label) in SPLIT_FOLDERS:
-        raise ValueError(
-            f"{path} lies in no class folder, but directly in {label}; put a folder for each class into it"
-        )
-    official = re.match(r"(Training|PublicTest|PrivateTest)_", path.rpartition("/")[2])
-    split = official[1] if official else split_of(above, path)
-    return split, label, official is not None, path
+        return Place(path, answer, "", False, split_of(folders, path), split_in_file_name(name))
+    find = (known if known.classes else class_map()).find
+    own = source.folders[-1]
+    if not folders or (find(own) is not None and not any(find(folder) is not None for folder in folders)):
+        folders = [own, *folders]  # a class folder was given
+    at = _class_folder(path, folders, find, by_name=bool(known.classes))
+    split = split_of(folders[:at] + folders[at + 1 :], path)
+    return Place(path, folders[at], "/".join(folders[:at]), at < len(folders) - 1, split, split_in_file_name(name))
+
+
+def _class_folder(path: str, folders: list[str], find: Callable[[str], int | None], by_name: bool) -> int:
+    """Return the position of an image's class folder: the one whose name is a class, else the innermost.
+
+    Args:
+        path: the image, for the error.
+        folders: its folders, outermost first.
+        find: the class of a name.
+        by_name: whether the classes' names are known; else each innermost folder is a class.
+
+    Raises:
+        ValueError: two folders name different classes, or the innermost one is a split's.
+    """
+    last, hits = len(folders) - 1, [at for at, folder in enumerate(folders) if find(folder) is not None]
+    rivals = hits if by_name or not hits else sorted({*hits, last})
+    if len({find(folders[at]) for at in rivals}) > 1:
+        names = " and ".join(folders[at] for at in rivals)
+        raise ValueError(f"{path} lies in the folders {names}, and both may be its class; move it, or rename one")
+    if not hits and split_of(folders[-1:], path):
+        raise ValueError(f"{path} lies in no class folder, but directly in {folders[-1]}; put a folder for each class")
+    return hits[-1] if hits else last
+
+
+def _add_splits(table: pd.DataFrame, source: Source) -> None:
+    """Add `split` ("" for none) and `official`; where folders and file names disagree, the folders count."""
+    folder, name = table["folder_split"], table["file_split"]
+    official = table["path"].str.contains(r"(?:^|/)(?:Training|PublicTest|PrivateTest)_\d[^/]*$")
+    if (folder == "").all() and not official.all():  # then the names around the source may tell it
+        folder = folder.replace("", split_of(source.folders, source.path.name))
+    merged = official & (folder == "PrivateTest") & (name == "PublicTest")  # copies with both tests in one folder
+    clash = (folder != "") & (name != "") & (folder != name) & ~merged
+    source.note(table["path"][clash], "{} images are named for another split than their folder's, which counts")
+    stray = (folder == "") & (name != "") & ~official
+    counts = bool(stray.all()) and name.nunique() > 1
+    verdict = "which counts" if counts else "which does not count"
+    source.note(
+        table["path"][stray & (counts | (name != "Training"))],
+        f"{{}} images lie in no folder of a split, and their names begin with one, {verdict}",
+    )
+    by_name = ((folder == "") & (official | counts)) | (merged & (not clash.any()))
+    table["split"] = name.where(by_name, folder)
+    table["official"] = official & (not clash.any())
 
 
 def _sort(table: pd.DataFrame) -> pd.DataFrame:
@@ -101,20 +146,30 @@ def _sort(table: pd.DataFrame) -> pd.DataFrame:
     return table.iloc[sorted(range(len(table)), key=keys.__getitem__)].reset_index(drop=True)
 
 
-def _label_by_votes(root: Path, files: list[str], table: pd.DataFrame, source: Source) -> pd.DataFrame:
-    """Label FER+'s images by the class with most votes, and leave out those of none of the seven emotions."""
-    own = [root / file for file in files if Path(file).name == "label.csv"]
-    shared = [root / file for file in files if Path(file).name in VOTE_TABLES] + vote_tables_beside(source.path)
-    tables = own or shared[:1]
-    if not tables:
-        raise ValueError(f"{source.path.name} lacks FER+'s votes; put fer2013new.csv into it or beside it")
-    # Four names stand in FER+'s table twice; who writes its images in its order keeps the last.
-    votes = pd.concat([read_votes(path) for path in tables]).drop_duplicates("image", keep="last").set_index("image")
-    names = table["path"].map(lambda path: Path(path).name)
-    unknown = table["path"][~names.isin(votes.index)]
-    if len(unknown):
-        raise ValueError(f"{unknown.iloc[0]} has no row in {tables[0].name}; fetch fer2013new.csv again")
-    table = table.join(votes[list(VOTES)].loc[names].reset_index(drop=True))
-    seven, valid = seven_votes(table[list(VOTES)].to_numpy())
-    source.notes.append(f"FER+: {(~valid).sum():,} images left out, with most votes for none of the seven emotions")
-    return table.assign(label=seven.argmax(1))[valid].reset_index(drop=True)
+def _drop_copies(root: Path, table: pd.DataFrame, source: Source) -> pd.DataFrame:
+    """Drop equal files of one split, class and name: a folder that is there twice, `1 (1).png`, `1 - Copy.png`."""
+    paths = table["path"].map(Path)
+    keys = table[["split", "label"]].assign(name=paths.map(lambda path: COPY_MARK.sub("", path.stem) + path.suffix))
+    alike = keys.duplicated(keep=False)
+    keys["bytes"] = [
+        hashlib.md5((root / path).read_bytes()).digest() if a else b"" for path, a in zip(paths, alike, strict=True)
+    ]
+    shortest = sorted(table.index, key=lambda row: (table["path"][row].count("/"), len(table["path"][row])))
+    copies = keys.loc[shortest].duplicated().sort_index() & alike
+    source.note(table["path"][copies], "left out {} images that are copies of others")
+    return table[~copies].reset_index(drop=True)
+
+
+def _note_places(table: pd.DataFrame, classes: tuple[str, ...], source: Source) -> None:
+    """Note what else paths tell: folders inside of class folders, class folders in several places, names of files."""
+    paths = table["path"]
+    source.note(paths[table["inside"]], "{} images lie in folders inside of their class folder, which counts")
+    for split, parents in table.groupby("split")["parent"]:
+        if parents.nunique() > 1:
+            source.note(parents.drop_duplicates().replace("", "."), f"class folders of {{}} folders are all {split}")
+    if source.known.by_file is None:
+        names = {canonical(name): index for index, name in enumerate(classes)}
+        words = paths.map(lambda path: re.findall(r"[^\W\d_]{3,}", Path(path).stem))
+        told = words.map(lambda parts: {names[canonical(word)] for word in parts if canonical(word) in names})
+        odd = [bool(own) and label not in own for own, label in zip(told, table["label"], strict=True)]
+        source.note(paths[odd], "{} images are named for another class than their folder's, which counts")

@@ -4,15 +4,19 @@ import re
 import tarfile
 import tempfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
-from ferlib.data.dataset import FaceDataset
-from ferlib.data.folders import IMAGE_SUFFIXES, read_folder
-from ferlib.data.sources import ARCHIVES, VOTE_TABLES, Source, outer_folders, stem, walk
-from ferlib.data.tables import read_csv, read_npz
+import numpy as np
+import pandas as pd
 
-TABLE = re.compile(r"\.(csv|csv\.gz|csv\.xz|npz)$", re.I)
-PIXEL_TABLES = ("fer2013", "icml_face_data", "train")  # a folder with several CSVs is read from the first of these
+from ferlib.data.dataset import FaceDataset
+from ferlib.data.folders import read_folder
+from ferlib.data.sources import Source, outer_folders, split_of, walk
+from ferlib.data.tables import kinds, read_csv, read_head, read_npz
+from ferlib.data.words import ARCHIVES, IMAGES, TABLES, has_ending, without_endings
+
+OFFICIAL = ("fer2013", "icml_face_data")  # a folder with one of these is read from it alone, from the first
 
 
 def read_layout(source: Source) -> FaceDataset:
@@ -22,7 +26,7 @@ def read_layout(source: Source) -> FaceDataset:
         ValueError: names the first row or file that is not as it should be.
     """
     source.folders = outer_folders(source.path)
-    if source.path.is_dir() or not source.path.name.lower().endswith(ARCHIVES):
+    if source.path.is_dir() or not has_ending(source.path.name, ARCHIVES):
         return _read(source.path, source)
     with tempfile.TemporaryDirectory() as folder:
         unpack(source.path, Path(folder))
@@ -59,29 +63,57 @@ def _refuse_outside(names: list[str]) -> None:
 
 
 def _read(path: Path, source: Source) -> FaceDataset:
-    """Read a file, or a folder with a table or images in it."""
-    if path.is_dir():
-        files = walk(path)
-        table = _choose_table(files, source)
-        if table is None:
-            return read_folder(path, files, source)
-        source.folders += tuple(stem(part) for part in table.split("/"))
-        path = path / table
-    if not TABLE.search(path.name):
+    """Read a file, or a folder with tables or images in it."""
+    if not path.is_dir():
+        return _read_table(path, source)
+    files = walk(path)
+    tables = _choose_tables(path, files, source)
+    if not tables:
+        return read_folder(path, files, source)
+    others = [file for file in files if file not in tables]
+    source.note(others, f"left out {{}} files beside {', '.join(tables)}")
+    parts = []
+    for table in tables:
+        around = (*source.folders, *(without_endings(part) for part in table.split("/")))
+        parts.append(_read_table(path / table, replace(source, folders=around)))
+    images = np.concatenate([part.images for part in parts])
+    rows = pd.concat([part.table for part in parts], ignore_index=True)
+    return FaceDataset(images, rows.drop(columns="row"), classes=parts[0].classes)
+
+
+def _read_table(path: Path, source: Source) -> FaceDataset:
+    """Read a CSV or .npz."""
+    if not has_ending(path.name, TABLES):
         raise ValueError(f"{path.name} is no layout that ferlib reads; give a .csv, .npz, .zip, .tgz or a folder")
     if not source.known.classes:
         raise ValueError(f"{path.name} has no class folders that classes= could name; give a list or a mapping")
-    return read_npz(path, source) if path.suffix.lower() == ".npz" else read_csv(path, source)
+    return read_npz(path, source) if has_ending(path.name, (".npz",)) else read_csv(path, source)
 
 
-def _choose_table(files: list[str], source: Source) -> str | None:
-    """Return the table that a folder is read from, with a note of what lies beside it; None if there is none."""
-    tables = [file for file in files if TABLE.search(file)]
-    images = [file for file in files if Path(file).suffix.lower() in IMAGE_SUFFIXES]
-    names = PIXEL_TABLES[:2] if images else PIXEL_TABLES  # beside images, train.csv is a list of them
-    ranked = [file for name in names for file in tables if stem(Path(file).name).lower() == name]
-    chosen = ranked[0] if ranked else tables[0] if len(files) == 1 and tables else None
-    others = [file for file in (*tables, *images) if file != chosen and Path(file).name not in VOTE_TABLES]
-    if chosen and others:
-        source.notes.append(f"read from {chosen} alone; beside it were left out {', '.join(others[:5])}")
-    return chosen
+def _choose_tables(root: Path, files: list[str], source: Source) -> list[str]:
+    """Return the tables that a folder is read from: none where it has images, several if each names its split.
+
+    Raises:
+        ValueError: there are several, and their names do not tell their splits.
+    """
+    tables = [file for file in files if has_ending(file, TABLES)]
+    for name in OFFICIAL:
+        for file in tables:
+            if without_endings(Path(file).name).lower() == name:
+                return [file]
+    if any(has_ending(file, IMAGES) for file in files):
+        return []
+    faces = {(root / file).read_bytes(): file for file in reversed(tables) if _has_faces(root / file)}
+    splits = [split_of([without_endings(part) for part in file.split("/")], file) for file in faces.values()]
+    if len(faces) > 1 and ("" in splits or len({*splits}) < len(splits)):
+        names = ", ".join(sorted(faces.values()))
+        raise ValueError(f"{source.path.name} has several tables ({names}); give one, or name them train, val and test")
+    return sorted(faces.values(), reverse=True) or tables[:1]
+
+
+def _has_faces(path: Path) -> bool:
+    """Return whether a table has labels and pixels, or is broken, as its reader will say."""
+    try:
+        return has_ending(path.name, (".npz",)) or bool(kinds(read_head(path)))
+    except Exception:
+        return False

@@ -5,7 +5,6 @@ opens.
 """
 
 import hashlib
-import os
 import re
 import warnings
 from functools import partial
@@ -17,14 +16,13 @@ import pandas as pd
 
 from ferlib import __version__
 from ferlib.data.dataset import FaceDataset, count_faces
-from ferlib.data.ferplus import VOTES
 from ferlib.data.layouts import read_layout
-from ferlib.data.sources import Source, find, outer_folders, vote_tables_beside, walk
+from ferlib.data.sources import Source, find, outer_folders, tables_beside, walk
 from ferlib.emotions import EMOTIONS, FER2013_COUNTS, Classes, class_map
 from ferlib.sample import drawn
-from ferlib.utils import write_whole
+from ferlib.utils import cache_folder, write_whole
 
-FORMAT = 6  # of the cache's files, which are made anew when it changes
+FORMAT = 7  # of the cache's files, which are made anew when it changes
 
 
 def load(source: str | Path = "sample", *, size: int = 48, classes: Classes = None) -> FaceDataset:
@@ -41,8 +39,8 @@ def load(source: str | Path = "sample", *, size: int = 48, classes: Classes = No
 
     Args:
         source: `"sample"` (faces that `ferlib.sample` draws), `"fer2013"` (looked for in `FERLIB_DATA`, then `data/`),
-            or a path: the challenge's CSV (also .gz, .xz), a tree of class folders, FER+'s folders, a .zip or .tgz of
-            these, or a .npz.
+            or a path: the challenge's CSV (also .gz, .xz), a tree of class folders, a .zip or .tgz of these, or a
+            .npz.
         size: side of the faces in pixels, 48 unless told. Images become gray (0.299 R + 0.587 G + 0.114 B), square (the
             middle of them) and size x size (averaged down, cubic up).
         classes: what the labels stand for. None: FER2013's seven emotions, by name or alias; numbers only in the
@@ -95,11 +93,6 @@ def all_counts(source: str | Path = "sample", *, classes: Classes = None) -> pd.
     return count_faces(whole.table, whole.classes)
 
 
-def cache_folder() -> Path:
-    """Return the folder for decoded data: `FERLIB_CACHE`, else `~/.cache/ferlib`."""
-    return Path(os.environ.get("FERLIB_CACHE") or Path.home() / ".cache" / "ferlib")
-
-
 def _load(source: str | Path, size: int, classes: Classes, parts: tuple[str, ...]) -> FaceDataset:
     """Return parts of a source, "open" and "sealed", from the cache; where it lacks them, decode the source first."""
     if not 1 <= size <= 1024:
@@ -130,8 +123,8 @@ def fingerprint(path: Path) -> str:
     """Return a text that changes with the place, the names, the sizes or the times of a source's files."""
     real = path.resolve()
     files = [real / name for name in walk(real)] if path.is_dir() else [real]
-    stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in (*files, *vote_tables_beside(path))]
-    return repr((outer_folders(path), stats))
+    stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return repr((outer_folders(path), stats, [] if path.is_dir() else tables_beside(path)))
 
 
 def _read_source(path: Path, size: int, classes: Classes) -> FaceDataset:
@@ -150,11 +143,9 @@ def _read_source(path: Path, size: int, classes: Classes) -> FaceDataset:
 def _describe(faces: FaceDataset) -> list[str]:
     """Return notes on crops, on splits that are not the official ones, and on what a copy of FER2013 lacks."""
     notes, table, counts = [], faces.table, count_faces(faces.table, faces.classes)
-    voted, official = VOTES[-1] in table, table["official"].any()
+    official = table["official"].all()
     if "cropped" in table and table["cropped"].any():
         notes.append(f"{table['cropped'].sum():,} images were not square: the largest centred square was taken of each")
-    if voted:
-        notes.append("its labels are FER+'s, not FER2013's: scores on them compare with figures on FER+ alone")
     if not official and (table["split"] != "Training").any() and faces.classes == EMOTIONS:
         notes.append("its splits are not FER2013's official ones: scores on them compare with no published figure")
     if not official and counts.loc["PrivateTest"].any() and not counts.loc["PublicTest"].any():
@@ -162,7 +153,7 @@ def _describe(faces: FaceDataset) -> list[str]:
     for split, due in FER2013_COUNTS.items():
         found = counts.loc[split]
         wrong = [f"{name} {n} of {want}" for (name, n), want in zip(found.items(), due, strict=False) if n != want]
-        if wrong and official and not voted and faces.classes == EMOTIONS:
+        if wrong and official and faces.classes == EMOTIONS:
             notes.append(f"{split}: {found.sum():,} of FER2013's {sum(due):,} images ({', '.join(wrong)})")
         elif found.any() and not found.all():
             notes.append(f"{split}: no image of {', '.join(found.index[found == 0])}")

@@ -33,7 +33,7 @@ def _gray(image: Image.Image) -> np.ndarray:
     if image.mode.startswith("I"):  # 16 bits, which Pillow would cut off at 255
         return ((np.asarray(image).astype(np.int64) + 128) // 257).astype(np.uint8)
     upright = ImageOps.exif_transpose(image)
-    if image.format in ("PNG", "WEBP") and upright.has_transparency_data:
+    if upright.has_transparency_data:
         background = Image.new("RGBA", upright.size, (128, 128, 128, 255))
         upright = Image.alpha_composite(background, upright.convert("RGBA"))
     return np.asarray(upright.convert("L"))

@@ -1,26 +1,23 @@
 """Find a source of faces on disk, and tell its splits and classes by names; what a label means is never guessed."""
 
 import os
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from ferlib.data.words import ARCHIVES, SPLIT_WORDS, TABLES, has_ending, split_in, without_endings
 from ferlib.emotions import EMOTIONS, WAYS, ClassMap, canonical
+from ferlib.utils import user_path
 
-ARCHIVES = (".zip", ".tgz", ".tar.gz", ".tar")
 FER2013_ENDS = (".csv", ".csv.gz", ".csv.xz", "", *ARCHIVES, "-folders.zip")
 FER2013_NAMES = [*(f"fer2013{end}" for end in FER2013_ENDS), "icml_face_data.csv"]  # looked for in this order
-VOTE_TABLES = ("fer2013new.csv", "ferplus-votes.csv")  # FER+'s votes, a row for each row of FER2013's CSV
-SYSTEM_FILES = {"__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini", ".ipynb_checkpoints", ".git"}
-SPLIT_FOLDERS = {  # keys as `split_key` makes them
-    **dict.fromkeys(("train", "training", "fertrain"), "Training"),
-    **dict.fromkeys(("valid", "val", "validation", "dev", "publictest", "fervalid"), "PublicTest"),
-    **dict.fromkeys(("test", "testing", "privatetest", "fertest"), "PrivateTest"),
-}
+# Left by systems; the last two are of the challenge's own archive.
+PASSED_OVER = {
+    "__MACOSX", ".DS_Store", "Thumbs.db", "desktop.ini", ".ipynb_checkpoints", ".git", "README", "fer2013.bib",
+}  # fmt: skip
 
 
 @dataclass
@@ -41,6 +38,16 @@ class Source:
     folders: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
 
+    def note(self, files: Collection[str], what: str) -> None:
+        """Note something of files, if there are any.
+
+        Args:
+            files: their names; five of them are named.
+            what: what is to be said, with {} for their number.
+        """
+        if len(files):
+            self.notes.append(f"{what.format(f'{len(files):,}')}, such as {', '.join([*files][:5])}")
+
 
 def find(source: str | Path) -> Path:
     """Return the file or folder of a source.
@@ -52,12 +59,12 @@ def find(source: str | Path) -> Path:
         FileNotFoundError: it is not there; the message says where it was looked for.
     """
     if str(source) != "fer2013":
-        path = Path(os.path.expanduser(source))
+        path = user_path(source)
         if not os.path.isfile(path) and not os.path.isdir(path):
             raise FileNotFoundError(f"{path} does not exist; give 'sample', 'fer2013', or the path of a CSV or folder")
         return path
     variable = os.environ.get("FERLIB_DATA")
-    folders = [Path(variable).expanduser()] if variable else [Path("data"), Path(__file__).parents[2] / "data"]
+    folders = [user_path(variable)] if variable else [Path("data"), Path(__file__).parents[2] / "data"]
     for folder in folders:
         if copy := find_fer2013(folder):
             return copy
@@ -82,20 +89,14 @@ def walk(folder: Path) -> list[str]:
         if os.path.realpath(place) in visited:
             raise ValueError(f"{place} is a link to a folder that is read already; remove it")
         visited.add(os.path.realpath(place))
-        folders[:] = [name for name in folders if name not in SYSTEM_FILES]
-        files += [Path(place, name) for name in names if name not in SYSTEM_FILES and not name.startswith("._")]
+        folders[:] = [name for name in folders if name not in PASSED_OVER]
+        files += [Path(place, name) for name in names if name not in PASSED_OVER and not name.startswith("._")]
     return sorted(file.relative_to(folder).as_posix() for file in files)
 
 
-def vote_tables_beside(path: Path) -> list[Path]:
-    """Return the tables of FER+'s votes in the two folders above a path."""
-    above = dict.fromkeys((*path.absolute().parents[:2], *path.resolve().parents[:2]))
-    return [folder / name for folder in above for name in VOTE_TABLES if (folder / name).is_file()]
-
-
-def stem(name: str) -> str:
-    """Return the name of a file without its endings: `test.csv.gz` is `test`."""
-    return re.sub(r"(\.(csv|npz|zip|tgz|tar|gz|xz))+$", "", name, flags=re.I)
+def tables_beside(path: Path) -> list[str]:
+    """Return the names of the other tables in a table's folder."""
+    return sorted(file.name for file in path.parent.iterdir() if has_ending(file.name, TABLES) and file != path)
 
 
 def outer_folders(path: Path) -> tuple[str, ...]:
@@ -106,13 +107,8 @@ def outer_folders(path: Path) -> tuple[str, ...]:
     names = []
     for whole in (path.absolute(), path.resolve()):
         is_class = whole.name.isdigit() or canonical(whole.name) in EMOTIONS
-        names += [whole.parent.name, whole.name] if is_class else [stem(whole.name)]
+        names += [whole.parent.name, whole.name] if is_class else [without_endings(whole.name)]
     return tuple(names)
-
-
-def split_key(name: str) -> str:
-    """Return the letters of a name in lower case, without a last "set": `Test_Set` and `test-2` are `test`."""
-    return "".join(filter(str.isalpha, name.lower())).removesuffix("set")
 
 
 def split_of(folders: Iterable[str], what: str) -> str:
@@ -123,15 +119,12 @@ def split_of(folders: Iterable[str], what: str) -> str:
         what: the image or table that they are about, for the error.
 
     Raises:
-        ValueError: a name sounds like a test's and is none, so that it must not become Training.
+        ValueError: a name may be a split's, and it is not clear which.
     """
-    for name in reversed(tuple(folders)):
-        key = split_key(name)
-        if key in SPLIT_FOLDERS:
-            return SPLIT_FOLDERS[key]
-        if re.search(r"(?<!la)(?<!con)test|private|public", key):
-            raise ValueError(f"{what}: {name!r} sounds like a test; rename it to train, val or test")
-    return ""
+    try:
+        return next(filter(None, map(split_in, reversed(tuple(folders)))), "")
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from error
 
 
 def split_named(name: str, place: str) -> str:
@@ -144,9 +137,10 @@ def split_named(name: str, place: str) -> str:
     Raises:
         ValueError: it is no split.
     """
-    if split_key(name) not in SPLIT_FOLDERS:
-        raise ValueError(f"{place}: split is {name!r:.40}; allowed are {', '.join(SPLIT_FOLDERS)}")
-    return SPLIT_FOLDERS[split_key(name)]
+    split = split_of([name], place)
+    if not split:
+        raise ValueError(f"{place}: split is {name!r:.40}; allowed are {', '.join(SPLIT_WORDS)}")
+    return split
 
 
 def index_labels(table: pd.DataFrame, labels: pd.Series, places: Sequence[str], source: Source) -> tuple[str, ...]:
@@ -181,4 +175,8 @@ def index_labels(table: pd.DataFrame, labels: pd.Series, places: Sequence[str], 
             except ValueError as error:
                 raise ValueError(f"{name}, {place}: {error}") from error
     table["label"] = labels.map(indices).astype(np.int64)
+    for index, label in enumerate(classes):
+        words = sorted({word.strip().lower() for word, own in indices.items() if own == index})
+        if len(words) > 1 and not set(words) <= set(known.names):
+            source.notes.append(f"{' and '.join(words)} are one class, {label}")
     return classes

@@ -1,24 +1,26 @@
 """Read faces from one file: the challenge's CSV, or NumPy's .npz."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 import pandas as pd
 
 from ferlib.data.dataset import FaceDataset
 from ferlib.data.pixels import square, to_gray
-from ferlib.data.sources import Source, index_labels, split_named, split_of
+from ferlib.data.sources import Source, index_labels, split_named, split_of, tables_beside
+from ferlib.data.words import COLUMNS, splits_in, without_endings
 from ferlib.emotions import ORDERS, SPLITS
 
 CHUNK = 512  # rows of a CSV that are read at a time
+CHALLENGE = {"emotion", "pixels", "usage"}  # FER2013's own columns
 
 
 def read_csv(path: Path, source: Source) -> FaceDataset:
-    """Read the challenge's CSV: emotion, pixels (48*48 numbers of 0 to 255) and Usage, in any order.
+    """Read a CSV of labels, pixels (48*48 numbers of 0 to 255) and maybe splits, in any order.
 
-    Its columns show that it has FER2013's layout, so that its labels 0 to 6 need no `classes=`.
+    Labels are names, or numbers of 0 to 6 in FER2013's order, which `classes=` overrides. Where the columns are called
+    otherwise than FER2013's, a note says so.
 
     Args:
         path: the CSV, or one packed as .gz or .xz.
@@ -30,86 +32,81 @@ def read_csv(path: Path, source: Source) -> FaceDataset:
     if source.size != 48:
         raise ValueError(f"size is {source.size}, and the images of {path.name} are 48 px; resize in the transform")
     try:
-        images, rows = _read_rows(path)
+        head = read_head(path)
+        images, rows = _read_rows(path, kinds(head))
     except Exception as error:  # a file that is broken, or packed and broken, fails in many ways
         raise ValueError(f"{path.name}, {error}".strip()) from error
-    lines = [f"line {row + 1}" for row in rows.index]
-    labels = rows["emotion"].reset_index(drop=True)
-    if "usage" in rows:
-        splits = [split_named(usage, f"{path.name}, {line}") for usage, line in zip(rows["usage"], lines, strict=True)]
-    else:
-        splits = [split_of(source.folders, path.name) or "Training"] * len(rows)
-        if path.name.lower() != "test.csv" and path.with_name("test.csv").is_file():
-            source.notes.append("test.csv beside it was left out; if it has labels, load it by its own name")
+    places = [f"line {row + 1}" for row in rows.index]
+    labels = rows["label"].reset_index(drop=True)
+    table = _add_splits(rows["split"].tolist() if "split" in rows else None, len(rows), path, places, source)
+    own = {*head} <= CHALLENGE
+    table["official"] &= own
     if not source.known.asked:
+        if not own and labels.isin([*ORDERS["fer2013"]]).any():
+            source.notes.append("its numbers were read in FER2013's order, 0 angry to 6 neutral; if not, give classes=")
         labels = labels.replace(ORDERS["fer2013"])
-    table = pd.DataFrame({"split": splits, "official": True})
-    return FaceDataset(images, table, classes=index_labels(table, labels, lines, source))
+    return FaceDataset(images, table, classes=index_labels(table, labels, places, source))
 
 
-def _read_rows(path: Path) -> tuple[np.ndarray, pd.DataFrame]:
+def read_head(path: Path) -> list[str]:
+    """Return the column names of a CSV, in lower case."""
+    head = pd.read_csv(path, header=None, dtype=str, keep_default_na=False, nrows=1)
+    return [name.strip().lower() for name in head.iloc[0]]
+
+
+def kinds(head: Sequence[str]) -> list[str]:
+    """Return what each column is, as `COLUMNS` has it: label, pixels, split or number.
+
+    Raises:
+        ValueError: a column is unknown where none tells the split, labels or pixels lack, or one kind is there twice.
+    """
+    found = [COLUMNS.get(name, name) for name in head]
+    lost = {*found} - {*COLUMNS.values()} if "split" not in found else {}
+    if not {"label", "pixels"} <= {*found} or lost or len({*found}) < len(found):
+        raise ValueError(f"line 1: the columns are {', '.join(head)!r:.80}; due are emotion,pixels,Usage, with commas")
+    return found
+
+
+def _read_rows(path: Path, columns: list[str]) -> tuple[np.ndarray, pd.DataFrame]:
     """Return the images of a CSV, and its other columns as stripped texts."""
-    columns: list[str] = []
     images, parts = [], []
     with pd.read_csv(path, header=None, dtype=str, keep_default_na=False, chunksize=CHUNK) as chunks:
         for chunk in chunks:
-            if not columns:
-                columns = _check_columns(chunk.iloc[0])
-                chunk = chunk[1:]
-            if len(chunk):
-                chunk = chunk.set_axis(columns, axis=1).fillna("")
-                images.append(parse_pixels(chunk.pop("pixels").tolist(), chunk.index[0] + 1))
-                parts.append(chunk.apply(lambda texts: texts.str.strip()))
+            chunk = chunk.set_axis(columns, axis=1).fillna("").loc[1:]
+            images += [parse_pixels(text, row + 1) for row, text in chunk.pop("pixels").items()]
+            parts.append(chunk.apply(lambda texts: texts.str.strip()))
     if not images:
         raise ValueError("line 2: it holds no image")
-    return np.concatenate(images), pd.concat(parts)
+    return np.stack(images), pd.concat(parts)
 
 
-def _check_columns(head: Iterable[str]) -> list[str]:
-    """Return a CSV's column names, with `split` as `usage`; raise `ValueError` for other columns than FER2013's."""
-    names = [name.strip().lower() for name in head]
-    if "usage" not in names:
-        names = ["usage" if name == "split" else name for name in names]
-    needed = {"emotion", "pixels", "usage"} if len(names) > 2 else {"emotion", "pixels"}
-    if not needed <= set(names) or len(set(names)) < len(names):
-        raise ValueError(f"line 1: the columns are {', '.join(names)!r:.80}; due are emotion,pixels,Usage, with commas")
-    return names
-
-
-def parse_pixels(rows: list[str], first_line: int) -> np.ndarray:
-    """Read rows of 48*48 pixels, written as numbers of 0 to 255 with blanks between them.
+def parse_pixels(text: str, line: int) -> np.ndarray:
+    """Read 48*48 pixels, written as numbers of 0 to 255 with blanks between them.
 
     Args:
-        rows: a text for each image.
-        first_line: line of the first row in its file, for the error.
+        text: the pixels of one image.
+        line: its line in the file, for the error.
 
     Returns:
-        Images (n, 48, 48) uint8.
+        The image (48, 48) uint8.
 
     Raises:
-        ValueError: names the line of the first row that is not as it should be.
+        ValueError: a pixel is no such number, or their number is another.
     """
-    text = " -1 ".join(rows) + " -1"  # -1 ends each row, so that a row cannot take pixels from the next
     try:
-        values = np.fromstring(text, np.int64, sep=" ")
-    except (ValueError, DeprecationWarning):  # of what is no number; older NumPy stops there in silence
+        values = np.fromstring(text + " -1", np.int64, sep=" ")[
+            :-1
+        ]  # older NumPy stops in silence at what is no number
+    except (ValueError, DeprecationWarning):
         values = np.empty(0, np.int64)
-    table = np.resize(values, (len(rows), 2305))
-    if len(values) != table.size or table[:, :-1].min() < 0 or table.max() > 255:
-        _refuse_pixels(rows, first_line)
-    return table[:, :-1].astype(np.uint8).reshape(-1, 48, 48)
-
-
-def _refuse_pixels(rows: list[str], first_line: int) -> NoReturn:
-    """Raise `ValueError` for the first row of pixels that is not as it should be."""
-    for line, row in enumerate(rows, start=first_line):
-        words = row.split()
-        for word in words:
-            if not word.isdigit() or int(word) > 255:
-                raise ValueError(f"line {line}: pixel {word!r:.40} is no whole number of 0 to 255")
-        if len(words) != 2304:
-            raise ValueError(f"line {line}: {len(words)} pixels where 2304 are due")
-    raise ValueError(f"line {first_line} and below: pixels must be plain digits with blanks between them")
+    if len(values) != 2304 or values.min() < 0 or values.max() > 255:
+        words = text.split()
+        wrong = [word for word in words if not (word.isascii() and word.isdigit() and int(word) < 256)]
+        number = f"{len(words)} pixels where 2304 are due"
+        raise ValueError(
+            f"line {line}: {f'pixel {wrong[0]!r:.40} is no whole number of 0 to 255' if wrong else number}"
+        )
+    return values.astype(np.uint8).reshape(48, 48)
 
 
 def read_npz(path: Path, source: Source) -> FaceDataset:
@@ -127,18 +124,41 @@ def read_npz(path: Path, source: Source) -> FaceDataset:
             arrays = dict(np.load(file, allow_pickle=False))
     except Exception as error:  # a broken file fails in many ways
         raise ValueError(f"{path.name} cannot be read ({error}); write numbers and texts with numpy.savez") from error
-    if not {"images", "labels"} <= set(arrays) <= {"images", "labels", "splits", "split"}:
+    found = {COLUMNS.get(name.lower(), name): array for name, array in arrays.items()}
+    if not {"pixels", "label"} <= {*found} <= {"pixels", "label", "split"} or len(found) < len(arrays):
         raise ValueError(f"{path.name} has the arrays {', '.join(arrays)}; due are images, labels and maybe splits")
-    images, labels = arrays["images"], arrays["labels"].astype(str)
+    images, labels, splits = found["pixels"], found["label"].astype(str), found.get("split")
     if images.dtype != np.uint8 or 0 in images.shape or images.ndim < 3 or images.shape[3:] not in ((), (3,)):
         raise ValueError(f"{path.name}: images is {images.dtype} {images.shape}; due is uint8 (n, h, w) or RGB")
-    default = np.full(len(images), split_of(source.folders, path.name) or "Training")
-    splits = arrays.get("splits", arrays.get("split", default)).astype(str)
-    if not labels.shape == splits.shape == images.shape[:1]:
-        raise ValueError(f"{path.name}: labels {labels.shape} and splits {splits.shape} must be ({len(images)},)")
+    if not labels.shape == (labels if splits is None else splits).shape == images.shape[:1]:
+        shape = "" if splits is None else f" and splits {splits.shape}"
+        raise ValueError(f"{path.name}: labels {labels.shape}{shape} must be ({len(images)},)")
     places = [f"image {number}" for number in range(len(images))]
-    official = np.isin(splits, SPLITS) & bool({"split", "splits"} & set(arrays))
-    table = pd.DataFrame({"official": official, "cropped": images.shape[1] != images.shape[2]})
-    table["split"] = [split_named(split, f"{path.name}, {i}") for split, i in zip(splits.tolist(), places, strict=True)]
+    names = None if splits is None else splits.astype(str).tolist()
+    table = _add_splits(names, len(images), path, places, source)
+    table["official"] &= splits is not None
+    table["cropped"] = images.shape[1] != images.shape[2]
     classes = index_labels(table, pd.Series(labels), places, source)
     return FaceDataset(np.stack([square(to_gray(image), source.size) for image in images]), table, classes=classes)
+
+
+def _add_splits(names: list[str] | None, count: int, path: Path, places: list[str], source: Source) -> pd.DataFrame:
+    """Return a table with the split of each image, and whether it is called as in FER2013.
+
+    Args:
+        names: what the file itself says of each image; None if nothing: then the file's name tells.
+        count: how many images there are.
+        path: the file.
+        places: where each image stands, for the error.
+        source: has the names of folders and files around; takes notes.
+    """
+    if names is None:
+        if path == source.path:
+            source.note(tables_beside(path), "left out {} tables beside it, to be loaded by their own names")
+        split = split_of(source.folders, path.name) or "Training"
+        return pd.DataFrame({"split": [split] * count, "official": split == "Training"})
+    splits = [split_named(name, f"{path.name}, {place}") for name, place in zip(names, places, strict=True)]
+    own = splits_in(without_endings(path.name))
+    odd = [place for place, split in zip(places, splits, strict=True) if own and split not in own]
+    source.note(odd, f"{{}} rows of {path.name} name another split than it, which counts")
+    return pd.DataFrame({"split": splits, "official": np.isin(names, SPLITS)})
