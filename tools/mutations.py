@@ -97,7 +97,7 @@ MUTATIONS = (
              "require(same, f\"{role}'s transform", "require(True, f\"{role}'s transform", "test_contract"),
     Mutation("an archive's entry may climb out of its folder", "data", ' or ".." in re.split(', " or re.match(",
              "test_data"),
-    Mutation("pixels of one row go to the next", "data", "table[:, :-1].min() < 0", "False", "test_data"),
+    Mutation("pixels below 0 wrap around", "data", "values.min() < 0", "False", "test_data"),
     Mutation("a map's negative parts count", "explain", ".sum(1, keepdim=True).relu()",
              ".sum(1, keepdim=True).abs()", "test_explain"),
 )  # fmt: skip
