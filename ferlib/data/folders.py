@@ -1,6 +1,5 @@
 """Read faces from image files in folders, a folder a class."""
 
-import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ import pandas as pd
 
 from ferlib.data.dataset import FaceDataset
 from ferlib.data.pixels import read_image
-from ferlib.data.sources import Source, index_labels, split_of
+from ferlib.data.sources import Source, digest, index_labels, split_of
 from ferlib.data.words import IMAGES, has_ending, split_in_file_name
 from ferlib.emotions import EMOTIONS, SPLITS, canonical, class_map
 
@@ -151,9 +150,7 @@ def _drop_copies(root: Path, table: pd.DataFrame, source: Source) -> pd.DataFram
     paths = table["path"].map(Path)
     keys = table[["split", "label"]].assign(name=paths.map(lambda path: COPY_MARK.sub("", path.stem) + path.suffix))
     alike = keys.duplicated(keep=False)
-    keys["bytes"] = [
-        hashlib.md5((root / path).read_bytes()).digest() if a else b"" for path, a in zip(paths, alike, strict=True)
-    ]
+    keys["content"] = [digest(root / path) if twice else b"" for path, twice in zip(paths, alike, strict=True)]
     shortest = sorted(table.index, key=lambda row: (table["path"][row].count("/"), len(table["path"][row])))
     copies = keys.loc[shortest].duplicated().sort_index() & alike
     source.note(table["path"][copies], "left out {} images that are copies of others")

@@ -12,7 +12,7 @@ import pandas as pd
 
 from ferlib.data.dataset import FaceDataset
 from ferlib.data.folders import read_folder
-from ferlib.data.sources import Source, outer_folders, split_of, walk
+from ferlib.data.sources import Source, digest, outer_folders, split_of, walk
 from ferlib.data.tables import kinds, read_csv, read_head, read_npz
 from ferlib.data.words import ARCHIVES, IMAGES, TABLES, has_ending, without_endings
 
@@ -103,7 +103,7 @@ def _choose_tables(root: Path, files: list[str], source: Source) -> list[str]:
                 return [file]
     if any(has_ending(file, IMAGES) for file in files):
         return []
-    faces = {(root / file).read_bytes(): file for file in reversed(tables) if _has_faces(root / file)}
+    faces = {digest(root / file): file for file in reversed(tables) if _has_faces(root / file)}
     splits = [split_of([without_endings(part) for part in file.split("/")], file) for file in faces.values()]
     if len(faces) > 1 and ("" in splits or len({*splits}) < len(splits)):
         names = ", ".join(sorted(faces.values()))

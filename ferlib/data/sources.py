@@ -1,5 +1,6 @@
 """Find a source of faces on disk, and tell its splits and classes by names; what a label means is never guessed."""
 
+import hashlib
 import os
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -92,6 +93,11 @@ def walk(folder: Path) -> list[str]:
         folders[:] = [name for name in folders if name not in PASSED_OVER]
         files += [Path(place, name) for name in names if name not in PASSED_OVER and not name.startswith("._")]
     return sorted(file.relative_to(folder).as_posix() for file in files)
+
+
+def digest(path: Path) -> bytes:
+    """Return a hash of a file's content, which equal files share."""
+    return hashlib.md5(path.read_bytes()).digest()
 
 
 def tables_beside(path: Path) -> list[str]:

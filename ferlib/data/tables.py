@@ -39,6 +39,7 @@ def read_csv(path: Path, source: Source) -> FaceDataset:
     places = [f"line {row + 1}" for row in rows.index]
     labels = rows["label"].reset_index(drop=True)
     table = _add_splits(rows["split"].tolist() if "split" in rows else None, len(rows), path, places, source)
+    source.note([name for name in rows if name not in COLUMNS.values()], f"left out {{}} columns of {path.name}")
     own = {*head} <= CHALLENGE
     table["official"] &= own
     if not source.known.asked:
