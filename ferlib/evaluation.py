@@ -16,6 +16,7 @@ from ferlib.data import loader
 from ferlib.emotions import EMOTIONS, check_classes, match_classes
 from ferlib.models.face_model import check_outputs, device_of, evaluating, unwrap
 from ferlib.models.feed import feed, without_targets
+from ferlib.utils import require
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
 Views = Sequence[Callable[[torch.Tensor], torch.Tensor] | None]  # of a batch; None is the batch as it is
@@ -419,6 +420,18 @@ def cross_calibrate(predictions: Predictions, *, folds: int = 5, seed: int = 0) 
         part = np.s_[fold::folds]
         logits[order[part]] /= fit_temperature(predictions.subset(np.delete(order, part)))
     return Predictions(logits, predictions.labels, predictions.classes)
+
+
+def require_columns(table: Any, names: Sequence[str], source: str) -> None:
+    """Raise `ValueError` unless a table has these columns.
+
+    Args:
+        table: what a function was given.
+        names: the columns that it needs.
+        source: what gives such a table, for the message.
+    """
+    missing = [name for name in names if name not in getattr(table, "columns", ())]
+    require(not missing, f"a {type(table).__name__} without {', '.join(missing)} was given; give what {source} gives")
 
 
 def report(predictions: Predictions) -> pd.DataFrame:

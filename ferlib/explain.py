@@ -7,6 +7,7 @@ arrays, one a face. The model runs in evaluation mode; its modes and gradients t
 from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import cv2
@@ -16,8 +17,9 @@ import torch
 from captum.attr import LayerAttribution, LayerGradCam, LayerGradientXActivation, Occlusion
 from torch import nn
 
-from ferlib.evaluation import bootstrap, percentile_interval
+from ferlib.evaluation import bootstrap, percentile_interval, require_columns
 from ferlib.models.face_model import device_of, evaluating, unwrap
+from ferlib.utils import require
 
 MIN_CELLS = 6  # cells on a side of a map; in a coarser one the parts of a face cannot be told apart
 PARTS = ("brows", "eyes", "mouth")
@@ -88,7 +90,7 @@ def find_layer(model: nn.Module, batch: torch.Tensor, min_cells: int = MIN_CELLS
     Raises:
         ValueError: no layer has such a map.
     """
-    network, (height, width) = unwrap(model), batch.shape[2:]
+    network, (height, width) = unwrap(model), _faces(model, batch).shape[2:]
     maps = _activation_maps(model, batch[:1], dict(list(network.named_modules())[1:]))  # the first is the network
     sizes = {name: tuple(each.shape[2:]) for name, each in maps.items()}
     # Tokens have four axes too, but not the shape of the face.
@@ -123,7 +125,7 @@ def grad_cam(
     Raises:
         ValueError: there is no such layer.
         ValueError: the layer's map is coarser than 6x6 cells.
-        IndexError: a target is no class.
+        ValueError: a target is no class.
     """
     name = find_layer(model, batch) if layer is None else layer
     h, w = activations(model, batch[:1], name).shape[2:]
@@ -131,7 +133,7 @@ def grad_cam(
         raise ValueError(f"the map of {name!r} is {h}x{w}, too coarse for a face; take {find_layer(model, batch)!r}")
     method = (LayerGradCam if average else LayerGradientXActivation)(model, _layer_named(model, name))
     with evaluating(model), torch.enable_grad():
-        faces = batch.to(device_of(model))
+        faces = _faces(model, batch)
         cam = method.attribute(faces, _target_classes(model, faces, targets)).detach().sum(1, keepdim=True).relu()
     cam = LayerAttribution.interpolate(cam, tuple(batch.shape[2:]), "bilinear")[:, 0]
     highest = cam.amax((1, 2), keepdim=True)
@@ -151,21 +153,23 @@ def occlusion(
         batch: faces, float (n, channels, h, w).
         targets: the class to explain, one for all or one a face; None takes the predicted ones.
         window: side of the square in pixels; None takes an eighth of the face (6 px of 48).
-        stride: pixels from one window to the next; None takes half of that.
+        stride: pixels from one window to the next, at most `window`; None takes half of that.
 
     Returns:
         Float (n, h, w), -1 to 1. Below 0 the target gains when the pixel is covered.
 
     Raises:
-        AssertionError: captum's, where window and stride do not fit.
-        IndexError: a target is no class.
+        ValueError: window or stride do not fit the face.
+        ValueError: a target is no class.
     """
     channels, side = batch.shape[1], min(batch.shape[2:])
     window = max(1, side // 8) if window is None else window
-    stride = max(1, side // 16) if stride is None else stride
+    stride = max(1, window // 2) if stride is None else stride
+    require(1 <= stride <= window <= side, f"window {window} and stride {stride} were given for faces of {side} px; "
+            f"a window has 1 to {side} px, a stride 1 px to the window's")  # fmt: skip
     sizes = {"sliding_window_shapes": (channels, window, window), "strides": (channels, stride, stride)}
     with evaluating(model), torch.no_grad():
-        faces, method = batch.to(device_of(model)), Occlusion(lambda covered: model(covered).softmax(1))
+        faces, method = _faces(model, batch), Occlusion(lambda covered: model(covered).softmax(1))
         maps = method.attribute(faces, baselines=0, target=_target_classes(model, faces, targets), **sizes)
     return maps[:, 0].cpu().numpy()
 
@@ -222,9 +226,11 @@ def region_masks(boxes: pd.DataFrame, size: int = 48, *, threshold: float = 0.15
         Bool (n, size, size); a pixel belongs to the box that holds its middle.
 
     Raises:
-        KeyError: `boxes` lacks a column.
+        ValueError: `boxes` lacks a column.
     """
-    places = {part: boxes[[f"{part}_{edge}" for edge in ("x0", "y0", "x1", "y1")]].to_numpy(float) for part in PARTS}
+    edges = {part: [f"{part}_{edge}" for edge in ("x0", "y0", "x1", "y1")] for part in PARTS}
+    require_columns(boxes, [*chain(*edges.values(), *REGIONS.values())], "sample.draw")
+    places = {part: boxes[columns].to_numpy(float) for part, columns in edges.items()}
     eyes, mouth = places["eyes"], places["mouth"]
     places["nose"] = np.stack([mouth[:, 0], eyes[:, 3], mouth[:, 2], mouth[:, 1]], 1)
     shows = {region: (boxes[[*units]] > threshold).any(axis=1).to_numpy() for region, units in REGIONS.items()}
@@ -249,7 +255,11 @@ def score_each(maps: np.ndarray, masks: np.ndarray) -> pd.DataFrame:
         1608.00507), or the share inside of several highest ones. energy: the share of the map's positive sum that lies
         inside. area: the mask's share of the face, which energy reaches by chance. A map with nothing positive gets
         pointing 0 and the energy of chance.
+
+    Raises:
+        ValueError: the shapes differ.
     """
+    require(maps.shape == masks.shape, f"maps {maps.shape} and masks {masks.shape} differ; give a mask of each map")
     positive, axes = maps.clip(0), (1, 2)
     total, area, highest = positive.sum(axes), masks.mean(axes), maps == maps.max(axes, keepdims=True)
     energy = np.divide((positive * masks).sum(axes), total, out=area.copy(), where=total > 0)
@@ -303,13 +313,26 @@ def _activation_maps(model: nn.Module, batch: torch.Tensor, layers: dict[str, nn
     with evaluating(model), torch.no_grad(), ExitStack() as hooks:
         for name, layer in layers.items():
             hooks.enter_context(layer.register_forward_hook(partial(keep, name)))
-        model(batch.to(device_of(model)))
+        model(_faces(model, batch))
     return maps
+
+
+def _faces(model: nn.Module, batch: torch.Tensor) -> torch.Tensor:
+    """Return a batch on the model's device; raise `ValueError` if it holds no prepared faces."""
+    prepared = isinstance(batch, torch.Tensor) and batch.ndim == 4 and batch.is_floating_point()
+    kind = f"{batch.dtype} {tuple(batch.shape)}" if isinstance(batch, torch.Tensor) else type(batch).__name__
+    require(prepared, f"the batch is {kind}; give float (n, channels, h, w), as EvalTransform(model.input_spec) gives")
+    return batch.to(device_of(model))
 
 
 def _target_classes(model: nn.Module, batch: torch.Tensor, targets: Targets) -> torch.Tensor:
     """Return the class to explain for each face, (n,): the one asked for, or the predicted one."""
-    if targets is not None:
-        return torch.as_tensor(targets, device=batch.device).expand(len(batch))
     with torch.no_grad():
-        return model(batch).argmax(1)
+        logits = model(batch)
+    if targets is None:
+        return logits.argmax(1)
+    n, k = logits.shape
+    classes = np.asarray(targets.cpu() if isinstance(targets, torch.Tensor) else targets)
+    fits = classes.dtype.kind in "iu" and classes.shape in ((), (n,)) and ((classes >= 0) & (classes < k)).all()
+    require(fits, f"targets are {targets!r:.80}; give a class index from 0 to {k - 1}, or one for each of {n} faces")
+    return torch.from_numpy(classes.astype(np.int64)).to(batch.device).expand(n)

@@ -1,12 +1,13 @@
 """Plots for the course: faces, counts, training histories, confusion matrices, scores, calibration and maps.
 
 Each function draws what it is given and measures nothing. `plot_x(data, ax=None)` draws into `ax` or a new figure and
-returns the Axes. `x_grid(...)` returns a new Figure: in a notebook, assign it, or it shows twice. A missing column is a
-`KeyError` that names it.
+returns the Axes. `x_grid(...)` returns a new Figure: in a notebook, assign it, or it shows twice. A table without a
+column that is needed is a `ValueError`.
 """
 
 import textwrap
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -17,7 +18,8 @@ from matplotlib.figure import Figure
 from sklearn.metrics import ConfusionMatrixDisplay
 
 from ferlib.emotions import EMOTIONS, class_colors
-from ferlib.evaluation import Predictions
+from ferlib.evaluation import Predictions, require_columns
+from ferlib.utils import require
 
 Pictures = Sequence[np.ndarray] | np.ndarray
 Texts = Sequence[object] | None
@@ -51,8 +53,12 @@ def face_grid(images: Pictures, titles: Texts = None, *, columns: int | None = N
     >>> figure = face_grid(np.zeros((10, 48, 48), np.uint8), ["black"] * 10, columns=5, title="Ten black pictures")
     """
     pictures, width = [np.asarray(image) for image in images], size + 0.15
-    if not pictures or any(picture.dtype != np.uint8 for picture in pictures) or (colors and titles is None):
-        raise ValueError("give one picture or more, each uint8 (0 to 255), and titles where there are colors")
+    uint8 = pictures and all(picture.dtype == np.uint8 and picture.ndim in (2, 3) for picture in pictures)
+    require(uint8, "give one picture or more, each uint8 (h, w) or (h, w, 3)")
+    require(titles is not None or not colors, "colours come without titles; give titles too")
+    for name, values in (("titles", titles), ("colors", colors)):
+        require(values is None or len(values) == len(pictures), f"{len(pictures)} pictures and {len(values or ())} "
+                f"{name} were given; give one a picture")  # fmt: skip
     columns = min(len(pictures), max(1, int(9 / width))) if columns is None else columns
     texts = _wrap([""] * len(pictures) if titles is None else titles, width)
     lines, rows = max(text.count("\n") + bool(text) for text in texts), -(-len(pictures) // columns)
@@ -87,6 +93,9 @@ def augmentation_grid(originals: Pictures, augmented: Sequence[Pictures] | np.nd
     """
     columns = 1 + len(augmented[0])
     headers = [f"version {k}" for k in range(1, columns)] if headers is None else headers
+    require(len(originals) == len(augmented) and {len(versions) for versions in augmented} == {len(headers)},
+            f"{len(originals)} originals, {len(headers)} headers and versions of {len(augmented)} were given; "
+            "give each original a version under each header")  # fmt: skip
     pictures = [face for pair in zip(originals, augmented, strict=True) for face in (pair[0], *pair[1])]
     names = ["original"] * len(originals) if titles is None else titles
     texts = [text for name in names for text in (name, *headers)]
@@ -125,6 +134,7 @@ def plot_history(history: pd.DataFrame, *, metric: str = "accuracy", ax: Axes | 
     >>> ax = plot_history(pd.DataFrame({"epoch": [1, 2], "train_accuracy": [0.4, 0.7], "val_accuracy": [0.5, 0.6]}))
     """
     names, rate = [f"train_{metric}", f"val_{metric}"], metric == "accuracy"
+    require_columns(history, ["epoch", *names], "fit(...).history")
     table = history.set_index("epoch")[names].astype(float) * (100 if rate else 1)
     title, form = metric.capitalize(), "{:.1f}%" if rate else "{:.3f}"
     ax = _axes(ax, (6.5, 4.2), ylabel="accuracy (%)" if rate else "loss (nats)")
@@ -149,6 +159,7 @@ def plot_lr_finder(losses: pd.DataFrame, suggested: float | None = None, *, ax: 
 
     >>> ax = plot_lr_finder(pd.DataFrame({"lr": [1e-4, 1e-3], "loss": [2.0, 1.8], "smoothed": [2.0, 1.9]}), 1e-3)
     """
+    require_columns(losses, ("lr", "loss", "smoothed"), "training.find_lr")
     ax = _axes(ax, (6.5, 4.2), title="Learning-rate finder", xlabel="learning rate (log scale)", ylabel="loss (nats)")
     ax.semilogx(losses["lr"], losses["loss"], ".", color=LIGHT, markeredgecolor=DARK, label="one batch")
     ax.semilogx(losses["lr"], losses["smoothed"], color=DARK, label="smoothed")
@@ -161,6 +172,7 @@ def plot_lr_finder(losses: pd.DataFrame, suggested: float | None = None, *, ax: 
 
 def history_grid(history: pd.DataFrame) -> Figure:
     """Plot loss, accuracy and learning rate side by side, from a history with the column `lr` too."""
+    require_columns(history, ("epoch", "lr"), "fit(...).history")
     figure, (first, second, third) = plt.subplots(1, 3, figsize=(9, 3.2), layout="constrained")
     plot_history(history, metric="loss", ax=first)
     plot_history(history, metric="accuracy", ax=second)
@@ -180,9 +192,12 @@ def plot_confusion(confusion: Any, *, ax: Axes | None = None, classes: Sequence[
     """
     if isinstance(confusion, Predictions):
         classes, confusion = classes or confusion.classes, confusion.confusion()
-    counts, ax = np.asarray(confusion), _axes(ax, (7, 6))
+    counts, names = np.asarray(confusion), classes or EMOTIONS
+    require(counts.shape == (len(names), len(names)), f"a matrix {counts.shape} and {len(names)} classes were given; "
+            "give counts (k, k) and classes=, or what evaluation.predict gives")  # fmt: skip
+    ax = _axes(ax, (7, 6))
     shares = 100 * counts / counts.sum(axis=1, keepdims=True).clip(1)
-    display = ConfusionMatrixDisplay(shares, display_labels=classes or EMOTIONS)
+    display = ConfusionMatrixDisplay(shares, display_labels=names)
     display.plot(ax=ax, cmap="Blues", xticks_rotation=45, im_kw={"vmin": 0, "vmax": 100}, text_kw={"fontsize": 8})
     for cell, text in np.ndenumerate(display.text_):
         share = f"{shares[cell]:.0f}%" if counts[cell[0]].any() else "–"
@@ -192,6 +207,23 @@ def plot_confusion(confusion: Any, *, ax: Axes | None = None, classes: Sequence[
     return ax
 
 
+def confusion_grid(confusions: Mapping[str, Any]) -> Figure:
+    """Plot confusion matrices side by side, to compare models.
+
+    Args:
+        confusions: by the model's name, what `plot_confusion` takes.
+
+    >>> figure = confusion_grid({"before": np.eye(7, dtype=int) * 40 + 3, "after": np.eye(7, dtype=int) * 90})
+    """
+    count = len(confusions)
+    figure, axes = plt.subplots(1, count, figsize=(4.5 * count, 4.3), layout="constrained", squeeze=False)
+    for ax, (name, confusion) in zip(axes[0], confusions.items(), strict=True):
+        plot_confusion(confusion, ax=ax).set_title(name)
+    for ax in axes[0, :-1]:
+        ax.images[0].colorbar.remove()  # one scale for all
+    return figure
+
+
 def plot_report(report: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Plot precision, recall and F1 of each class, with the class's support.
 
@@ -199,6 +231,7 @@ def plot_report(report: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         report: a row a class, as `evaluation.report` gives it.
         ax: where to draw.
     """
+    require_columns(report, ("precision", "recall", "f1", "support"), "evaluation.report")
     names = [f"{name}\n{support:,.0f} faces" for name, support in report["support"].items()]
     ax = _axes(ax, (7, 5.2), names, title="Scores per class", xlabel="score (%)", ylabel="class and its support")
     styles = {"precision": (">", LIGHT, -0.25), "recall": ("s", MIDDLE, 0), "f1": ("o", DARK, 0.25)}
@@ -219,6 +252,7 @@ def plot_intervals(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         table: columns value, low and high (fractions), as `evaluation.summarise` gives it.
         ax: where to draw.
     """
+    require_columns(table, ("value", "low", "high"), "evaluation.summarise")
     rows = 100 * table[["value", "low", "high"]].astype(float)
     ax = _axes(ax, (6.5, 1 + 0.5 * len(rows)), [*map(str, rows.index)], title="Intervals", xlabel="value (%)")
     for place, (value, low, high) in enumerate(rows.to_numpy()):
@@ -260,6 +294,7 @@ def plot_reliability(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         table: a row a bin, as `evaluation.calibration` gives it.
         ax: where to draw.
     """
+    require_columns(table, ("low", "high", "n", "confidence", "accuracy"), "evaluation.calibration")
     rows = table[table["n"] > 0]
     low, high, confidence, accuracy = (100 * rows[name] for name in ("low", "high", "confidence", "accuracy"))
     ax = _axes(ax, (5.6, 5.2), xlabel="confidence (%), with the faces of each bin on top", ylabel="accuracy (%)")
@@ -315,14 +350,15 @@ def explanation_grid(images: Pictures, overlays: Mapping[str, Pictures], titles:
             dotted, dashed and solid.
         title: of the figure.
     """
-    frames = "" if boxes is None else "\nbrows dotted, eyes dashed, mouth solid"
+    edges = {part: [f"{part}_{edge}" for edge in ("x0", "y0", "x1", "y1")] for part in ("brows", "eyes", "mouth")}
+    table, title = pd.DataFrame() if boxes is None else boxes, f"{title}\nyellow: most, violet: least"
+    if boxes is not None:
+        require_columns(boxes, [*chain(*edges.values())], "sample.draw")
+        title += "\nbrows dotted, eyes dashed, mouth solid"
     rows, names = [*zip(*overlays.values(), strict=True)], [""] * len(images) if titles is None else titles
-    title = f"{title}\nyellow: most, violet: least{frames}"
     figure = augmentation_grid(images, rows, names, headers=[*overlays], title=title)
-    table = pd.DataFrame() if boxes is None else boxes
     for place, ax in enumerate(figure.axes[: len(table) * len(figure.axes)]):
-        for part, style in {"brows": ":", "eyes": "--", "mouth": "-"}.items():
-            box = table[[f"{part}_{edge}" for edge in ("x0", "y0", "x1", "y1")]].iloc[place // (1 + len(overlays))]
-            x0, y0, x1, y1 = box - 0.5  # pixels' middles
+        for columns, style in zip(edges.values(), (":", "--", "-"), strict=True):
+            x0, y0, x1, y1 = table[columns].iloc[place // (1 + len(overlays))] - 0.5  # pixels' middles
             ax.plot([x0, x1, x1, x0, x0], [y0, y0, y1, y1, y0], style, color="red", linewidth=1)
     return figure
