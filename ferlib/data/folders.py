@@ -108,7 +108,8 @@ def _class_folder(path: str, folders: list[str], find: Callable[[str], int | Non
         names = " and ".join(folders[at] for at in rivals)
         raise ValueError(f"{path} lies in the folders {names}, and both may be its class; move it, or rename one")
     if not hits and split_of(folders[-1:], path):
-        raise ValueError(f"{path} lies in no class folder, but directly in {folders[-1]}; put a folder for each class")
+        place = f"{path} lies in no class folder, but directly in {folders[-1]}"
+        raise ValueError(f"{place}; make one for each class, or give a function of the path: classes=")
     return hits[-1] if hits else last
 
 

@@ -39,8 +39,8 @@ def load(source: str | Path = "sample", *, size: int = 48, classes: Classes = No
 
     Args:
         source: `"sample"` (faces that `ferlib.sample` draws), `"fer2013"` (looked for in `FERLIB_DATA`, then `data/`),
-            or a path: the challenge's CSV (also .gz, .xz), a tree of class folders, a .zip or .tgz of these, or a
-            .npz.
+            or a path: the challenge's CSV (also .gz, .xz), a tree of class folders, a .npz, or a .zip or .tgz of
+            these.
         size: side of the faces in pixels, 48 unless told. Images become gray (0.299 R + 0.587 G + 0.114 B), square (the
             middle of them) and size x size (averaged down, cubic up).
         classes: what the labels stand for. None: FER2013's seven emotions, by name or alias; numbers only in the
@@ -50,15 +50,27 @@ def load(source: str | Path = "sample", *, size: int = 48, classes: Classes = No
             its class, or to None to leave it out.
 
     Returns:
-        The faces; `classes` has the names. What a copy of FER2013 lacks is warned of, and kept in `notes`.
+        The faces; `classes` has the names. What was left out or assumed is warned of, and kept in `notes`.
 
     Raises:
         FileNotFoundError: the source is not there.
         ValueError: names the first row or file that is not as it should be, or a label that `classes` does not explain.
 
-    >>> faces = load("sample")  # your own folders and names: load("faces", classes="folders")
+    >>> faces = load("sample")
     >>> len(faces.subset("Training")), faces.classes[3]
     (2800, 'happy')
+
+    Save faces of your own as PNG in class folders, and load them:
+
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> folder = Path(tempfile.mkdtemp(), "mine")
+    >>> for name in ("train/open/1.png", "train/shut/2.png", "val/open/3.png", "val/shut/4.png"):
+    ...     (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    ...     Image.fromarray(np.full((60, 60), 128, np.uint8)).save(folder / name)
+    >>> mine = load(folder, classes="folders")
+    >>> mine.classes, len(mine.subset("Training")), mine.images.shape
+    (('open', 'shut'), 2, (4, 48, 48))
     """
     dataset = _load(source, size, classes, ("open",))
     for note in dataset.notes:
