@@ -142,7 +142,9 @@ def on_the_mark(faces: int, epochs: int, shown: int) -> None:
         change = f"{before[:, HAPPY].mean():.0%} -> {after[:, HAPPY].mean():.0%}"
         print(f"trained {name}: mean probability of happy, square seen -> hidden: {change}", flush=True)
         target = torch.full((len(batch),), HAPPY)
-        found[name] = {key: explain.score(maps(key, model, batch, target), square) for key in METHODS}
+        found[name] = {
+            key: explain.mean_intervals(explain.score_each(maps(key, model, batch, target), square)) for key in METHODS
+        }
     table("map", "pointing, with the mark", "without", "energy, with the mark", "without", "at least 50, below 10")
     for key in METHODS:
         one, other = (found[name][key] for name in found)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -89,33 +88,6 @@ class Predictions:
             mask: boolean (n,), or positions.
         """
         return Predictions(self.logits[mask], self.labels[mask], self.classes)
-
-    def save(self, path: str | Path) -> None:
-        """Save logits, labels and class names to a .npz file.
-
-        Args:
-            path: the file, whose name ends in .npz; an older one is replaced.
-        """
-        np.savez_compressed(path, logits=np.float32(self.logits), labels=self.labels, classes=self.classes)
-
-    @classmethod
-    def load(cls, path: str | Path) -> "Predictions":
-        """Load what `save` wrote.
-
-        Args:
-            path: the .npz file.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: the file holds something else.
-        """
-        try:
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-                return cls(arrays["logits"], arrays["labels"], tuple(arrays["classes"].tolist()))
-        except FileNotFoundError:
-            raise
-        except Exception as error:  # NumPy raises many kinds
-            raise ValueError(f"{path} holds no logits of Predictions.save ({error!s:.80}); evaluate again") from error
 
 
 def flip(batch: torch.Tensor) -> torch.Tensor:
@@ -227,8 +199,7 @@ def bootstrap(counts: np.ndarray, resamples: int = 2000, seed: int = 0) -> np.nd
         ValueError: all counts are 0.
     """
     n = int(counts.sum())
-    if n == 0:
-        raise ValueError("there are no predictions to redraw")
+    require(n, "there are no predictions to redraw")
     return np.random.default_rng(seed).multinomial(n, counts.ravel() / n, resamples).reshape(resamples, *counts.shape)
 
 
@@ -394,8 +365,7 @@ def fit_temperature(predictions: Predictions) -> float:
         ValueError: there are no predictions.
     """
     logits, faces = predictions.logits.astype(float), np.arange(len(predictions.labels))
-    if not len(faces):
-        raise ValueError("there are no predictions to fit a temperature to")
+    require(len(faces), "there are no predictions to fit a temperature to")
 
     def loss(log_t: float) -> float:
         return -float(special.log_softmax(logits * np.exp(-log_t), axis=1)[faces, predictions.labels].mean())
@@ -422,16 +392,20 @@ def cross_calibrate(predictions: Predictions, *, folds: int = 5, seed: int = 0) 
     return Predictions(logits, predictions.labels, predictions.classes)
 
 
-def require_columns(table: Any, names: Sequence[str], source: str) -> None:
-    """Raise `ValueError` unless a table has these columns.
+def select_columns(table: Any, names: Sequence[str], source: str) -> pd.DataFrame:
+    """Return columns of a table.
 
     Args:
         table: what a function was given.
         names: the columns that it needs.
         source: what gives such a table, for the message.
+
+    Raises:
+        ValueError: it is no table, or lacks a column.
     """
     missing = [name for name in names if name not in getattr(table, "columns", ())]
     require(not missing, f"a {type(table).__name__} without {', '.join(missing)} was given; give what {source} gives")
+    return table[[*names]]
 
 
 def report(predictions: Predictions) -> pd.DataFrame:

@@ -17,7 +17,7 @@ import torch
 from captum.attr import LayerAttribution, LayerGradCam, LayerGradientXActivation, Occlusion
 from torch import nn
 
-from ferlib.evaluation import bootstrap, percentile_interval, require_columns
+from ferlib.evaluation import bootstrap, percentile_interval, select_columns
 from ferlib.models.face_model import device_of, evaluating, unwrap
 from ferlib.utils import require
 
@@ -38,10 +38,9 @@ def first_filters(model: nn.Module) -> np.ndarray:
     Raises:
         ValueError: the model has no convolution.
     """
-    for module in unwrap(model).modules():
-        if isinstance(module, nn.Conv2d):
-            return module.weight.detach().mean(1).cpu().numpy()
-    raise ValueError(f"{type(unwrap(model)).__name__} has no convolution; give a network with one")
+    convolutions = [module for module in unwrap(model).modules() if isinstance(module, nn.Conv2d)]
+    require(convolutions, f"{type(unwrap(model)).__name__} has no convolution; give a network with one")
+    return convolutions[0].weight.detach().mean(1).cpu().numpy()
 
 
 def activations(model: nn.Module, batch: torch.Tensor, layer: str | None = None) -> np.ndarray:
@@ -61,18 +60,15 @@ def activations(model: nn.Module, batch: torch.Tensor, layer: str | None = None)
     """
     name = find_layer(model, batch) if layer is None else layer
     maps = _activation_maps(model, batch, {name: _layer_named(model, name)})
-    if name not in maps:
-        raise ValueError(f"the layer {name!r} gives no map (n, channels, h, w); `find_layer(model, batch)` names one")
+    require(name in maps, f"the layer {name!r} gives no map (n, channels, h, w); `find_layer(model, batch)` names one")
     return maps[name].cpu().numpy()
 
 
 def _layer_named(model: nn.Module, name: str) -> nn.Module:
     """Return a network's layer; raise `ValueError` if it has none of that name."""
     network = unwrap(model)
-    layers = dict(network.named_modules())
-    if name not in layers:
-        names = ", ".join(each for each, _ in network.named_children())
-        raise ValueError(f"{type(network).__name__} has no layer {name!r}; its parts are {names}")
+    layers, parts = dict(network.named_modules()), ", ".join(part for part, _ in network.named_children())
+    require(name in layers, f"{type(network).__name__} has no layer {name!r}; its parts are {parts}")
     return layers[name]
 
 
@@ -95,9 +91,8 @@ def find_layer(model: nn.Module, batch: torch.Tensor, min_cells: int = MIN_CELLS
     sizes = {name: tuple(each.shape[2:]) for name, each in maps.items()}
     # Tokens have four axes too, but not the shape of the face.
     fine = [name for name, (h, w) in sizes.items() if min(h, w) >= min_cells and h * width == w * height]
-    if not fine:
-        reason = f"no layer of {type(network).__name__} has a map of {min_cells}x{min_cells} for faces of {height} px"
-        raise ValueError(f"{reason}; feed larger faces, or build the model with small_stem=True")
+    require(fine, f"no layer of {type(network).__name__} has a map of {min_cells}x{min_cells} for faces of {height} "
+            "px; feed larger faces, or build the model with small_stem=True")  # fmt: skip
     return fine[-1]
 
 
@@ -229,7 +224,7 @@ def region_masks(boxes: pd.DataFrame, size: int = 48, *, threshold: float = 0.15
         ValueError: `boxes` lacks a column.
     """
     edges = {part: [f"{part}_{edge}" for edge in ("x0", "y0", "x1", "y1")] for part in PARTS}
-    require_columns(boxes, [*chain(*edges.values(), *REGIONS.values())], "sample.draw")
+    boxes = select_columns(boxes, [*chain(*edges.values(), *REGIONS.values())], "sample.draw")
     places = {part: boxes[columns].to_numpy(float) for part, columns in edges.items()}
     eyes, mouth = places["eyes"], places["mouth"]
     places["nose"] = np.stack([mouth[:, 0], eyes[:, 3], mouth[:, 2], mouth[:, 1]], 1)
@@ -265,19 +260,6 @@ def score_each(maps: np.ndarray, masks: np.ndarray) -> pd.DataFrame:
     energy = np.divide((positive * masks).sum(axes), total, out=area.copy(), where=total > 0)
     pointing = np.where(total > 0, (highest & masks).sum(axes) / highest.sum(axes), 0.0)
     return pd.DataFrame({"pointing": pointing, "energy": energy, "area": area})
-
-
-def score(maps: np.ndarray, masks: np.ndarray) -> pd.DataFrame:
-    """Compute `mean_intervals` of `score_each`.
-
-    Args:
-        maps: float (n, h, w).
-        masks: bool (n, h, w).
-
-    Returns:
-        Rows pointing, energy, area; columns value, low, high.
-    """
-    return mean_intervals(score_each(maps, masks))
 
 
 def mean_intervals(each: pd.DataFrame, *, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import ConfusionMatrixDisplay
 
 from ferlib.emotions import EMOTIONS, class_colors
-from ferlib.evaluation import Predictions, require_columns
+from ferlib.evaluation import Predictions, select_columns
 from ferlib.utils import require
 
 Pictures = Sequence[np.ndarray] | np.ndarray
@@ -48,19 +48,17 @@ def face_grid(images: Pictures, titles: Texts = None, *, columns: int | None = N
         colors: n colours of frames and titles; colour must not be the only sign, so give `titles` too.
 
     Raises:
-        ValueError: a picture is not uint8, colours come without titles, or the counts differ.
+        ValueError: a picture is not uint8, or the counts differ.
 
     >>> figure = face_grid(np.zeros((10, 48, 48), np.uint8), ["black"] * 10, columns=5, title="Ten black pictures")
     """
     pictures, width = [np.asarray(image) for image in images], size + 0.15
     uint8 = pictures and all(picture.dtype == np.uint8 and picture.ndim in (2, 3) for picture in pictures)
     require(uint8, "give one picture or more, each uint8 (h, w) or (h, w, 3)")
-    require(titles is not None or not colors, "colours come without titles; give titles too")
-    for name, values in (("titles", titles), ("colors", colors)):
-        require(values is None or len(values) == len(pictures), f"{len(pictures)} pictures and {len(values or ())} "
-                f"{name} were given; give one a picture")  # fmt: skip
+    names = [""] * len(pictures) if titles is None else titles
+    require(len(names) == len(pictures), f"{len(pictures)} pictures and {len(names)} titles; give a title to each")
     columns = min(len(pictures), max(1, int(9 / width))) if columns is None else columns
-    texts = _wrap([""] * len(pictures) if titles is None else titles, width)
+    texts = _wrap(names, width)
     lines, rows = max(text.count("\n") + bool(text) for text in texts), -(-len(pictures) // columns)
     height = rows * (size + 0.1 + 0.13 * lines) + 0.2 * len((title or "").splitlines()) + 0.1
     figure = plt.figure(figsize=(columns * width, height), layout="constrained")
@@ -93,9 +91,6 @@ def augmentation_grid(originals: Pictures, augmented: Sequence[Pictures] | np.nd
     """
     columns = 1 + len(augmented[0])
     headers = [f"version {k}" for k in range(1, columns)] if headers is None else headers
-    require(len(originals) == len(augmented) and {len(versions) for versions in augmented} == {len(headers)},
-            f"{len(originals)} originals, {len(headers)} headers and versions of {len(augmented)} were given; "
-            "give each original a version under each header")  # fmt: skip
     pictures = [face for pair in zip(originals, augmented, strict=True) for face in (pair[0], *pair[1])]
     names = ["original"] * len(originals) if titles is None else titles
     texts = [text for name in names for text in (name, *headers)]
@@ -134,8 +129,8 @@ def plot_history(history: pd.DataFrame, *, metric: str = "accuracy", ax: Axes | 
     >>> ax = plot_history(pd.DataFrame({"epoch": [1, 2], "train_accuracy": [0.4, 0.7], "val_accuracy": [0.5, 0.6]}))
     """
     names, rate = [f"train_{metric}", f"val_{metric}"], metric == "accuracy"
-    require_columns(history, ["epoch", *names], "fit(...).history")
-    table = history.set_index("epoch")[names].astype(float) * (100 if rate else 1)
+    table = select_columns(history, ["epoch", *names], "fit(...).history").set_index("epoch").astype(float)
+    table *= 100 if rate else 1
     title, form = metric.capitalize(), "{:.1f}%" if rate else "{:.3f}"
     ax = _axes(ax, (6.5, 4.2), ylabel="accuracy (%)" if rate else "loss (nats)")
     table.plot(ax=ax, style=["s--", "o-"], color=["#666666", DARK], markersize=4, fontsize=9)
@@ -159,7 +154,7 @@ def plot_lr_finder(losses: pd.DataFrame, suggested: float | None = None, *, ax: 
 
     >>> ax = plot_lr_finder(pd.DataFrame({"lr": [1e-4, 1e-3], "loss": [2.0, 1.8], "smoothed": [2.0, 1.9]}), 1e-3)
     """
-    require_columns(losses, ("lr", "loss", "smoothed"), "training.find_lr")
+    losses = select_columns(losses, ("lr", "loss", "smoothed"), "training.find_lr")
     ax = _axes(ax, (6.5, 4.2), title="Learning-rate finder", xlabel="learning rate (log scale)", ylabel="loss (nats)")
     ax.semilogx(losses["lr"], losses["loss"], ".", color=LIGHT, markeredgecolor=DARK, label="one batch")
     ax.semilogx(losses["lr"], losses["smoothed"], color=DARK, label="smoothed")
@@ -172,11 +167,11 @@ def plot_lr_finder(losses: pd.DataFrame, suggested: float | None = None, *, ax: 
 
 def history_grid(history: pd.DataFrame) -> Figure:
     """Plot loss, accuracy and learning rate side by side, from a history with the column `lr` too."""
-    require_columns(history, ("epoch", "lr"), "fit(...).history")
+    rates = select_columns(history, ("epoch", "lr"), "fit(...).history")
     figure, (first, second, third) = plt.subplots(1, 3, figsize=(9, 3.2), layout="constrained")
     plot_history(history, metric="loss", ax=first)
     plot_history(history, metric="accuracy", ax=second)
-    history.plot(x="epoch", y="lr", style="o-", color=DARK, ax=third, legend=False, title="Learning rate", ylabel="lr")
+    rates.plot(x="epoch", y="lr", style="o-", color=DARK, ax=third, legend=False, title="Learning rate", ylabel="lr")
     return figure
 
 
@@ -231,7 +226,7 @@ def plot_report(report: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         report: a row a class, as `evaluation.report` gives it.
         ax: where to draw.
     """
-    require_columns(report, ("precision", "recall", "f1", "support"), "evaluation.report")
+    report = select_columns(report, ("precision", "recall", "f1", "support"), "evaluation.report")
     names = [f"{name}\n{support:,.0f} faces" for name, support in report["support"].items()]
     ax = _axes(ax, (7, 5.2), names, title="Scores per class", xlabel="score (%)", ylabel="class and its support")
     styles = {"precision": (">", LIGHT, -0.25), "recall": ("s", MIDDLE, 0), "f1": ("o", DARK, 0.25)}
@@ -252,8 +247,7 @@ def plot_intervals(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         table: columns value, low and high (fractions), as `evaluation.summarise` gives it.
         ax: where to draw.
     """
-    require_columns(table, ("value", "low", "high"), "evaluation.summarise")
-    rows = 100 * table[["value", "low", "high"]].astype(float)
+    rows = 100 * select_columns(table, ("value", "low", "high"), "evaluation.summarise").astype(float)
     ax = _axes(ax, (6.5, 1 + 0.5 * len(rows)), [*map(str, rows.index)], title="Intervals", xlabel="value (%)")
     for place, (value, low, high) in enumerate(rows.to_numpy()):
         ax.plot([low, high], [place, place], "|-", color=DARK, markersize=9)
@@ -294,8 +288,8 @@ def plot_reliability(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         table: a row a bin, as `evaluation.calibration` gives it.
         ax: where to draw.
     """
-    require_columns(table, ("low", "high", "n", "confidence", "accuracy"), "evaluation.calibration")
-    rows = table[table["n"] > 0]
+    rows = select_columns(table, ("low", "high", "n", "confidence", "accuracy"), "evaluation.calibration")
+    rows = rows[rows["n"] > 0]
     low, high, confidence, accuracy = (100 * rows[name] for name in ("low", "high", "confidence", "accuracy"))
     ax = _axes(ax, (5.6, 5.2), xlabel="confidence (%), with the faces of each bin on top", ylabel="accuracy (%)")
     ax.bar(low, accuracy, high - low, align="edge", color=LIGHT, edgecolor="black", linewidth=0.5, label="accuracy")
@@ -351,14 +345,15 @@ def explanation_grid(images: Pictures, overlays: Mapping[str, Pictures], titles:
         title: of the figure.
     """
     edges = {part: [f"{part}_{edge}" for edge in ("x0", "y0", "x1", "y1")] for part in ("brows", "eyes", "mouth")}
-    table, title = pd.DataFrame() if boxes is None else boxes, f"{title}\nyellow: most, violet: least"
+    frames, table = "", pd.DataFrame()
     if boxes is not None:
-        require_columns(boxes, [*chain(*edges.values())], "sample.draw")
-        title += "\nbrows dotted, eyes dashed, mouth solid"
+        frames = "\nbrows dotted, eyes dashed, mouth solid"
+        table = select_columns(boxes, [*chain(*edges.values())], "sample.draw") - 0.5  # pixels' middles
     rows, names = [*zip(*overlays.values(), strict=True)], [""] * len(images) if titles is None else titles
+    title = f"{title}\nyellow: most, violet: least{frames}"
     figure = augmentation_grid(images, rows, names, headers=[*overlays], title=title)
     for place, ax in enumerate(figure.axes[: len(table) * len(figure.axes)]):
         for columns, style in zip(edges.values(), (":", "--", "-"), strict=True):
-            x0, y0, x1, y1 = table[columns].iloc[place // (1 + len(overlays))] - 0.5  # pixels' middles
+            x0, y0, x1, y1 = table[columns].iloc[place // (1 + len(overlays))]
             ax.plot([x0, x1, x1, x0, x0], [y0, y0, y1, y1, y0], style, color="red", linewidth=1)
     return figure

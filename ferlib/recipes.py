@@ -16,6 +16,7 @@ from ferlib.models.build import build_model, freeze
 from ferlib.models.face_model import FaceModel
 from ferlib.training.config import TrainConfig
 from ferlib.transforms import BatchAugment, InputSpec, pipeline_parts
+from ferlib.utils import require
 
 IMAGENET = {"in_chans": 3, "mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225), "weights": "imagenet"}
 STUDENT: dict[str, Any] = {"batch_size": 64, "optimizer": "adam", "lr": 1e-3, "weight_decay": 0, "schedule": "constant",
@@ -192,8 +193,7 @@ def get_recipe(name: str) -> Recipe:
     >>> get_recipe("fast").config.epochs
     3
     """
-    if name not in RECIPES:
-        raise ValueError(f"no recipe is called {name!r}; allowed are {', '.join(RECIPES)}")
+    require(name in RECIPES, f"no recipe is called {name!r}; allowed are {', '.join(RECIPES)}")
     return RECIPES[name]
 
 

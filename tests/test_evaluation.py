@@ -480,27 +480,6 @@ def test_a_subset_keeps_logits_with_their_labels(which: np.ndarray):
     np.testing.assert_array_equal(some.labels, predictions.labels[which])
 
 
-@pytest.mark.parametrize("n", [0, 1, 3589])
-def test_what_is_saved_is_read_back_as_it_was(tmp_path: Path, n: int):
-    predictions = made(n)
-    predictions.logits[:1, :2] = 70_000, np.nextafter(np.float32(70_000), np.float32(np.inf))  # half has neither
-    predictions.save(tmp_path / "a.npz")
-    back = Predictions.load(tmp_path / "a.npz")
-    assert back.logits.dtype == np.float32 and back.labels.dtype == np.int64
-    np.testing.assert_array_equal(back.logits, predictions.logits)
-    np.testing.assert_array_equal(back.labels, predictions.labels)
-    np.testing.assert_array_equal(back.confusion(), predictions.confusion())
-
-
-def test_a_file_of_predictions_cannot_hold_code(tmp_path: Path):
-    found = made(1)
-    for name in ("logits", "labels", "classes"):
-        arrays = {"logits": found.logits, "labels": found.labels, "classes": np.array(EMOTIONS)}
-        np.savez(tmp_path / "bad.npz", **arrays | {name: np.array([{"a": 1}], dtype=object)})
-        with pytest.raises(ValueError, match="allow_pickle=False"):
-            Predictions.load(tmp_path / "bad.npz")
-
-
 @pytest.mark.parametrize(
     ("logits", "labels", "message"),
     [
@@ -883,32 +862,6 @@ def test_models_of_other_classes_are_not_compared():
         ValueError, match="the model's classes are open eyes, shut eyes, those of these .* are shut, open"
     ):
         compare(among(TWO, 20), Predictions(among(TWO, 20).logits, among(TWO, 20).labels, ("shut", "open")))
-
-
-@pytest.mark.parametrize("n", [0, 40])
-@pytest.mark.parametrize("names", [TWO, EIGHT, tuple(f"person {k}" for k in range(300)), ("fröhlich", "悲しい")])
-def test_classes_are_saved_and_read_back(tmp_path: Path, names: tuple[str, ...], n: int):
-    found = among(names, n)
-    found.labels[:1] = len(names) - 1
-    found.save(tmp_path / "a.npz")
-    back = Predictions.load(tmp_path / "a.npz")
-    assert back.classes == names and all(type(name) is str for name in back.classes)
-    assert back.logits.dtype == np.float32 and back.labels.dtype == np.int64
-    np.testing.assert_array_equal(back.logits, found.logits)
-    np.testing.assert_array_equal(back.labels, found.labels)
-
-
-def test_another_file_is_told(tmp_path: Path):
-    with pytest.raises(FileNotFoundError, match="nowhere.npz"):
-        Predictions.load(tmp_path / "nowhere.npz")
-    np.savez(tmp_path / "faces.npz", images=np.zeros((3, 48, 48), np.uint8), labels=np.zeros(3, int))
-    with pytest.raises(ValueError, match="faces.npz holds no logits of Predictions.save .*; evaluate again"):
-        Predictions.load(tmp_path / "faces.npz")
-    np.savez(
-        tmp_path / "three.npz", logits=np.zeros((4, 2)), labels=np.zeros(4, int), classes=np.array(["a", "b", "c"])
-    )
-    with pytest.raises(ValueError, match=r"logits \(4, 2\) do not fit labels \(4,\) from 0 to 2"):
-        Predictions.load(tmp_path / "three.npz")
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,9 @@ def test_both_point_where_the_model_reads():
     maps += [explain.occlusion(Reads(), batch, 1, 3, 3)]
     for found in maps:
         assert (found[~inside] == 0).all() and (found[inside] > 0).all()
-        assert explain.score(found, inside).loc[["pointing", "energy"], "value"].tolist() == pytest.approx([1, 1])
+        assert explain.mean_intervals(explain.score_each(found, inside)).loc[
+            ["pointing", "energy"], "value"
+        ].tolist() == pytest.approx([1, 1])
     np.testing.assert_allclose(explain.occlusion(Reads(), batch, 0, 3, 3), -maps[2], atol=1e-6)
     # A layer before the choice of the place: the averaged gradient does not know it, as the docstring warns.
     everywhere = explain.grad_cam(Reads(), batch, 1, "look")
@@ -301,7 +303,7 @@ MASKS[:, 0, :2] = True
 def test_scores_by_hand():
     each = explain.score_each(MAPS, MASKS)
     assert each.to_dict("list") == {"pointing": [1, 0, 0.5, 0], "energy": [0.9, 0, 0.5, 0.25], "area": [0.25] * 4}
-    found = explain.score(MAPS, MASKS)
+    found = explain.mean_intervals(each)
     assert found["value"].to_dict() == pytest.approx({"pointing": 0.375, "energy": 0.4125, "area": 0.25})
     assert found.loc["area"].tolist() == [0.25] * 3
 
@@ -315,7 +317,7 @@ def test_differences_by_face_take_out_what_is_hard_for_both():
     rng = np.random.default_rng(0)
     base, masks = rng.random((200, 2, 4)), rng.random((200, 2, 4)) < 0.5
     gain = explain.mean_intervals(explain.score_each(base + masks * 0.1, masks) - explain.score_each(base, masks))
-    alone = explain.score(base, masks)
+    alone = explain.mean_intervals(explain.score_each(base, masks))
     assert gain.loc["energy", "low"] > 0
     assert np.ptp(gain.loc["energy", ["low", "high"]]) < 0.5 * np.ptp(alone.loc["energy", ["low", "high"]])
 
@@ -323,7 +325,8 @@ def test_differences_by_face_take_out_what_is_hard_for_both():
 def test_intervals_are_the_normal_ones_of_a_mean():
     rng = np.random.default_rng(1)
     maps, masks = rng.random((400, 4, 4)), rng.random((400, 4, 4)) < 0.4
-    each, found = explain.score_each(maps, masks), explain.score(maps, masks)
+    each = explain.score_each(maps, masks)
+    found = explain.mean_intervals(each)
     for name in ("pointing", "energy", "area"):
         half = 1.96 * each[name].std() / 20
         value, low, high = found.loc[name]
@@ -351,7 +354,7 @@ def test_intervals_are_the_normal_ones_of_a_mean():
         (lambda m: explain.region_masks(TABLE.drop(columns=["eyes_x0"])), "DataFrame without eyes_x0 .* sample.draw"),
         (lambda m: explain.region_masks(TABLE.drop(columns=["au9", "au4"])), "without au4, au9 was given; give what"),
         (lambda m: explain.region_masks(FACES), "a ndarray without brows_x0, .* was given; give what sample.draw"),
-        (lambda m: explain.score(MAPS, MASKS[:2]), r"maps \(4, 2, 4\) and masks \(2, 2, 4\) differ"),
+        (lambda m: explain.score_each(MAPS, MASKS[:2]), r"maps \(4, 2, 4\) and masks \(2, 2, 4\) differ"),
         (lambda m: explain.score_each(MAPS, MASKS[:, :1]), r"masks \(4, 1, 4\) differ; give a mask of each map"),
     ],
 )  # fmt: skip
@@ -470,7 +473,7 @@ def test_explanations_stand_beside_their_faces_with_the_boxes_in_place():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: plots.explanation_grid(FACES, {"one": FACES[:2]}), "3 originals, 1 headers and versions of 2"),
+        (lambda: plots.explanation_grid(FACES, {"one": FACES[:2]}), "argument 2 is shorter"),
         (lambda: plots.explanation_grid(FACES, {"one": FACES}, ["a"]), "6 pictures and 2 titles"),
         (lambda: plots.explanation_grid(FACES, {"one": FACES}, boxes=TABLE[["face_x0"]]), "without brows_x0, brows_y0"),
     ],

@@ -12,7 +12,6 @@ from PIL import Image
 from ferlib import data, models, training
 from ferlib.cli import evaluate, main
 from ferlib.data.export import export_faces
-from ferlib.evaluation import Predictions
 
 
 @pytest.fixture(scope="module")
@@ -64,15 +63,6 @@ def test_no_open_face_is_nothing_to_export(faces: data.FaceDataset, tmp_path: Pa
         with pytest.raises(ValueError, match="has no open face to write"):
             export_faces(faces.subset([]), tmp_path / name, layout)
     assert not [*tmp_path.iterdir()]
-
-
-@pytest.mark.parametrize("content", [b"", b"a,b\n1,2\n", b"PK\x03\x04broken"])
-def test_a_file_that_holds_no_predictions_is_told(tmp_path: Path, content: bytes):
-    (tmp_path / "x.npz").write_bytes(content)
-    with pytest.raises(ValueError, match="x.npz holds no logits of Predictions.save .*; evaluate again"):
-        Predictions.load(tmp_path / "x.npz")
-    with pytest.raises(FileNotFoundError):
-        Predictions.load(tmp_path / "y.npz")
 
 
 def test_an_npz_without_splits_is_not_called_official(faces: data.FaceDataset, tmp_path: Path, recwarn):
