@@ -39,8 +39,8 @@ ORDERS = {  # number -> name, as each dataset documents it
 }  # fmt: skip
 ORDERS["affectnet7"] = {number: name for number, name in ORDERS["affectnet"].items() if name != "contempt"}
 WAYS = (
-    'give classes="fer2013", "rafdb", "affectnet", "folders" or {"0": "happy", ...} (`--classes`), or a function of '
-    "an image's path"
+    'give classes="fer2013", "rafdb", "affectnet", classes="folders" or {"0": "happy", ...} (`--classes`), '
+    "or a function of an image's path"
 )
 
 
