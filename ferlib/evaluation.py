@@ -109,8 +109,9 @@ def shift(batch: torch.Tensor, *, dx: int, dy: int, mirrored: bool = False) -> t
     return (flip(batch) if mirrored else batch)[:, :, y[:, None], x]
 
 
-SHIFTS = [partial(shift, dx=x, dy=y, mirrored=m) for m in (False, True) for x in (0, -2, 2) for y in (0, -2, 2)]
-VIEWS: dict[str, Views] = {"single_view": (None,), "flip_averaged": (None, flip), "shift_flip_averaged": SHIFTS}
+_SHIFTS = [partial(shift, dx=x, dy=y, mirrored=m) for m in (False, True) for x in (0, -2, 2) for y in (0, -2, 2)]
+VIEWS: dict[str, Views] = {"single_view": (None,), "flip_averaged": (None, flip), "shift_flip_averaged": _SHIFTS}
+"""Views of a face whose probabilities `predict` averages: the face; with its mirror image; both at nine places."""
 
 
 def predict(

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import warnings
-from pathlib import Path
 
 import albumentations as A
 import numpy as np

@@ -2,9 +2,10 @@
 
 from ferlib.models.build import build_model, count_parameters, freeze
 from ferlib.models.face_model import FaceModel
-from ferlib.models.files import SHIPPED, WEIGHTS_FILE, load_ensemble, load_model, model_hash, save_model
+from ferlib.models.files import SHIPPED as SHIPPED  # a folder of this computer, which no reference should show
+from ferlib.models.files import WEIGHTS_FILE, load_ensemble, load_model, model_hash, save_model
 
 __all__ = [
-    "SHIPPED", "WEIGHTS_FILE", "FaceModel", "build_model", "count_parameters", "freeze", "load_ensemble", "load_model",
+    "WEIGHTS_FILE", "FaceModel", "build_model", "count_parameters", "freeze", "load_ensemble", "load_model",
     "model_hash", "save_model",
 ]  # fmt: skip

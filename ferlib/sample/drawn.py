@@ -143,10 +143,19 @@ def draw(n: int, *, size: int = 48, seed: int = 0, balance: str = "fer2013", mar
         seed: of the random numbers.
         balance: "fer2013" (its shares of the classes) or "equal".
         mark: a class and a share: `("happy", 0.9)` puts a bright square into the corner of 90% of the happy faces.
-        fixed: factors that are the same for all faces, such as `yaw=0`.
+        fixed: factors of `FACTORS` that are the same for all faces, such as `yaw=0`.
 
     Returns:
-        Images, uint8 (n, size, size), and a table with a row a face; boxes are in pixels.
+        Images, uint8 (n, size, size), and a table with a row a face. Its columns:
+
+        - split: "Training"; label and true_label: the class's index in `ferlib.emotions.EMOTIONS`
+        - identity: the person's number; group: "dim" (dark and noisy pictures) or "other"
+        - intensity: how strong the expression is, 0 (neutral) to 1
+        - the factors that the face is drawn from, in the ranges of `FACTORS`
+        - `VOTE_COLUMNS`: how many of ten raters chose each emotion
+        - `BOX_COLUMNS`: left, top, right and bottom edge of face, mouth, eyes and brows in pixels
+        - twin_of, twin_kind, twin_change, conflict, blank, flipped: the faults that `dataset` plants; here there are
+          none
 
     Raises:
         ValueError: the size, the balance, the class, or a factor or its value is not allowed.
@@ -177,8 +186,9 @@ def dataset(*, seed: int = 0) -> tuple[np.ndarray, pd.DataFrame]:
         seed: of the random numbers.
 
     Returns:
-        Images, uint8 (6800, 48, 48), and a table with a row a face. A twin's row is its source's, except for split,
-        label and these columns.
+        Images, uint8 (6800, 48, 48), and a table with the columns of `draw`. `label` is the one that a data set would
+        give, `true_label` what the face shows. A twin's row is its source's (`twin_of`), except for split, label and
+        the columns of faults.
     """
     parts, rows, first = [], [], 0
     for stream, (split, count) in enumerate(SPLIT_SIZES.items()):

@@ -365,7 +365,7 @@ def redraw(row: Any, *, size: int = 48, **changes: Any) -> np.ndarray:
     Args:
         row: a row of the table that `sample.draw` or `sample.dataset` returns.
         size: height and width in pixels.
-        changes: factors of FACTORS with their new values, such as `au12=0.8, glasses=True`.
+        changes: factors of `FACTORS` with their new values, such as `au12=0.8, glasses=True`.
 
     Returns:
         The image, uint8 (size, size).
