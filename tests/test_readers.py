@@ -218,6 +218,27 @@ def both_tests(truth: Truth) -> int:
     return sum(path.startswith("test/") and "PublicTest" in path for path in truth)
 
 
+def test_a_test_folder_is_parted_only_if_all_its_names_are_official(tmp_path: Path):
+    truth = {
+        "test/happy/PublicTest_1.png": (0, "PublicTest", "happy"),
+        "test/sad/PrivateTest_2.png": (1, "PrivateTest", "sad"),
+    }
+    assert found(read(write(tmp_path / "d", truth))) == sorted(truth.values())
+    dataset = read(write(tmp_path / "d", {"test/happy/mine.png": (2, "PrivateTest", "happy")}))
+    assert {row[1] for row in found(dataset)} == {"PrivateTest"}
+    assert (
+        "1 images are named for another split than their folder's, which counts, such as test/happy/Pub"
+        in dataset.notes[0]
+    )
+
+
+@pytest.mark.parametrize("path", ["test/train/happy/1.png", "val/x/train_images/sad/1.png", "train/fear/val/1.png"])
+def test_folders_of_two_splits_around_an_image_are_noted(tmp_path: Path, path: str):
+    dataset = read(write(tmp_path / "d", {path: (0, "", "")}))
+    assert dataset.table["split"].tolist() == [split_in(path.split("/")[-2]) or split_in(path.split("/")[-3])]
+    assert dataset.notes[0] == f"1 images lie in folders of two splits, the innermost counts, such as {path}"
+
+
 def test_names_of_files_tell_the_split_where_no_folder_does(tmp_path: Path):
     truth = {f"{k % 7}/{word}_{k:05}_aligned.png": (k, split_in(word), EMOTIONS[k % 7])
              for k, word in enumerate(("train", "test") * 7)}  # fmt: skip
@@ -234,6 +255,10 @@ def test_names_of_files_are_held_against_their_class(tmp_path: Path):
     names = ("happy/sad_1.png", "happy/S5-joy.png", "sad/x_happy_sad.png", "sad/ANGRY 7.png", "fear/unhappy.png")
     dataset = read(write(tmp_path / "d", {name: (k, "", "") for k, name in enumerate(names)}))
     assert [EMOTIONS[label] for label in dataset.labels] == [name.split("/")[0] for name in dataset.table["path"]]
+    numbered = read(write(tmp_path / "n", {"0/happy_1.png": (0, "", ""), "1/2.png": (1, "", "")}), classes="folders")
+    assert "1 images are named for another class" in numbered.notes[0]
+    other = {"open/happy_1.png": (0, "", ""), "shut/2.png": (1, "", "")}
+    assert remarks(read(write(tmp_path / "o", other), classes="folders")) == []
     (note,) = remarks(dataset)
     assert note.startswith("2 images are named for another class than their folder's, which counts, such as ")
     assert "happy/sad_1.png" in note and "sad/ANGRY 7.png" in note

@@ -11,7 +11,7 @@ import pandas as pd
 from ferlib.data.dataset import FaceDataset
 from ferlib.data.pixels import read_image
 from ferlib.data.sources import Source, digest, index_labels, split_of
-from ferlib.data.words import IMAGES, has_ending, split_in_file_name
+from ferlib.data.words import IMAGES, has_ending, split_in_file_name, splits_in
 from ferlib.emotions import EMOTIONS, SPLITS, canonical, class_map
 
 COPY_MARK = re.compile(r"([ _-]*(\(\d+\)|copy ?\d*))+$", re.I)  # at the end of a copied file's name
@@ -117,9 +117,11 @@ def _add_splits(table: pd.DataFrame, source: Source) -> None:
     """Add `split` ("" for none) and `official`; where folders and file names disagree, the folders count."""
     folder, name = table["folder_split"], table["file_split"]
     official = table["path"].str.contains(r"(?:^|/)(?:Training|PublicTest|PrivateTest)_\d[^/]*$")
+    around = table["path"].map(lambda path: frozenset().union(*map(splits_in, path.split("/")[:-1])) - {"?"})
+    source.note(table["path"][around.map(len) > 1], "{} images lie in folders of two splits, the innermost counts")
     if (folder == "").all() and not official.all():  # then the names around the source may tell it
         folder = folder.replace("", split_of(source.folders, source.path.name))
-    merged = official & (folder == "PrivateTest") & (name == "PublicTest")  # copies with both tests in one folder
+    merged = official.all() & (folder == "PrivateTest") & (name == "PublicTest")  # copies with both tests in one folder
     clash = (folder != "") & (name != "") & (folder != name) & ~merged
     source.note(table["path"][clash], "{} images are named for another split than their folder's, which counts")
     stray = (folder == "") & (name != "") & ~official
@@ -166,7 +168,9 @@ def _note_places(table: pd.DataFrame, classes: tuple[str, ...], source: Source) 
         if parents.nunique() > 1:
             source.note(parents.drop_duplicates().replace("", "."), f"class folders of {{}} folders are all {split}")
     if source.known.by_file is None:
-        names = {canonical(name): index for index, name in enumerate(classes)}
+        emotions = any(canonical(name) in EMOTIONS or name.isdigit() for name in classes)
+        names = dict.fromkeys(EMOTIONS if emotions else (), -1)
+        names |= {canonical(name): index for index, name in enumerate(classes)}
         words = paths.map(lambda path: re.findall(r"[^\W\d_]{3,}", Path(path).stem))
         told = words.map(lambda parts: {names[canonical(word)] for word in parts if canonical(word) in names})
         odd = [bool(own) and label not in own for own, label in zip(told, table["label"], strict=True)]
