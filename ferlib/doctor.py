@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
 
-from ferlib.utils import prepare_folder
+from ferlib.utils import cache_folder, prepare_folder, user_path
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,6 @@ def check(*, workdir: str | Path = ".", free_disk_gb: float = 2.0) -> list[Check
     >>> check()[0].name
     'python'
     """
-    cache = os.environ.get("FERLIB_CACHE", Path.home() / ".cache" / "ferlib")
     free, weights = shutil.disk_usage(workdir).free / 1e9, Path(__file__).parent / "weights"
     return [
         Check("python", sys.version_info >= (3, 10), f"Python {sys.version.split()[0]}", "python3.10 -m venv .venv"),
@@ -45,7 +44,9 @@ def check(*, workdir: str | Path = ".", free_disk_gb: float = 2.0) -> list[Check
         _attempt("torch", _torch, "pip install --force-reinstall torch torchvision"),
         _attempt("cv2", _cv2, 'pip install --force-reinstall --no-deps "opencv-contrib-python>=4.11,<5"'),
         _attempt("working folder", lambda: f"working folder {prepare_folder(workdir)}", "cd ~"),
-        _attempt("cache folder", lambda: f"cache folder {prepare_folder(cache)}", 'export FERLIB_CACHE="$PWD/cache"'),
+        _attempt(
+            "cache folder", lambda: f"cache folder {prepare_folder(cache_folder())}", 'export FERLIB_CACHE="$PWD/cache"'
+        ),
         Check("disk", free >= free_disk_gb, f"{free:.1f} GB of disk free, {free_disk_gb:g} needed", "pip cache purge"),
         _check_data(Path(workdir) / "data"),
         Check("weights", any(weights.glob("*.safetensors")), f"weights in {weights}", f"git checkout -- {weights}"),
@@ -109,7 +110,11 @@ def _cv2() -> str:
 
 def _check_data(folder: Path) -> Check:
     """Look for FER2013, which is optional; FERLIB_DATA, if set, has to exist."""
-    place = Path(os.environ.get("FERLIB_DATA", folder)).expanduser()
+    variable = os.environ.get("FERLIB_DATA")
+    try:
+        place = user_path(variable) if variable else folder
+    except ValueError as error:
+        return Check("data", False, f"FERLIB_DATA: {error}", "unset FERLIB_DATA")
     there = place.is_file() or any(place.glob("*fer2013*"))
     message = f"FER2013 in {place}" if there else f"no FER2013 in {place}; to get it: ferlib data fetch fer2013"
-    return Check("data", place.exists() or "FERLIB_DATA" not in os.environ, message, "unset FERLIB_DATA")
+    return Check("data", place.exists() or not variable, message, "unset FERLIB_DATA")

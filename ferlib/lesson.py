@@ -15,6 +15,7 @@ import numpy as np
 from ferlib import evaluation, models
 from ferlib.data import FaceDataset, find, load
 from ferlib.data.download import fetch
+from ferlib.utils import user_path
 
 CLAIM_COLUMNS = ["lesson", "claim", "measured", "low", "high", "threshold", "unit", "n", "seeds", "seconds", "held"]
 TWELVE = (6, 10, 12, 13, 21, 27, 40, 91, 370, 499, 566, 1762)  # rows of the drawn PublicTest: see Lesson.twelve
@@ -78,7 +79,7 @@ class Lesson:
         self.drawn = self.source == "sample"
         self.fast = bool(os.environ.get("FERLIB_FAST"))
         self.seeds = range(1 if self.fast else int(os.environ.get("FERLIB_SEEDS", "3")))
-        runs = Path(os.environ.get("FERLIB_RUNS", "runs"))
+        runs = user_path(os.environ.get("FERLIB_RUNS") or "runs")
         self.folder = (runs / "fast" if self.fast else runs) / number  # a fast run leaves a full one's models alone
 
     def load(self, most: int | None = None) -> FaceDataset:
@@ -192,7 +193,7 @@ class Lesson:
         print(f"Claim {verdict}: {text}: {f'{measured:.3g}{between} {unit}'.strip()}, {bound} expected")
         if os.environ.get("FERLIB_CLAIMS"):
             row = [self.number, text, measured, low, high, bound, unit, n, seeds, time.monotonic() - self.begun]
-            path = Path(os.environ["FERLIB_CLAIMS"])
+            path = user_path(os.environ["FERLIB_CLAIMS"])
             new = not path.exists()
             with path.open("a", newline="", encoding="utf-8") as file:
                 csv.writer(file).writerows([CLAIM_COLUMNS] * new + [[*row, held if counts else ""]])

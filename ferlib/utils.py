@@ -1,11 +1,79 @@
-"""Write files whole, prove that a folder can be written, import packages of an extra."""
+"""Read paths as people write them, write files whole, import packages of an extra."""
 
+import glob
 import importlib
 import os
+import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+
+
+def user_path(text: str | Path) -> Path:
+    """Return a path that a user gave, with `~` as the home folder.
+
+    Raises:
+        ValueError: it is empty or a web address, or `~` stands for no known home.
+
+    >>> user_path("faces/a.png").name
+    'a.png'
+    """
+    given = os.fspath(text)
+    path = os.path.expanduser(given)
+    require(given.strip(), "a path is empty; give a file or folder, or . for this folder (is a variable unset?)")
+    require(not re.match(r"\w{2,}://", given), f"{given} is a web address; download it, and give the path of the file")
+    has_home = not path.startswith("~") or os.path.lexists(path)
+    require(has_home, f"{given} names a home folder that is not known; give a path without ~")
+    return Path(path)
+
+
+def matching(text: str | Path) -> list[Path]:
+    """Return the paths that a pattern such as `faces/*.jpg` matches, sorted; without a match, the path itself.
+
+    Shells do so, except on Windows. A file whose own name holds a sign of a pattern is that file.
+    """
+    path = user_path(text)
+    return [path] if os.path.lexists(path) else [Path(name) for name in sorted(glob.glob(str(path)))] or [path]
+
+
+def cache_folder() -> Path:
+    """Return the folder for decoded data: `FERLIB_CACHE`, else `~/.cache/ferlib`."""
+    return user_path(os.environ.get("FERLIB_CACHE") or "~/.cache/ferlib")
+
+
+def readable(text: str) -> str:
+    r"""Return a text that can be written in any encoding of Unicode: bytes that are no characters are escaped.
+
+    File names that are not in UTF-8 hold such bytes.
+
+    >>> print(readable("caf\udce9.jpg"))
+    caf\xe9.jpg
+    """
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def check_output(path: Path, suffix: str, *, inputs: Iterable[str | Path] = (), force: bool = False) -> None:
+    """Check before any work that an output file can be written and replaces nothing of the user's.
+
+    Args:
+        path: the file.
+        suffix: how its name must end.
+        inputs: paths that are read, and names such as "sample"; none of them is ever replaced.
+        force: whether another file may be replaced.
+
+    Raises:
+        ValueError: the file cannot be written, is an input, or is there already.
+    """
+    is_file = path.suffix == suffix and not path.is_dir()
+    require(is_file, f"the output is {path}; give a file whose name ends in {suffix}")
+    prepare_folder(path.parent)
+    real = path.resolve()
+    for source in map(Path, inputs):
+        inside = suffix == ".png" and source.is_dir() and source.resolve() in real.parents  # a picture among others
+        is_input = path.exists() and source.exists() and (inside or path.samefile(source))
+        require(not is_input, f"the output {path} is one of the files that are read; give another name")
+    require(force or not os.path.lexists(path), f"{path} is there already; give another name, or add --force")
 
 
 def write_whole(path: str | Path, write: Callable[[Path], object]) -> Path:
@@ -84,8 +152,10 @@ def import_extra(name: str, requirement: str) -> Any:
     """
     try:
         return importlib.import_module(name)
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         raise ValueError(f"{error}; install it: pip install {requirement}") from error
+    except ImportError as error:
+        raise ValueError(f"{name} is installed, but cannot be imported: {error}") from error
 
 
 def require(condition: object, message: str) -> None:

@@ -100,9 +100,11 @@ def test_explain_draws_a_row_a_face_of_a_dataset_or_of_photos(capsys, model: Pat
     assert 1.8 * heights[1] < cv2.imread(str(photos)).shape[0] <= heights[3], "three faces, as well"
     blank = album.parent / "blank.png"
     cv2.imwrite(str(blank), np.full((120, 120), 90, np.uint8))
-    assert "no face was found" in refuses(capsys, "explain", blank, "--model", model, "--out", photos)
+    assert "no face was found" in refuses(capsys, "explain", blank, "--model", model, "--out", out.with_name("new.png"))
     broken = album / "broken.jpg"
-    assert "no face was found" in refuses(capsys, "explain", broken, "--model", model, "--out", photos)
+    assert "no face was found" in refuses(
+        capsys, "explain", broken, "--model", model, "--out", out.with_name("new.png")
+    )
     assert "whose name ends in .png" in refuses(capsys, "explain", "--model", model, "--out", "a.jpg")
 
 
@@ -127,20 +129,20 @@ def test_models_of_other_classes_predict_explain_and_are_exported(capsys, datase
         capsys, "predict", album, *given, "--detector", "whole", "--csv", csv, "--annotate", tmp_path / "s"
     )
     written = pd.read_csv(csv)
-    assert code == 1 and list(written)[8:-4] == list(names)
+    assert code == 1 and list(written)[8:-5] == list(names) and written["annotated"][0] == "0.jpg"
     assert written["emotion"][:3].isin(names).all()
     np.testing.assert_allclose(written[list(names)][:3].sum(axis=1), 1, atol=1e-6)
     photos = tmp_path / "photos.png"
     assert ferlib(capsys, "explain", album / "0.png", *given, "--detector", "whole", "--out", photos)[0] == 0
     assert cv2.imread(str(photos)).std() > 10
     told = "the model's classes are open eyes, shut eyes, those of"
-    assert told in refuses(capsys, "explain", *given, "--data", dataset, "--out", photos)
+    assert told in refuses(capsys, "explain", *given, "--data", dataset, "--out", tmp_path / "new.png")
     images, labels = sample.draw(64, seed=5)[0], [i % 2 for i in range(32)]
     for split, part in (("train", images[:32]), ("valid", images[32:])):
         write_folders(tmp_path / "data", part, labels, [f"{split}/{{}}/{i}.png" for i in range(32)], names)
     data = ("--data", tmp_path / "data", "--classes", "folders")
     for more in ((), ("--int8",)):
-        code, printed, _ = ferlib(capsys, "export", *given, "--out", out, *data, *more)
+        code, printed, _ = ferlib(capsys, "export", *given, "--out", out, *data, "--force", *more)
         assert code == 0 and "on the 32 PublicTest faces of data" in printed
     code, _, err = ferlib(capsys, "export", *given, "--data", dataset, "--out", tmp_path / "other.onnx")
     assert code == 2 and told in err.splitlines()[-1]

@@ -1,6 +1,8 @@
 """Serve a page on this computer: a picture in; faces, probabilities, heat maps and their limits out (by gradio)."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,18 @@ def answer(recognizer: EmotionRecognizer, picture: np.ndarray | None) -> Answer:
     return annotate(picture, faces), "; ".join(names), table, list(zip(heats, names, strict=True))
 
 
+@contextmanager
+def _without_proxies() -> Iterator[None]:
+    """Hide proxies from gradio, which else asks them for its own page, on this computer, and fails."""
+    hidden = {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
+    for name in hidden:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ |= hidden
+
+
 def page(recognizer: EmotionRecognizer) -> Any:
     """Build the page.
 
@@ -66,7 +80,8 @@ def page(recognizer: EmotionRecognizer) -> Any:
         ValueError: gradio is missing.
     """
     os.environ |= OFFLINE  # gradio reads them when it is imported and launched
-    gr = import_extra("gradio", '"gradio>=6.17.3"')
+    with _without_proxies():
+        gr = import_extra("gradio", '"gradio>=6.17.3"')
     image = {"height": 400, "format": "png", "buttons": ["fullscreen"]}
     upload = gr.Image(sources=["upload", "webcam"], label="Your picture", **image)
     faces = gr.Image(label="Faces", **image)
@@ -99,8 +114,11 @@ def launch(model: str | Path = "fer2013", *, port: int = 7860, open_browser: boo
     """
     interface = page(EmotionRecognizer.load(model, detector=detector))
     try:
-        interface.launch(server_name="127.0.0.1", server_port=port, share=False, inbrowser=open_browser, quiet=True,
-                         prevent_thread_lock=not wait, max_file_size="30mb")  # fmt: skip
+        with _without_proxies():
+            interface.launch(server_name="127.0.0.1", server_port=port, share=False, inbrowser=open_browser, quiet=True,
+                             prevent_thread_lock=True, max_file_size="30mb")  # fmt: skip
     except OSError as error:
         raise ValueError(f"port {port} cannot be used ({error}); give another, such as port={port + 1}") from error
+    if wait:
+        interface.block_thread()
     return interface

@@ -1,9 +1,9 @@
 """Export models to ONNX, also in 8 bits, and compare the file with the model.
 
-The file takes "faces", uint8 (batch, 1, size, size), and normalises them itself. It gives "logits" and "probabilities",
-float32 (batch, k). Its metadata, in JSON, are "classes" (names of the outputs, in order), "input_spec" (size,
-normalisation), "temperature" (calibrated probabilities are the softmax of logits / temperature; "probabilities" are not
-calibrated) and "model_hash" (`models.model_hash` of the model). Needs the packages of the extra `onnx`.
+The file takes "faces", uint8 (batch, 1, size, size), gray, and normalises them itself. It gives "logits" and calibrated
+"probabilities", the softmax of logits / temperature, both float32 (batch, k). To use it, `onnxruntime` suffices. Its
+metadata, in JSON, are "classes" (names of the outputs, in order), "input" (in words), "input_spec" (size,
+normalisation), "temperature" and "model_hash" (`models.model_hash` of the model). Writing needs the extra `onnx`.
 """
 
 import copy
@@ -26,17 +26,17 @@ from ferlib.data import FaceDataset
 from ferlib.models.face_model import FaceModel, face_model
 from ferlib.models.files import model_hash
 from ferlib.transforms import EvalTransform, InputSpec
-from ferlib.utils import import_extra, write_whole
+from ferlib.utils import import_extra, user_path, write_whole
 
 OPSET = 17  # version of the operators that all supported versions of PyTorch and onnxruntime know
 CALIBRATION_BATCH = 64  # faces
 PACKAGES = '"onnx>=1.16" "onnxruntime>=1.20"'
 NAMES = ["faces", "logits", "probabilities"]  # input and outputs
-METADATA = ("classes", "input_spec", "temperature", "model_hash")
+METADATA = ("classes", "input", "input_spec", "temperature", "model_hash")
 
 
 class _EndToEnd(nn.Module):
-    """A model with its normalisation in front and its softmax behind."""
+    """A model with its normalisation in front, and its temperature and softmax behind."""
 
     def __init__(self, model: FaceModel):
         super().__init__()
@@ -44,7 +44,7 @@ class _EndToEnd(nn.Module):
 
     def forward(self, faces: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         logits = self.model(self.transform(faces))
-        return logits, logits.softmax(1)
+        return logits, (logits / self.model.temperature).softmax(1)
 
 
 def to_onnx(model: nn.Module, path: str | Path) -> Path:
@@ -64,7 +64,10 @@ def to_onnx(model: nn.Module, path: str | Path) -> Path:
     onnx, path, model = import_extra("onnx", PACKAGES), _check_path(path), face_model(model, "an ONNX file")
     spec = model.input_spec
     facts = {"classes": model.classes, "input_spec": dataclasses.asdict(spec), "temperature": model.temperature}
-    facts["model_hash"] = model_hash(model)
+    facts |= {
+        "input": f"faces, uint8 (batch, 1, {spec.size}, {spec.size}), gray 0 to 255",
+        "model_hash": model_hash(model),
+    }
     example = (torch.zeros(2, 1, spec.size, spec.size, dtype=torch.uint8),)
 
     def write(temporary: Path) -> None:
@@ -114,7 +117,7 @@ def quantise(onnx_path: str | Path, faces: np.ndarray, out: str | Path) -> Path:
     reader = SimpleNamespace(get_next=lambda: next(batches, None))
     with tempfile.TemporaryDirectory() as folder:
         ready = Path(folder) / "ready.onnx"
-        tools.quant_pre_process(str(Path(onnx_path).expanduser()), str(ready))
+        tools.quant_pre_process(str(user_path(onnx_path)), str(ready))
         last = [node.name for node in onnx.load(ready).graph.node if "logits" in node.output]  # small, stays exact
         options = {"per_channel": True, "op_types_to_quantize": ["Conv", "Gemm", "MatMul"], "nodes_to_exclude": last,
                    "activation_type": tools.QuantType.QUInt8, "weight_type": tools.QuantType.QInt8}  # fmt: skip
@@ -134,7 +137,7 @@ def load_onnx(path: str | Path) -> tuple[Any, dict[str, Any]]:
         ValueError: the file is damaged or was not written by `to_onnx`, or `onnxruntime` is missing.
         FileNotFoundError: the file does not exist.
     """
-    runtime, path = import_extra("onnxruntime", PACKAGES), Path(path).expanduser()
+    runtime, path = import_extra("onnxruntime", PACKAGES), user_path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; write it with ferlib.apps.export.to_onnx(model, path)")
     options = runtime.SessionOptions()
@@ -148,6 +151,22 @@ def load_onnx(path: str | Path) -> tuple[Any, dict[str, Any]]:
         raise ValueError(f"{path} is damaged or not from ferlib.apps.export ({reason}); export it again") from error
 
 
+def describe(path: str | Path) -> str:
+    """Say in words what an ONNX file takes and gives.
+
+    Args:
+        path: a file of `to_onnx` or `quantise`.
+
+    Returns:
+        A line each for input, outputs and classes.
+    """
+    session, facts = load_onnx(path)
+    outputs = ", ".join(f"{output.name} float32 (batch, {len(facts['classes'])})" for output in session.get_outputs())
+    classes = ", ".join(f"{number} {name}" for number, name in enumerate(facts["classes"]))
+    calibrated = f"probabilities are calibrated with the temperature {facts['temperature']:g}"
+    return f"input    {facts['input']}\noutputs  {outputs}; {calibrated}\nclasses  {classes}"
+
+
 def predict_onnx(onnx_path: str | Path, faces: np.ndarray, *, batch_size: int = 64) -> np.ndarray:
     """Compute the probabilities that an ONNX file gives.
 
@@ -157,13 +176,13 @@ def predict_onnx(onnx_path: str | Path, faces: np.ndarray, *, batch_size: int = 
         batch_size: faces per batch.
 
     Returns:
-        float32 (n, k), one column per class, not calibrated.
+        float32 (n, k), one column per class, calibrated by the model's temperature.
 
     Raises:
         ValueError, FileNotFoundError: as for `load_onnx`.
     """
     session, facts = load_onnx(onnx_path)
-    return _run(session, "probabilities", fitted(faces, facts["input_spec"]["size"]), batch_size)
+    return _run(session, fitted(faces, facts["input_spec"]["size"]), batch_size)[1]
 
 
 def parity(model: FaceModel, onnx_path: str | Path, dataset: FaceDataset, *, batch_size: int = 64) -> dict[str, float]:
@@ -194,20 +213,22 @@ def parity(model: FaceModel, onnx_path: str | Path, dataset: FaceDataset, *, bat
     faces = fitted(dataset.images, model.input_spec.size)
     stored = dataclasses.replace(dataset, images=faces[:, 0], transform=None)
     ours = evaluation.predict(model, stored, batch_size=batch_size)
-    theirs = evaluation.Predictions(_run(session, "logits", faces, batch_size), ours.labels, ours.classes)
+    logits, probabilities = _run(session, faces, batch_size)
+    theirs = evaluation.Predictions(logits, ours.labels, ours.classes)
+    calibrated = dataclasses.replace(ours, logits=ours.logits / model.temperature)
     change = evaluation.compare(ours, theirs).difference.loc["accuracy"]
     batch = np.resize(faces, (batch_size, *faces.shape[1:]))  # repeats them if there are fewer
     run_torch = torch.inference_mode()(lambda: model(transform(torch.from_numpy(batch))).softmax(1))
     seconds = interleaved({"torch": run_torch, "onnx": lambda: session.run(["probabilities"], {"faces": batch})})
     return {
         "faces": len(faces), "batch_size": batch_size, "threads": torch.get_num_threads(),
-        "probability_difference": float(abs(ours.probabilities - theirs.probabilities).max()),
+        "probability_difference": float(abs(calibrated.probabilities - probabilities).max()),
         "logit_difference": float(abs(ours.logits - theirs.logits).max()),
         "equal_predictions": float((ours.predicted == theirs.predicted).mean()),
         "torch_accuracy": float(ours.correct.mean()), "onnx_accuracy": float(theirs.correct.mean()),
         "change": float(change["value"]), "change_low": float(change["low"]), "change_high": float(change["high"]),
         "torch_bytes": sum(tensor.nbytes for tensor in model.state_dict().values()),
-        "onnx_bytes": Path(onnx_path).expanduser().stat().st_size,
+        "onnx_bytes": user_path(onnx_path).stat().st_size,
         **{f"{name}_ms": 1000 * median / batch_size for name, median in seconds.items()},
     }  # fmt: skip
 
@@ -274,15 +295,16 @@ def fitted(faces: np.ndarray, size: int) -> np.ndarray:
     return resize(torch.tensor(faces)[:, None]).round().clamp(0, 255).byte().numpy()
 
 
-def _run(session: Any, output: str, faces: np.ndarray, batch_size: int) -> np.ndarray:
-    """Run a session in batches; no faces are one empty batch."""
+def _run(session: Any, faces: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """Compute logits and probabilities in batches; no faces are one empty batch."""
     starts = range(0, max(len(faces), 1), batch_size)
-    return np.concatenate([session.run([output], {"faces": faces[k : k + batch_size]})[0] for k in starts])
+    parts = [session.run(NAMES[1:], {"faces": faces[start : start + batch_size]}) for start in starts]
+    return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
 
 
 def _check_path(path: str | Path) -> Path:
     """Return the path of a file to write, after a check of its ending and folder."""
-    path = Path(path).expanduser()
+    path = user_path(path)
     if path.suffix != ".onnx":
         raise ValueError(f"{path} does not end in .onnx; give {path}.onnx")
     if not path.parent.is_dir():

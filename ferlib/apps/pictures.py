@@ -7,19 +7,29 @@ import base64
 import importlib
 import io
 import math
+import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
+import torch
 from PIL import Image, ImageOps
 
-IMAGES = (".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv")
+from ferlib.data.words import IMAGES
+from ferlib.utils import matching
+
+VIDEOS = (
+    ".3g2", ".3gp", ".asf", ".avi", ".f4v", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpe", ".mpeg", ".mpg",
+    ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv",
+)  # fmt: skip
 HEIC_ADVICE = "HEIC is not supported; save it as JPEG (iPhone: Settings > Camera > Formats > Most Compatible)"
-Source = np.ndarray | str | Path | Sequence[np.ndarray | str | Path]
+Picture = np.ndarray | Image.Image | torch.Tensor
+Item = Picture | str | Path
+Source = Item | Iterable[Item]
 
 
 class Shot(NamedTuple):
@@ -74,6 +84,34 @@ def check_image(image: np.ndarray) -> np.ndarray:
     return _to_array(Image.fromarray(image)) if image.shape[2:] == (4,) else image
 
 
+def to_image(picture: Picture) -> np.ndarray:
+    """Return a picture that is in memory as uint8 gray (h, w) or RGB (h, w, 3).
+
+    Args:
+        picture: an array (h, w), (h, w, 1), RGB or RGBA, a tensor, whose channels may also come first, or Pillow's
+            image; uint8, or fractions of 0 to 1.
+
+    Raises:
+        ValueError: it has another shape, or other numbers.
+
+    >>> to_image(torch.full((1, 2, 2), 0.5)).tolist()
+    [[128, 128], [128, 128]]
+    """
+    if isinstance(picture, Image.Image):
+        return _to_array(ImageOps.exif_transpose(picture))
+    image = np.asarray(picture.detach().cpu() if isinstance(picture, torch.Tensor) else picture)
+    if isinstance(picture, torch.Tensor) and image.ndim == 3 and image.shape[0] in (1, 3, 4):
+        image = image.transpose(1, 2, 0)
+    if image.ndim == 3 and image.shape[2] == 1:
+        image = image[..., 0]
+    if image.dtype.kind == "f" and image.size:
+        low, high = image.min(), image.max()
+        if not 0 <= low <= high <= 1:
+            raise ValueError(f"its fractions go from {low:.3g} to {high:.3g}; give 0 to 1, or uint8 of 0 to 255")
+        image = (255 * image).round().astype(np.uint8)
+    return check_image(image)
+
+
 def _to_array(image: Image.Image) -> np.ndarray:
     """Convert a Pillow image to uint8 gray or RGB."""
     if image.mode == "F":
@@ -86,67 +124,104 @@ def _to_array(image: Image.Image) -> np.ndarray:
     return np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
 
 
-def read_shots(source: Source, *, every: int = 1) -> Iterator[Shot]:
+def read_shots(source: Source, *, every: int = 1, recursive: bool = False) -> Iterator[Shot]:
     """Read the pictures of a source one after another.
 
     A picture that cannot be read is a shot with an error.
 
     Args:
-        source: array, path of an image, video or folder of images, or a list of these.
+        source: a picture in memory (see `to_image`), the path of an image, video or folder, a pattern such as
+            `faces/*.jpg`, or a list of these.
         every: read each `every`-th frame of a video.
+        recursive: read the subfolders of a folder too.
 
     Returns:
         An iterator over shots, which holds one picture at a time.
 
     Raises:
         FileNotFoundError: a path does not exist; raised at once.
-        ValueError: a folder holds no image; raised at once.
+        ValueError: a folder holds no image, or an item is no picture; raised at once.
 
-    >>> good, bad = read_shots([np.zeros((48, 64), np.uint8), np.zeros((2, 2))])
+    >>> good, bad = read_shots([np.zeros((48, 64), np.uint8), np.zeros((2, 2), int)])
     >>> good.file, good.image.shape, good.error
     ('image 0', (48, 64), '')
     >>> print(bad.error)
-    this array is float64 (2, 2); an image is uint8 (h, w), RGB or RGBA
+    this array is int64 (2, 2); an image is uint8 (h, w), RGB or RGBA
     """
-    items: list[tuple[str, np.ndarray | Path]] = []
-    for number, item in enumerate([source] if isinstance(source, np.ndarray | str | Path) else source):
-        if isinstance(item, np.ndarray):
-            items.append((f"image {number}", item))
-        else:
-            items += [(str(path), path) for path in _list_files(Path(item).expanduser())]
+    items = [item for group in _list_items(source, recursive) for item in group]
     return (shot for name, item in items for shot in _read_item(name, item, every))
 
 
-def _list_files(path: Path) -> list[Path]:
-    """List the images of a folder, sorted, or the path itself; a warning names what else the folder holds."""
+def list_files(source: Source, *, recursive: bool = False) -> list[Path]:
+    """Return the files that `read_shots` reads."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return [item for group in _list_items(source, recursive) for _, item in group if isinstance(item, Path)]
+
+
+def _list_items(source: Source, recursive: bool) -> Iterator[list[tuple[str, Picture | Path]]]:
+    """List the pictures and files of each item of a source, with their names."""
+    one = source is None or isinstance(source, Item | bytes | dict)
+    for number, item in enumerate([source] if one else source):  # type: ignore[arg-type]
+        if isinstance(item, str | Path):
+            yield [(str(file), file) for path in matching(item) for file in _list_files(path, recursive)]
+        elif isinstance(item, Picture):
+            yield [(f"image {number}", item)]
+        elif item is None:
+            raise ValueError(f"image {number} is None: its file was not read (OpenCV gives None); check its path")
+        else:
+            kind = type(item).__name__
+            raise ValueError(f"image {number} is of the type {kind}; give a path, an array, a tensor or Pillow's image")
+
+
+def _list_files(path: Path, recursive: bool) -> list[Path]:
+    """List the pictures of a folder, sorted, or the path itself; a warning names what else is there."""
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist; give the path of an image, a video or a folder of images")
     if not path.is_dir():
         return [path]
-    content = [file for file in sorted(path.iterdir()) if not file.name.startswith(".")]
+    content = path.rglob("*") if recursive else path.iterdir()
+    content = [
+        file for file in sorted(content) if not any(part.startswith(".") for part in file.relative_to(path).parts)
+    ]
+    folders = [file.name for file in content if file.is_dir()]
     images = [file for file in content if file.suffix.lower() in IMAGES and file.is_file()]
+    others = [file.name for file in content if file.is_file() and file not in images]
+    below = f"its subfolders ({_first(folders)}) are read with recursive=True (`--recursive`)"
     if not images:
-        raise ValueError(f"{path} holds no image; files that end in {', '.join(IMAGES)} are read")
-    if others := [file.name for file in content if file not in images]:
-        more = f" and {len(others) - 5} more" if len(others) > 5 else ""
-        warnings.warn(f"{path}: {', '.join(others[:5])}{more} are not images and were skipped", stacklevel=4)
+        endings = Counter(Path(name).suffix.lower() or "no ending" for name in others)
+        seen = (
+            f"it holds {', '.join(f'{count} {ending}' for ending, count in endings.most_common(5))}" if others else ""
+        )
+        hint = below if folders and not recursive else f"{seen or 'it is empty'}; give pictures such as .jpg or .png"
+        raise ValueError(f"{path} holds no image; {hint}")
+    if others:
+        warnings.warn(f"{path}: {_first(others)} are not images and were skipped", stacklevel=4)
+    if folders and not recursive:
+        warnings.warn(f"{path}: {below}", stacklevel=4)
     return images
 
 
-def _read_item(name: str, item: np.ndarray | Path, every: int) -> Iterator[Shot]:
-    """Read one array, image file or video."""
+def _first(names: list[str]) -> str:
+    """Return the first five names, and how many there are besides."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _read_item(name: str, item: Picture | Path, every: int) -> Iterator[Shot]:
+    """Read one picture in memory, image file or video."""
     if isinstance(item, Path) and item.suffix.lower() in VIDEOS:
         yield from _read_video(item, every)
         return
     try:
-        yield Shot(name, image=read_image(item) if isinstance(item, Path) else check_image(item))
+        yield Shot(name, image=read_image(item) if isinstance(item, Path) else to_image(item))
     except (ValueError, OSError) as error:
         yield Shot(name, error=str(error))
 
 
 def _read_video(path: Path, every: int) -> Iterator[Shot]:
     """Read each `every`-th frame of a video, then a shot with the error if it ends too early."""
-    capture, count = cv2.VideoCapture(str(path)), 0
+    # As text, a name of bytes that are no characters would end Python.
+    capture, count = cv2.VideoCapture(os.fsencode(path)), 0  # type: ignore[call-overload]
     expected = capture.get(cv2.CAP_PROP_FRAME_COUNT)
     try:
         while capture.grab():

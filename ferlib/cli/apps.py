@@ -6,28 +6,41 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ferlib.cli.options import CLASSES, DATA, DETECTOR, MODEL, add_verb, check_output, note, save_figure
-from ferlib.utils import write_whole
+from ferlib.cli.options import (
+    CLASSES,
+    DATA,
+    DETECTOR,
+    FORCE,
+    MODEL,
+    add_verb,
+    note,
+    note_one_answer,
+    note_training,
+    path_given,
+    save_figure,
+)
+from ferlib.utils import check_output, readable, write_whole
 
 
 def add_verbs(verbs: Any) -> None:
     """Add the verbs of this file."""
-    add = add_verb(verbs, "predict", run_predict, MODEL, DETECTOR).add_argument
-    add("paths", type=Path, nargs="+", metavar="PATH", help="pictures, folders of pictures, videos")
-    add("--csv", type=Path, metavar="FILE", help="write the table here, one row per face")
-    add("--annotate", type=Path, metavar="FOLDER", help="write the pictures with boxes and labels here")
+    add = add_verb(verbs, "predict", run_predict, MODEL, DETECTOR, FORCE).add_argument
+    add("paths", type=path_given, nargs="+", metavar="PATH", help="pictures, folders of pictures, videos")
+    add("--recursive", action="store_true", help="read the subfolders of a folder too")
+    add("--csv", type=path_given, metavar="FILE", help="write the table here, one row per face")
+    add("--annotate", type=path_given, metavar="FOLDER", help="write the pictures with boxes and labels here")
     add("--threshold", type=float, default=0.5, metavar="SHARE", help="unsure below this confidence (default: 0.5)")
     add("--smallest", type=float, metavar="PX", help="smallest face (default: 24, in videos a sixth of a side)")
     add(
         "--no-face", choices=("nan", "drop", "raise"), default="nan", help="for a picture without a face (default: nan)"
     )
     add("--every", type=int, default=1, metavar="K", help="take every K-th frame of a video (default: 1)")
-    add = add_verb(verbs, "explain", run_explain, MODEL, DETECTOR, DATA, CLASSES).add_argument
-    add("paths", type=Path, nargs="*", metavar="PATH", help="photos (default: PublicTest faces of --data)")
-    add("--out", type=Path, default=Path("explained.png"), metavar="FILE", help="default: explained.png")
+    add = add_verb(verbs, "explain", run_explain, MODEL, DETECTOR, DATA, CLASSES, FORCE).add_argument
+    add("paths", type=path_given, nargs="*", metavar="PATH", help="photos (default: PublicTest faces of --data)")
+    add("--out", type=path_given, default=Path("explained.png"), metavar="FILE", help="default: explained.png")
     add("--faces", type=int, default=7, metavar="N", help="at most so many faces (default: 7)")
-    add = add_verb(verbs, "export", run_export, MODEL, DATA, CLASSES).add_argument
-    add("--out", type=Path, required=True, metavar="FILE", help="the .onnx file to write")
+    add = add_verb(verbs, "export", run_export, MODEL, DATA, CLASSES, FORCE).add_argument
+    add("--out", type=path_given, required=True, metavar="FILE", help="the .onnx file to write")
     add("--int8", action="store_true", help="quantise to 8 bits, calibrated on Training faces of --data")
     add = add_verb(verbs, "demo", run_demo, MODEL, DETECTOR).add_argument
     add("--port", type=int, default=7860, help="on 127.0.0.1 (default: 7860)")
@@ -42,25 +55,48 @@ def run_predict(args: argparse.Namespace) -> int:
     """
     from ferlib.apps import recognizer
 
-    check_output(args.csv, ".csv")
-    if args.annotate is not None:
-        recognizer.writable_folder(args.annotate, args.paths)
+    _check_outputs(args)
     options = {"threshold": args.threshold, "smallest": args.smallest}
     reader = recognizer.EmotionRecognizer.load(args.model, detector=args.detector, **options)
-    rows = reader.predict(args.paths, no_face=args.no_face, every=args.every, progress=sys.stderr.isatty())
-    faces, errors = rows[rows["score"].notna()], rows.loc[rows["error"] != "", "error"]
+    note_training(reader.model)
+    no_face, shown = "nan" if args.no_face == "drop" else args.no_face, sys.stderr.isatty()
+    options = {"no_face": no_face, "every": args.every, "recursive": args.recursive, "progress": shown}
+    whole = reader.predict(args.paths, **options)
+    faces, errors = whole[whole["score"].notna()], whole.loc[whole["error"] != "", "error"]
+    rows = whole if args.no_face != "drop" else whole[whole["score"].notna() | (whole["error"] != "")]
     for error in errors:
         note(error)
+    note_one_answer(faces["emotion"])
+    if args.annotate is not None:
+        rows = rows.assign(annotated=recognizer.annotated_names(rows))
     if args.csv is not None:
-        print(f"wrote {write_whole(args.csv, lambda scratch: rows.to_csv(scratch, index=False))}")
+        texts = rows.apply(
+            lambda column: column.map(readable, na_action="ignore") if column.dtype == object else column
+        )
+        print(f"wrote {write_whole(args.csv, lambda scratch: texts.to_csv(scratch, index=False))}")
     elif len(faces):
         table = faces[["file", "frame", *recognizer.BOX, "emotion", "confidence", "abstained"]]
         print(table.round(dict.fromkeys(recognizer.BOX, 0) | {"confidence": 2}).to_string(index=False))
     if args.annotate is not None:
-        print(f"wrote {len(recognizer.save_annotated(rows, args.paths, args.annotate))} pictures to {args.annotate}")
-    counts = len(faces), len(rows[["file", "frame"]].drop_duplicates()) - len(errors), faces["abstained"].sum()
-    print("{:,} faces in {:,} pictures, {:,} of them unsure; {:,} could not be read".format(*counts, len(errors)))
-    return 1 if len(errors) else 0
+        saved = recognizer.save_annotated(rows, args.paths, args.annotate, recursive=args.recursive)
+        print(f"wrote {len(saved)} pictures to {args.annotate}")
+    seen, lost = len(whole[["file", "frame"]].drop_duplicates()) - len(errors), len(errors)
+    print(f"{len(faces):,} faces in {seen:,} pictures, {faces['abstained'].sum():,} of them unsure; ", end="")
+    print(f"{len(whole) - len(faces) - lost:,} pictures without a face; {lost:,} could not be read")
+    return 1 if lost else 0
+
+
+def _check_outputs(args: argparse.Namespace) -> None:
+    """Check before any work that what `predict` writes replaces nothing of the user's."""
+    from ferlib.apps import pictures, recognizer
+
+    if args.csv is not None:
+        files = pictures.list_files(args.paths, recursive=args.recursive)
+        check_output(args.csv, ".csv", inputs=[args.model, args.detector, *files], force=args.force)
+    if args.annotate is not None:
+        folder = recognizer.writable_folder(args.annotate, args.paths, recursive=args.recursive)
+        if any(folder.iterdir()) and not args.force:
+            raise ValueError(f"{folder} holds files already; give a new folder, or add --force")
 
 
 def run_explain(args: argparse.Namespace) -> None:
@@ -72,13 +108,15 @@ def run_explain(args: argparse.Namespace) -> None:
     import torch
 
     from ferlib import explain, plots
-    from ferlib.apps import recognizer
+    from ferlib.apps import pictures, recognizer
     from ferlib.transforms import EvalTransform
 
-    check_output(args.out, ".png")
+    inputs = [args.model, args.detector, *(pictures.list_files(args.paths) if args.paths else [args.data])]
+    check_output(args.out, ".png", inputs=inputs, force=args.force)
     if args.faces < 1:
         raise ValueError(f"--faces is {args.faces}; give 1 or more")
     reader = recognizer.EmotionRecognizer.load(args.model, detector=args.detector)
+    note_training(reader.model)
     images, labels = _photo_faces(args, reader) if args.paths else _dataset_faces(args, reader.model.classes)
     names = [f"{reader.model.classes[row.argmax()]} {row.max():.0%}" for row in reader.probabilities(images)]
     titles = [name + label for name, label in zip(names, labels, strict=True)]
@@ -124,21 +162,22 @@ def run_export(args: argparse.Namespace) -> None:
     Example:
         ferlib export --model fer2013-small --data fer2013 --out small.onnx --int8
     """
-    from ferlib import data, models, protocol
+    from ferlib import data, models
     from ferlib.apps import export
 
-    check_output(args.out, ".onnx")
+    check_output(args.out, ".onnx", inputs=[args.model, args.data], force=args.force)
     model, dataset = models.load_model(args.model), data.load(args.data, classes=args.classes)
     if args.int8:
-        train_set = dataset.subset("Training")
-        calibration_set = protocol.take(train_set, min(512, len(train_set) - len(train_set.classes)))
+        faces = dataset.subset("Training").images
+        spread = [number * len(faces) // 512 for number in range(512)] if len(faces) > 512 else slice(None)
         with tempfile.TemporaryDirectory() as folder:
             whole = export.to_onnx(model, Path(folder) / "whole.onnx")
-            path = export.quantise(whole, calibration_set.images, args.out)
+            path = export.quantise(whole, faces[spread], args.out)
     else:
         path = export.to_onnx(model, args.out)
     test = dataset.subset("PublicTest")
-    print(f"wrote {path}; on the {len(test):,} PublicTest faces of {dataset.name}, the model -> this file:")
+    print(f"wrote {path}\n{export.describe(path)}")
+    print(f"on the {len(test):,} PublicTest faces of {dataset.name}, the model -> this file:")
     print(export.report(export.parity(model, path, test)))
 
 

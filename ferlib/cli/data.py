@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from ferlib.cli.options import CLASSES, DATA, SOURCE, add_verb
+from ferlib.cli.options import CLASSES, DATA, SOURCE, add_verb, path_given, source_given
 
 
 def add_verbs(verbs: Any) -> None:
@@ -14,11 +14,11 @@ def add_verbs(verbs: Any) -> None:
     more = add_verb(verbs, "data", run_data, DATA, CLASSES).add_subparsers(metavar="fetch | export")
     add = add_verb(more, "fetch", run_fetch).add_argument
     add("name", choices=("fer2013",), help="fer2013")
-    add("--to", type=Path, default=Path("data"), metavar="FOLDER", help="where to write (default: data)")
+    add("--to", type=path_given, default=Path("data"), metavar="FOLDER", help="where to write (default: data)")
     add("--source", choices=("auto", "kaggle", "mirror"), default="auto", help="default: auto, Kaggle, then the mirror")
     add = add_verb(more, "export", run_export, CLASSES).add_argument
-    add("data", metavar="SOURCE", help=SOURCE)
-    add("to", type=Path, metavar="OUT", help="a new folder, or for csv a new file")
+    add("data", type=source_given, metavar="SOURCE", help=SOURCE)
+    add("to", type=path_given, metavar="OUT", help="a new folder, or for csv a new file")
     add("--as", dest="layout", choices=("folders", "csv"), default="folders", help="default: folders")
     add_verb(verbs, "audit", run_audit, DATA, CLASSES)
 
@@ -77,6 +77,8 @@ def run_export(args: argparse.Namespace) -> None:
     from ferlib.data.export import export_faces
     from ferlib.emotions import EMOTIONS
 
+    if Path(args.data).resolve() in args.to.resolve().parents:
+        raise ValueError(f"{args.to} lies in {args.data}, whose faces would then be there twice; give another folder")
     dataset = data.load(args.data, classes=args.classes)
     path = export_faces(dataset, args.to, args.layout)
     counts = ", ".join(f"{split} {total:,}" for split, total in dataset.counts().sum(axis=1).items())

@@ -5,18 +5,33 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ferlib.cli.options import CLASSES, DATA, JSON, SPLIT, TTA, add_verb, check_output, note, save_figure
-from ferlib.utils import write_whole
+from ferlib.cli.options import (
+    A_MODEL,
+    CLASSES,
+    DATA,
+    FORCE,
+    JSON,
+    SPLIT,
+    TTA,
+    add_verb,
+    note,
+    note_one_answer,
+    note_training,
+    path_given,
+    save_figure,
+    source_given,
+)
+from ferlib.utils import check_output, write_whole
 
 
 def add_verbs(verbs: Any) -> None:
     """Add the verbs of this file."""
-    add = add_verb(verbs, "evaluate", run_evaluate, DATA, CLASSES, SPLIT, TTA, JSON).add_argument
-    add("--model", nargs="+", required=True, help="a run's folder, a file or a shipped name; of several, the mean")
+    add = add_verb(verbs, "evaluate", run_evaluate, DATA, CLASSES, SPLIT, TTA, JSON, FORCE).add_argument
+    add("--model", type=path_given, nargs="+", required=True, help=f"{A_MODEL}; of several, the mean")
     add("--open-sealed-test", metavar="REASON", help="with --split PrivateTest: why it is opened now")
-    add = add_verb(verbs, "compare", run_compare, DATA, CLASSES, SPLIT, TTA, JSON).add_argument
+    add = add_verb(verbs, "compare", run_compare, DATA, CLASSES, SPLIT, TTA, JSON, FORCE).add_argument
     for name in "ab":
-        add(name, metavar=name.upper(), help="a run's folder, a file or a shipped name")
+        add(name, type=source_given, metavar=name.upper(), help=A_MODEL)
 
 
 def run_evaluate(args: argparse.Namespace) -> None:
@@ -25,12 +40,16 @@ def run_evaluate(args: argparse.Namespace) -> None:
     Example:
         ferlib evaluate --model runs/cpu --data data/fer2013.csv --split PublicTest --json out.json
     """
+    import pandas as pd
+
     from ferlib import evaluation, models, plots
 
-    check_output(args.json, ".json")
-    model, name = models.load_ensemble(args.model), " + ".join(args.model)
+    _check_outputs(args, args.model, ".json", ".png")
+    model, name = models.load_ensemble(args.model), " + ".join(map(str, args.model))
     digest = models.model_hash(model)
     faces, parts = _open_faces(args, digest), _parts_of(args)
+    if faces.name != "sample":
+        note_training(model)
     results: dict[str, Any] = {"model": name, "model_sha256": digest, "data": faces.name, "split": args.split}
     predictions = {view: _predict(model, faces, view) for view in [*evaluation.VIEWS][: 3 if args.tta else 2]}
     print(f"{name} on {args.split} of {faces.name}; 95% bootstrap intervals, in percent")
@@ -42,6 +61,7 @@ def run_evaluate(args: argparse.Namespace) -> None:
     ece, calibrated, temperature = (results[view]["all"][name] for name in ("ece", "calibrated_ece", "temperature"))
     print(f"calibration, {label}, all faces: ECE {ece:.1%}; {calibrated:.1%} with a temperature fitted on other folds")
     print(f"temperature fitted on all faces: {temperature:.2f}\nper class, {label}, all faces, in percent:")
+    note_one_answer(pd.Series(answers.predicted).map(dict(enumerate(answers.classes))))
     print((evaluation.report(answers) * [100, 100, 100, 1]).to_string(float_format="{:.1f}".format))
     if args.json is not None:
         axes = plots.plot_confusion(answers)
@@ -58,7 +78,7 @@ def run_compare(args: argparse.Namespace) -> None:
     """
     from ferlib import evaluation, models
 
-    check_output(args.json, ".json")
+    _check_outputs(args, [args.a, args.b], ".json")
     pair = [models.load_model(path) for path in (args.a, args.b)]
     faces = _load_split(args)
     view = "shift_flip_averaged" if args.tta else "flip_averaged"
@@ -72,15 +92,23 @@ def run_compare(args: argparse.Namespace) -> None:
         a, b = (each.subset(mask) for each in predictions)
         comparison = evaluation.compare(a, b)
         tables = {"a": evaluation.summarise(a), "b": evaluation.summarise(b), "b_minus_a": comparison.difference}
+        p_text = f"{comparison.p_value:.2g}" if comparison.p_value else "< 1e-300"
         rows = {name: table.to_dict("index") for name, table in tables.items()}
         (neither, only_b), (only_a, both) = comparison.right.to_numpy().tolist()
         right = {"both": both, "only_a": only_a, "only_b": only_b, "neither": neither}
         results[part] = {"n": len(a.labels), **rows, "right": right, "mcnemar_p": comparison.p_value}
         print(f"  {part}, n={len(a.labels):,}\n    A: {_percents(rows['a'])}\n    B: {_percents(rows['b'])}")
-        print(f"    B minus A: {_percents(rows['b_minus_a'], '+')}; McNemar's exact p {comparison.p_value:.2g}")
+        print(f"    B minus A: {_percents(rows['b_minus_a'], '+')}; McNemar's exact p {p_text}")
         print(f"    right: both {both:,}, only A {only_a:,}, only B {only_b:,}, neither {neither:,}")
     if args.json is not None:
         _save_results(args.json, results)
+
+
+def _check_outputs(args: argparse.Namespace, inputs: list[Any], *suffixes: str) -> None:
+    """Check before any work the files of `--json`, which are called alike but for their endings."""
+    for suffix in suffixes if args.json is not None else ():
+        path = args.json if suffix == ".json" else args.json.with_suffix(suffix)
+        check_output(path, suffix, inputs=[args.data, *inputs], force=args.force)
 
 
 def _open_faces(args: argparse.Namespace, digest: str) -> Any:
@@ -123,7 +151,7 @@ def _predict(model: Any, faces: Any, view: str) -> Any:
     from ferlib import evaluation
 
     views = evaluation.VIEWS[view]
-    note(f"predicting {len(faces):,} faces, {len(views)} views each")
+    note(f"predicting {len(faces):,} faces, {len(views)} view{'s' * (len(views) > 1)} each")
     return evaluation.predict(model.cuda() if torch.cuda.is_available() else model, faces, views=views)
 
 

