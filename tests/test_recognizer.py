@@ -289,12 +289,12 @@ def test_the_good_files_of_a_folder_are_done_and_the_broken_one_is_a_row_with_it
 
 
 def test_a_folder_without_images_is_refused(whole, tmp_path: Path):
-    with pytest.raises(ValueError, match="holds no image; files that end in .bmp"):
+    with pytest.raises(ValueError, match="holds no image; it is empty; give pictures"):
         whole.predict(tmp_path)
 
 
 def test_arrays_that_are_no_images_are_rows_with_an_error(whole):
-    rows = whole.predict([np.zeros((4, 4)), np.zeros((4, 4, 2), np.uint8), np.zeros((4, 4), np.uint8)])
+    rows = whole.predict([np.zeros((4, 4), int), np.zeros((4, 4, 2), np.uint8), np.zeros((4, 4), np.uint8)])
     assert ["an image is uint8" in error for error in rows["error"]] == [True, True, False]
 
 

@@ -18,12 +18,12 @@ from PIL import Image, ImageDraw, ImageFont
 from tqdm.auto import tqdm
 
 from ferlib.apps.detection import SMALLEST, Detector, crop_face, find_detector
-from ferlib.apps.pictures import Shot, Source, read_shots
+from ferlib.apps.pictures import Picture, Shot, Source, list_files, read_shots, to_image
 from ferlib.emotions import class_colors
 from ferlib.models.face_model import FaceModel, device_of, face_model
 from ferlib.models.files import load_model
 from ferlib.transforms import EvalTransform
-from ferlib.utils import prepare_folder
+from ferlib.utils import prepare_folder, user_path
 
 BOX = ["x0", "y0", "x1", "y1"]
 BEFORE, AFTER = ["file", "frame", "time", *BOX, "score"], ["emotion", "confidence", "abstained", "error"]
@@ -47,7 +47,7 @@ class EmotionRecognizer:
         batch_size: faces that go through the model together.
 
     Raises:
-        ValueError: the threshold is outside 0 to 1, or a class has the name of a column.
+        ValueError: the threshold is outside 0 to 1, `smallest` is not above 0, or a class has the name of a column.
 
     >>> recognizer = EmotionRecognizer.load("drawn", detector="whole")
     >>> recognizer.predict(np.zeros((48, 48), np.uint8))[["file", "x1", "y1", "error"]].values.tolist()
@@ -70,6 +70,8 @@ class EmotionRecognizer:
         if not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold is {self.threshold}; allowed are 0 to 1")
         if reserved := {*BEFORE, *AFTER} & {*self.model.classes}:
+        if self.smallest is not None and not self.smallest > 0:
+            raise ValueError(f"smallest is {self.smallest}; give the height of the smallest face in px, such as 24")
             raise ValueError(f"the class {min(reserved)!r} has the name of a column; rename the class")
 
     @classmethod
@@ -100,16 +102,20 @@ class EmotionRecognizer:
         views = [self.model(batch if view is None else view(batch)).float().softmax(1) for view in self.views]
         return (torch.stack(views).mean(0).log() / self.model.temperature).softmax(1).cpu().numpy()
 
-    def predict(self, source: Source, *, no_face: str = "nan", every: int = 1, progress: bool = False) -> pd.DataFrame:
+    def predict(
+        self, source: Source, *, no_face: str = "nan", every: int = 1, recursive: bool = False, progress: bool = False
+    ) -> pd.DataFrame:
         """Find and name the faces of pictures and videos.
 
         A file that cannot be read gives a row with its `error`. One picture is held in memory at a time.
 
         Args:
-            source: an image (uint8 gray, RGB or RGBA), the path of an image, folder or video, or a list of these.
+            source: an image in memory (array, tensor, Pillow's), the path of an image, folder or video, or a list of
+                these; see `pictures.read_shots`.
             no_face: for a picture without a face, "nan" gives a row without numbers, "drop" none, "raise" an error.
             every: read each `every`-th frame of a video.
             progress: show a progress bar.
+            recursive: read the subfolders of a folder too.
 
         Returns:
             One row per face, the best first in each picture. Columns: file, frame, time (s, of a video), x0, y0, x1, y1
@@ -124,7 +130,7 @@ class EmotionRecognizer:
             raise ValueError(f"no_face={no_face!r}, every={every}; allowed are nan, raise, drop, and 1 or more")
         rows: list[dict[str, Any]] = []
         waiting: list[tuple[dict[str, Any], np.ndarray]] = []  # faces without a name: their rows and crops
-        for shot in tqdm(read_shots(source, every=every), unit="picture", disable=not progress):
+        for shot in tqdm(read_shots(source, every=every, recursive=recursive), unit="picture", disable=not progress):
             about = {"file": shot.file, "frame": shot.frame, "time": shot.time, "error": shot.error}
             boxes = self._find_faces(shot)
             if not len(boxes) and not shot.error and no_face == "raise":
@@ -178,20 +184,20 @@ class EmotionRecognizer:
         return table
 
 
-def annotate(image: np.ndarray, rows: pd.DataFrame) -> np.ndarray:
+def annotate(image: Picture, rows: pd.DataFrame) -> np.ndarray:
     """Draw each face's box, emotion and confidence on a picture.
 
     A face on which the recognizer abstains gets a gray box and "unsure". A picture below 400 px is enlarged by a whole
     number, so that the words can be read.
 
     Args:
-        image: uint8 gray (h, w), RGB or RGBA.
+        image: a picture in memory, see `pictures.to_image`.
         rows: the picture's rows of `EmotionRecognizer.predict`; rows without a box are skipped.
 
     Returns:
         uint8 RGB.
     """
-    columns = list(rows.columns)
+    image, columns = to_image(image), list(rows.columns)
     classes = columns[columns.index("score") + 1 : columns.index("emotion")]
     colors = dict(zip(classes, class_colors(classes), strict=True))
     times = max(1, math.ceil(400 / max(image.shape[:2])))
@@ -220,12 +226,13 @@ def _draw_face(picture: Image.Image, box: Sequence[float], text: str, color: str
     draw.text((x + size / 2, y + height / 2), text, fill="white", font=font, anchor="lm")
 
 
-def writable_folder(folder: str | Path, source: Source = ()) -> Path:
+def writable_folder(folder: str | Path, source: Source = (), *, recursive: bool = False) -> Path:
     """Make a folder for new pictures, and prove that it can be written.
 
     Args:
         folder: the folder.
         source: the source of the pictures, as for `predict`.
+        recursive: as for `predict`.
 
     Returns:
         The folder as a path.
@@ -233,40 +240,50 @@ def writable_folder(folder: str | Path, source: Source = ()) -> Path:
     Raises:
         ValueError: the folder cannot be written, or it holds the source's own files.
     """
-    for item in [source] if isinstance(source, np.ndarray | str | Path) else source:
-        if not isinstance(item, np.ndarray) and Path(folder).resolve() in (
-            Path(item).resolve(),
-            Path(item).resolve().parent,
-        ):
-            raise ValueError(f"new pictures in {folder} would replace the source's own; give another folder")
-    return prepare_folder(folder)
+    folder = prepare_folder(user_path(folder))
+    if folder.resolve() in {file.resolve().parent for file in list_files(source, recursive=recursive)}:
+        raise ValueError(f"new pictures in {folder} would replace the source's own; give another folder")
+    return folder
 
 
-def save_annotated(rows: pd.DataFrame, source: Source, folder: str | Path) -> list[Path]:
+def annotated_names(rows: pd.DataFrame) -> pd.Series:
+    """Name the annotated picture of each row of `EmotionRecognizer.predict`'s table; "" where there is none.
+
+    It is called as its file, with the frame's number for a video; of several files of a name, the second gets "_2".
+    """
+    names: dict[tuple[str, int], str] = {}
+    used: set[str] = set()
+    for row in rows[rows["error"] == ""].itertuples():
+        stem = Path(row.file).stem + ("" if math.isnan(row.time) else f"_{row.frame:06d}")
+        name, number = stem, 1
+        while (row.file, row.frame) not in names and name.lower() in used:
+            number += 1
+            name = f"{stem}_{number}"
+        used.add(names.setdefault((row.file, row.frame), f"{name}.jpg")[:-4].lower())
+    return pd.Series([names.get(key, "") for key in zip(rows["file"], rows["frame"], strict=True)], rows.index, str)
+
+
+def save_annotated(rows: pd.DataFrame, source: Source, folder: str | Path, *, recursive: bool = False) -> list[Path]:
     """Write the annotated pictures of a source into a folder, as JPEG.
 
     Args:
         rows: `EmotionRecognizer.predict`'s table of the source.
         source: the same source.
         folder: the folder, which must not hold the source's own files.
+        recursive: as for `predict`.
 
     Returns:
-        Paths of the pictures, named after the source's files; with the frame's number for a video.
+        Paths of the pictures, named by `annotated_names`.
 
     Raises:
         ValueError: the folder cannot be written; raised before any work.
     """
-    folder, paths = writable_folder(folder, source), []
-    groups = dict(iter(rows[rows["error"] == ""].groupby(["file", "frame"], sort=False)))
-    for shot in read_shots(source):
+    folder, paths = writable_folder(folder, source, recursive=recursive), []
+    named = rows.assign(annotated=annotated_names(rows))
+    groups = dict(iter(named[named["annotated"] != ""].groupby(["file", "frame"], sort=False)))
+    for shot in read_shots(source, recursive=recursive):
         faces = groups.get((shot.file, shot.frame))
-        if faces is None or shot.image is None:
-            continue
-        name = Path(shot.file).stem + ("" if math.isnan(shot.time) else f"_{shot.frame:06d}")
-        path, number = folder / f"{name}.jpg", 1
-        while path in paths:  # another folder has a file of the same name
-            number += 1
-            path = folder / f"{name}_{number}.jpg"
-        Image.fromarray(annotate(shot.image, faces)).save(path, quality=92, subsampling=0)
-        paths.append(path)
+        if faces is not None and shot.image is not None:
+            paths.append(folder / faces["annotated"].iloc[0])
+            Image.fromarray(annotate(shot.image, faces)).save(paths[-1], quality=92, subsampling=0)
     return paths
