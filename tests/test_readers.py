@@ -232,6 +232,13 @@ def test_a_test_folder_is_parted_only_if_all_its_names_are_official(tmp_path: Pa
     )
 
 
+def test_the_name_of_the_folder_that_is_given_is_held_against_the_files_too(tmp_path: Path):
+    for name, split, odd in (("val", "PublicTest", 1), ("fer-private", "Training", 0), ("Training", "Training", 0)):
+        dataset = read(write(tmp_path / name, {"happy/Training_1.png": (0, "", "")}))
+        assert dataset.table["split"].tolist() == [split]
+        assert sum("named for another split than their folder's" in note for note in dataset.notes) == odd
+
+
 @pytest.mark.parametrize("path", ["test/train/happy/1.png", "val/x/train_images/sad/1.png", "train/fear/val/1.png"])
 def test_folders_of_two_splits_around_an_image_are_noted(tmp_path: Path, path: str):
     dataset = read(write(tmp_path / "d", {path: (0, "", "")}))
@@ -244,11 +251,11 @@ def test_names_of_files_tell_the_split_where_no_folder_does(tmp_path: Path):
              for k, word in enumerate(("train", "test") * 7)}  # fmt: skip
     dataset = read(write(tmp_path / "raf", truth), classes="fer2013")
     assert found(dataset) == sorted(truth.values())
-    assert "14 images lie in no folder of a split, and their names begin with one, which counts" in dataset.notes[0]
+    assert "14 images lie in no split's folder: their names count, as all tell one, such as" in dataset.notes[0]
     only = {f"happy/test{k}.png": (k, "Training", "happy") for k in range(3)}
     dataset = read(write(tmp_path / "only", only))
     assert found(dataset) == sorted(only.values())
-    assert "their names begin with one, which does not count, such as happy/test0.png" in dataset.notes[0]
+    assert "3 images lie in no split's folder: their names do not count, such as happy/test0.png" in dataset.notes[0]
 
 
 def test_names_of_files_are_held_against_their_class(tmp_path: Path):

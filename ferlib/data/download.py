@@ -15,7 +15,7 @@ from torchvision.datasets.utils import download_url
 from ferlib.data.loading import all_counts
 from ferlib.data.sources import find_fer2013
 from ferlib.emotions import FER2013_COUNTS
-from ferlib.utils import prepare_folder
+from ferlib.utils import prepare_folder, user_path
 
 KAGGLE = "msambare/fer2013"
 MIRROR = (  # one revision
@@ -23,6 +23,12 @@ MIRROR = (  # one revision
     "c9d7b8ba11f5b349818de559932c7e2958e9ee22/fer2013.tar.gz"
 )
 MD5 = "ca95d94fe42f6ce65aaae694d18c628a"  # of the archive, as R torchvision's `fer_dataset` has it
+CURES = {  # by a word in what kagglehub says
+    "credentials file": "remove that file, or make a new one at kaggle.com/settings",
+    "SOCKS": "pip install pysocks, or unset ALL_PROXY and HTTPS_PROXY",
+    "Proxy": "unset HTTPS_PROXY and ALL_PROXY, or name a proxy that answers",
+    "": "set KAGGLE_API_TOKEN to a token made at kaggle.com/settings, or add --source mirror",
+}
 NOTICE = """FER2013: 60 to 100 MB to fetch, 0.5 GB of disk in all. No licence of the images could be established: they
 are for study only. To cite: I. Goodfellow et al. 2013, Challenges in representation learning: a report on three machine
 learning contests."""
@@ -49,7 +55,7 @@ def fetch(name: str = "fer2013", folder: str | Path = "data", *, source: str = "
         raise ValueError(f"{name!r} cannot be fetched; known is fer2013: ferlib data fetch fer2013")
     if source not in ways:
         raise ValueError(f"source is {source!r}; allowed are {', '.join(ways)}")
-    folder = prepare_folder(Path(folder).expanduser(), "name another folder: --to")
+    folder = prepare_folder(user_path(folder), "name another folder: --to")
     if present := find_fer2013(folder):
         return _check_counts(present)
     for way in ways[source][:-1]:
@@ -90,7 +96,7 @@ def _from_kaggle(scratch: Path) -> Path:
         return Path(shutil.copytree(kagglehub.dataset_download(KAGGLE), scratch / "fer2013"))
     except Exception as error:  # kagglehub's own errors and those of a broken archive have no common class
         reason = str(error).split("\n")[0]
-        cure = "set KAGGLE_API_TOKEN to a token made at kaggle.com/settings, or add --source mirror"
+        cure = next((cure for word, cure in CURES.items() if word in reason), CURES[""])
         raise ConnectionError(f"Kaggle did not give {KAGGLE} ({reason}); {cure}") from error
 
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from ferlib.data.dataset import FaceDataset
 from ferlib.emotions import EMOTIONS
-from ferlib.utils import write_whole
+from ferlib.utils import user_path, write_whole
 
 FOLDERS = {"Training": "train", "PublicTest": "valid", "PrivateTest": "test"}
 
@@ -34,7 +34,7 @@ def export_faces(dataset: FaceDataset, out: str | Path, layout: str = "folders")
     >>> sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
     ['train/angry/00001.png', 'train/happy/00000.png']
     """
-    out = Path(out).expanduser()
+    out = user_path(out)
     if layout not in ("folders", "csv"):
         raise ValueError(f"layout is {layout!r}; allowed are folders and csv (`--as`)")
     if layout == "csv" and out.suffix != ".csv":

@@ -11,30 +11,28 @@ import pandas as pd
 from ferlib.data.dataset import FaceDataset
 from ferlib.data.pixels import read_image
 from ferlib.data.sources import Source, digest, index_labels, split_of
-from ferlib.data.words import IMAGES, has_ending, split_in_file_name, splits_in
+from ferlib.data.words import IMAGES, has_ending, split_in, split_in_file_name
 from ferlib.emotions import EMOTIONS, SPLITS, canonical, class_map
 
 COPY_MARK = re.compile(r"([ _-]*(\(\d+\)|copy ?\d*))+$", re.I)  # at the end of a copied file's name
 
 
 class Place(NamedTuple):
-    """What the path of an image tells.
+    """What the folders of an image tell.
 
     Attributes:
-        path: relative to the source.
+        path: of the image, relative to the source.
         label: the name of its class folder, or what the function in `classes=` gave.
-        parent: the folders above its class folder.
+        above: the folders above its class folder.
         inside: whether it lies in a folder inside of its class folder.
         folder_split: the split that a folder names; "" if none.
-        file_split: the split that its own name begins with; "" if none.
     """
 
     path: str
     label: str
-    parent: str
+    above: str
     inside: bool
     folder_split: str
-    file_split: str
 
 
 def read_folder(root: Path, files: list[str], source: Source) -> FaceDataset:
@@ -72,22 +70,21 @@ def read_folder(root: Path, files: list[str], source: Source) -> FaceDataset:
 
 def _place(path: str, source: Source) -> Place | None:
     """Return what an image's path tells; None if the function in `classes=` leaves the image out."""
-    *folders, name = path.split("/")
-    known = source.known
+    folders, known = path.split("/")[:-1], source.known
     if known.by_file is not None:
         answer: object = known.by_file(path)
         if answer is None:
             return None
         if not isinstance(answer, str) or not answer.strip():
             raise ValueError(f"the function in classes= gave {answer!r:.80} for {path}; it must give a name, or None")
-        return Place(path, answer, "", False, split_of(folders, path), split_in_file_name(name))
+        return Place(path, answer, "", False, split_of(folders, path))
     find = (known if known.classes else class_map()).find
     own = source.folders[-1]
     if not folders or (find(own) is not None and not any(find(folder) is not None for folder in folders)):
         folders = [own, *folders]  # a class folder was given
     at = _class_folder(path, folders, find, by_name=bool(known.classes))
-    split = split_of(folders[:at] + folders[at + 1 :], path)
-    return Place(path, folders[at], "/".join(folders[:at]), at < len(folders) - 1, split, split_in_file_name(name))
+    above, below = folders[:at], folders[at + 1 :]
+    return Place(path, folders[at], "/".join(above), bool(below), split_of(above + below, path))
 
 
 def _class_folder(path: str, folders: list[str], find: Callable[[str], int | None], by_name: bool) -> int:
@@ -115,23 +112,25 @@ def _class_folder(path: str, folders: list[str], find: Callable[[str], int | Non
 
 def _add_splits(table: pd.DataFrame, source: Source) -> None:
     """Add `split` ("" for none) and `official`; where folders and file names disagree, the folders count."""
-    folder, name = table["folder_split"], table["file_split"]
-    official = table["path"].str.contains(r"(?:^|/)(?:Training|PublicTest|PrivateTest)_\d[^/]*$")
-    around = table["path"].map(lambda path: frozenset().union(*map(splits_in, path.split("/")[:-1])) - {"?"})
-    source.note(table["path"][around.map(len) > 1], "{} images lie in folders of two splits, the innermost counts")
-    if (folder == "").all() and not official.all():  # then the names around the source may tell it
-        folder = folder.replace("", split_of(source.folders, source.path.name))
-    merged = official.all() & (folder == "PrivateTest") & (name == "PublicTest")  # copies with both tests in one folder
+    paths, folder = table["path"], table["folder_split"]
+    name = paths.map(lambda path: split_in_file_name(Path(path).name))
+    official = paths.str.contains(r"(?:^|/)(?:Training|PublicTest|PrivateTest)_\d[^/]*$")
+    several = paths.map(lambda path: len({*map(split_in, path.split("/")[:-1])} - {"", "?"}) > 1)
+    source.note(paths[several], "{} images lie in folders of two splits, the innermost counts")
+    if (folder == "").all():  # then the names around the source may tell it
+        around = [word for word in source.folders if split_in(word) != "?" or not official.all()]
+        folder = folder.replace("", split_of(around, source.path.name))
+    merged = (
+        official & (folder == "PrivateTest") & (name == "PublicTest") & bool(official.all())
+    )  # both tests in one folder
     clash = (folder != "") & (name != "") & (folder != name) & ~merged
-    source.note(table["path"][clash], "{} images are named for another split than their folder's, which counts")
-    stray = (folder == "") & (name != "") & ~official
-    counts = bool(stray.all()) and name.nunique() > 1
-    verdict = "which counts" if counts else "which does not count"
-    source.note(
-        table["path"][stray & (counts | (name != "Training"))],
-        f"{{}} images lie in no folder of a split, and their names begin with one, {verdict}",
-    )
-    by_name = ((folder == "") & (official | counts)) | (merged & (not clash.any()))
+    source.note(paths[clash], "{} images are named for another split than their folder's, which counts")
+    alone = (folder == "") & (name != "") & ~official
+    told = bool(alone.all()) and name.nunique() > 1
+    verdict = "count, as all tell one" if told else "do not count"
+    seen = paths[alone & (told or name != "Training")]
+    source.note(seen, f"{{}} images lie in no split's folder: their names {verdict}")
+    by_name = ((folder == "") & (official | told)) | (merged & (not clash.any()))
     table["split"] = name.where(by_name, folder)
     table["official"] = official & (not clash.any())
 
@@ -164,9 +163,9 @@ def _note_places(table: pd.DataFrame, classes: tuple[str, ...], source: Source) 
     """Note what else paths tell: folders inside of class folders, class folders in several places, names of files."""
     paths = table["path"]
     source.note(paths[table["inside"]], "{} images lie in folders inside of their class folder, which counts")
-    for split, parents in table.groupby("split")["parent"]:
-        if parents.nunique() > 1:
-            source.note(parents.drop_duplicates().replace("", "."), f"class folders of {{}} folders are all {split}")
+    for split, above in table.groupby("split")["above"]:
+        if above.nunique() > 1:
+            source.note(above.drop_duplicates().replace("", "."), f"class folders of {{}} folders are all {split}")
     if source.known.by_file is None:
         emotions = any(canonical(name) in EMOTIONS or name.isdigit() for name in classes)
         names = dict.fromkeys(EMOTIONS if emotions else (), -1)

@@ -127,10 +127,12 @@ def split_of(folders: Iterable[str], what: str) -> str:
     Raises:
         ValueError: a name may be a split's, and it is not clear which.
     """
-    try:
-        return next(filter(None, map(split_in, reversed(tuple(folders)))), "")
-    except ValueError as error:
-        raise ValueError(f"{what}: {error}") from error
+    for name in reversed(tuple(folders)):
+        if split_in(name) == "?":
+            raise ValueError(f"{what}: {name!r:.80} sounds like a split; rename it to train, val or test")
+        if split_in(name):
+            return split_in(name)
+    return ""
 
 
 def split_named(name: str, place: str) -> str:

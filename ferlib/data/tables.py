@@ -9,7 +9,7 @@ import pandas as pd
 from ferlib.data.dataset import FaceDataset
 from ferlib.data.pixels import square, to_gray
 from ferlib.data.sources import Source, index_labels, split_named, split_of, tables_beside
-from ferlib.data.words import COLUMNS, splits_in, without_endings
+from ferlib.data.words import COLUMNS, split_in, without_endings
 from ferlib.emotions import ORDERS, SPLITS
 
 CHUNK = 512  # rows of a CSV that are read at a time
@@ -39,7 +39,7 @@ def read_csv(path: Path, source: Source) -> FaceDataset:
     places = [f"line {row + 1}" for row in rows.index]
     labels = rows["label"].reset_index(drop=True)
     table = _add_splits(rows["split"].tolist() if "split" in rows else None, len(rows), path, places, source)
-    source.note([name for name in rows if name not in COLUMNS.values()], f"left out {{}} columns of {path.name}")
+    source.note([str(name) for name in rows if name not in COLUMNS.values()], f"left out {{}} columns of {path.name}")
     own = {*head} <= CHALLENGE
     table["official"] &= own
     if not source.known.asked:
@@ -159,7 +159,7 @@ def _add_splits(names: list[str] | None, count: int, path: Path, places: list[st
         split = split_of(source.folders, path.name) or "Training"
         return pd.DataFrame({"split": [split] * count, "official": split == "Training"})
     splits = [split_named(name, f"{path.name}, {place}") for name, place in zip(names, places, strict=True)]
-    own = splits_in(without_endings(path.name))
-    odd = [place for place, split in zip(places, splits, strict=True) if own and split not in own]
+    own = split_in(without_endings(path.name))
+    odd = [place for place, split in zip(places, splits, strict=True) if own in SPLITS and split != own]
     source.note(odd, f"{{}} rows of {path.name} name another split than it, which counts")
     return pd.DataFrame({"split": splits, "official": np.isin(names, SPLITS)})

@@ -35,32 +35,26 @@ _IN_FILE_NAME = re.compile(r"(train(?:ing)?|val(?:id(?:ation)?)?|(?:public|priva
 
 
 @cache
-def splits_in(name: str) -> frozenset[str]:
-    """Return the splits that a name holds as words; "?" where it sounds like one, and it is not clear which."""
-    parts = re.findall(r"[^\W\d_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
-    words = re.sub(r"\b(public|private) (?=test)", r"\1", " ".join(parts))
-    splits = {SPLIT_WORDS[word] for word in _WORD.findall(words)}
-    return frozenset(splits or ({"?"} if _SOUNDS.search(words) else ()))
-
-
 def split_in(name: str) -> str:
-    """Return the split that the name of a folder, file or cell holds as a word; "" if none.
+    """Return the split that the name of a folder, file or cell holds as a word.
 
     Case, digits and signs do not count.
 
     Args:
         name: such as `train_images`, `FER2013Valid`, `Test-2`, `PrivateTest`.
 
-    Raises:
-        ValueError: it may name a split, or more than one.
+    Returns:
+        The split; "" if there is none, "?" if the name may be a split's, and does not say which.
 
-    >>> split_in("new_validation"), split_in("latest")
-    ('PublicTest', '')
+    >>> split_in("new_validation"), split_in("latest"), split_in("trainval")
+    ('PublicTest', '', '?')
     """
-    splits = splits_in(name)
-    if len(splits) > 1 or "?" in splits:
-        raise ValueError(f"{name!r:.80} sounds like a split; rename it to train, val or test")
-    return next(iter(splits), "")
+    parts = re.findall(r"[^\W\d_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
+    words = re.sub(r"\b(public|private) (?=test)", r"\1", " ".join(parts))
+    splits = {SPLIT_WORDS[word] for word in _WORD.findall(words)}
+    if len(splits) == 1:
+        return splits.pop()
+    return "?" if splits or _SOUNDS.search(words) else ""
 
 
 def split_in_file_name(name: str) -> str:
