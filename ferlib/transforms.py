@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from ferlib.utils import require
+
 
 @dataclass(frozen=True)
 class InputSpec:
@@ -109,8 +111,7 @@ class BatchAugment:
     def __post_init__(self) -> None:
         for name in ("flip", "rotate", "scale", "shift", "brightness", "contrast", "erase"):
             value, most = getattr(self, name), {"rotate": 180, "scale": 0.9}.get(name, 1)
-            if not 0 <= value <= most:
-                raise ValueError(f"{name} is {value}; allowed are 0 to {most}")
+            require(0 <= value <= most, f"{name} is {value}; allowed are 0 to {most}")
 
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         """Return float32 (n, channels, size, size) of uint8 faces (n, 1 or channels, h, w)."""
@@ -362,11 +363,16 @@ def pipeline_parts(size: int | InputSpec) -> tuple[Any, int, list[Any]]:
     Returns:
         The module `albumentations`, the side in pixels, and the pipeline's last steps: none for a side, else
         `Normalize` and `ToTensorV2`, and before them `ToRGB` where the network takes colours.
+
+    Raises:
+        ValueError: `size` is neither.
     """
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else the import asks the network for a newer version
     import albumentations as A
     from albumentations.pytorch import ToTensorV2
 
+    known = isinstance(size, int | InputSpec)
+    require(known, f"size is {size!r:.40}; give a side in pixels or an InputSpec, such as light(48)")
     if not isinstance(size, InputSpec):
         return A, size, []
     colours = [A.ToRGB()] if size.channels == 3 else []

@@ -21,7 +21,7 @@ ROOMS = sorted({name.partition(".")[0] for name in MODULES} - {"__init__"})
 ALLOWED = {  # the rooms, in order: each imports only from rooms above it, and only from those named
     "emotions": set(),
     "utils": set(),
-    "transforms": set(),
+    "transforms": {"utils"},
     "sample": {"emotions"},
     "data": {"emotions", "sample", "transforms", "utils"},
     "protocol": {"data", "emotions"},

@@ -14,6 +14,8 @@ from PIL import Image
 
 from ferlib import recipes, sample
 from ferlib.data import FaceDataset, loader
+from ferlib.models import FaceModel
+from ferlib.models.feed import feed
 from ferlib.transforms import (
     BatchAugment,
     EvalTransform,
@@ -202,6 +204,28 @@ def test_pipelines_end_in_what_the_network_takes(faces: torch.Tensor, build, cha
         ready = apply_transform(build(spec), image)
         assert raw.dtype == torch.uint8 and raw.shape == (1, 64, 64)
         torch.testing.assert_close(ready, EvalTransform(spec)(raw[None])[0], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("build", PIPELINES, ids=lambda build: build.__name__)
+@pytest.mark.parametrize("seed", range(4))
+def test_a_model_is_fed_by_every_pipeline(build, seed: int):
+    images, table = sample.draw(20, seed=seed)
+    dataset = FaceDataset.from_arrays(images, table["label"].to_numpy())
+    model = FaceModel(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48**2, 7)), InputSpec())
+    assert feed(model, dataset.with_transform(build())).raw
+    fed = feed(model, dataset.with_transform(build(model.input_spec)))
+    assert not fed.raw and fed.shape == (1, 48, 48)
+
+
+@pytest.mark.parametrize("size", ["48", (48, 48), 48.0, None, torch.nn.Flatten()])
+def test_a_pipelines_size_is_a_number_or_a_spec(size):
+    with pytest.raises(ValueError, match="size is .*; give a side in pixels or an InputSpec, such as light.48."):
+        light(size)
+
+
+def test_a_pipeline_that_was_not_built_is_told(faces: torch.Tensor):
+    with pytest.raises(ValueError, match="size is array.*; give a side in pixels or an InputSpec, such as light.48."):
+        apply_transform(strong, faces[0, 0].numpy())
 
 
 # ---- the same changes through Albumentations and through BatchAugment

@@ -256,7 +256,7 @@ def _check_input(dataset: CheckedDataset, shape: Sequence[int], values: tuple[fl
     mean, std, share = 0.5077, 0.2550, 1.5  # FER2013's, where the stored faces are unknown
     if isinstance(faces, FaceDataset):
         pixels = faces.images[:: max(1, len(faces) // 64)] / 255
-        mean, std, share = float(pixels.mean()), float(pixels.std()), 0.75
+        mean, std, share = float(pixels.mean()), float(pixels.std()), 1.0
     due, spread = (mean - spec.mean[0]) / spec.std[0], max(std / spec.std[0], 1e-6)
     # Wide, as augmentation moves both: it finds a Normalize that is missing, doubled or of another scale.
     near = abs(values[0] - due) <= share * spread and 0.4 <= values[1] / spread <= 2.5
