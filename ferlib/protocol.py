@@ -163,7 +163,7 @@ def take(dataset: FaceDataset, n: int) -> FaceDataset:
 
     Args:
         dataset: the faces.
-        n: how many to take; each class needs one face taken and one left.
+        n: how many to take; each class needs one face taken and one left. The only face of a class is taken.
 
     Raises:
         ValueError: so many faces cannot be taken.
@@ -171,8 +171,10 @@ def take(dataset: FaceDataset, n: int) -> FaceDataset:
     least, most = len(dataset.classes), len(dataset) - len(dataset.classes)
     if not least <= n <= most:
         raise ValueError(f"cannot take {n:,} of {len(dataset):,} faces; take {least} to {most:,} of them")
-    picks, _ = train_test_split(range(len(dataset)), train_size=n, stratify=dataset.labels, random_state=0)
-    return dataset.subset(sorted(picks))
+    alone = np.bincount(dataset.labels)[dataset.labels] == 1
+    rest, more = np.flatnonzero(~alone), n - alone.sum()
+    picks, _ = train_test_split(rest, train_size=more, stratify=dataset.labels[rest], random_state=0)
+    return dataset.subset(np.sort([*np.flatnonzero(alone), *picks]))
 
 
 def _groups(dataset: FaceDataset) -> np.ndarray:

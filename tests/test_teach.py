@@ -580,9 +580,35 @@ def test_what_students_code_says_about_itself(code: str, told: str):
     assert [text[: len(told)] for text in problems] == ([told] if told else [])
 
 
-def test_a_students_name_that_is_a_pattern_is_refused(folder: Path, paper: Callable[[str], rehearsal.Paper]):
+NAMES_OF_STUDENTS = ["o'brien", "Ána María", "smith, j.", "müller_90%", "李雷", "x{y}&z"]
+
+
+def test_students_of_any_name_are_graded_and_reported(folder: Path, paper: Callable[[str], rehearsal.Paper]):
+    for student in NAMES_OF_STUDENTS:
+        paper(student).hand_in()
+        outcome = graded(folder, student)
+        assert (outcome.status, outcome.points, outcome.student) == ("graded", 15, student), outcome.notes
     paper("a[d]a").hand_in()
-    assert "letters, digits" in teach.grade_one(folder, "a01_data", "a[d]a").notes
+    assert "has * ? or [ in its name; rename it" in teach.grade_one(folder, "a01_data", "a[d]a").notes
+    rows = report.table(folder, "a01_data", "plain", None, "id")
+    assert {row[0] for row in rows[1:]} == {*NAMES_OF_STUDENTS, "a[d]a"}
+
+
+def test_a_report_replaces_its_own_file_alone(folder: Path, paper: Callable[[str], rehearsal.Paper], capsys):
+    paper("o'brien").hand_in()
+    graded(folder, "o'brien")
+    roster = folder / "students.csv"
+    roster.write_text("id\no'brien\n")
+    call = ["report", "a01", "--class", str(folder), "--roster", str(roster)]
+    mine = folder / "mine.csv"
+    mine.write_text("my own notes")
+    for out in (roster, mine):
+        before = out.read_bytes()
+        assert teach.main([*call, "--out", str(out)]) == 2
+        assert "is there already and is no such report; name another file" in capsys.readouterr().err
+        assert out.read_bytes() == before
+    for _ in range(2):
+        assert teach.main(call) == 0, "a second report replaces the first"
 
 
 def test_sync_names_what_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -131,8 +131,10 @@ def key(student: str, secret: str = PUBLIC) -> Key:
 
     Raises `CapstoneError` for an id that cannot be a file's name, or an empty secret.
     """
-    if not re.fullmatch(r"[A-Za-z0-9@_+-][A-Za-z0-9@_.+-]{0,99}", student):
-        raise CapstoneError(f"the id {student!r} cannot be a file's name; allowed are letters, digits and @ _ . + -")
+    if not re.fullmatch(r"(?![\s.])[^/\\:*?\"<>|\x00-\x1f]{1,100}(?<![\s.])", student):
+        raise CapstoneError(
+            f"the id {student!r} cannot be a file's name; leave out / \\ : * ? \" < > | and dots at the ends"
+        )
     if not secret.strip():
         raise CapstoneError("the secret is empty; give some random words, and keep them")
     rng = np.random.default_rng(_number(secret, "faults", student))

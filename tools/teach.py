@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import csv
 import os
-import re
 import shutil
 import sys
 import tempfile
@@ -48,6 +47,7 @@ from classroom import (
     secrets,
     submissions,
 )
+from ferlib.cli.options import path_given
 
 MOST_OUTPUT = 20_000  # characters that a graded cell keeps
 
@@ -197,10 +197,8 @@ def grade_one(folder: Path, name: str, student: str) -> Outcome:
     warnings.filterwarnings("ignore", "Object of type .* not in session")  # nbgrader's own; nothing is lost by it
     begun, points, of, notes = time.monotonic(), 0.0, 0.0, list[str]()
     try:
-        if not re.fullmatch(r"[\w@+-][\w.@+ -]*", student):  # nbgrader takes names for patterns
-            raise preflight.UnreadableError(
-                "a student's folder may have letters, digits, spaces and . _ @ + - in its name"
-            )
+        if set(student) & set("*?["):  # nbgrader takes names for patterns
+            raise preflight.UnreadableError("a student's folder has * ? or [ in its name; rename it")
         notes = [problem.text for problem in check_in(folder, name, student)]
         error, log = run_nbgrader("Autograde", folder, name, student, force=True)
         if error:
@@ -368,7 +366,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         made = verbs.add_parser(name, help=about, description=about)
         if one:
             made.add_argument("assignment", help="such as a01")
-            made.add_argument("--class", dest="folder", type=Path, required=True, metavar="FOLDER", help="the class")
+            made.add_argument(
+                "--class", dest="folder", type=path_given, required=True, metavar="FOLDER", help="the class"
+            )
         return made
 
     add = verb("release", "write the teacher's and the students' version of an assignment into the class folder")
@@ -380,10 +380,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     add.add_argument("--jobs", type=int, default=1, metavar="N", help="so many submissions at once (1)")
     add.add_argument("students", nargs="*", metavar="STUDENT", help="these alone, whether graded before or not")
     add = verb("report", "points as a CSV file, and how the class did")
-    add.add_argument("--roster", type=Path, metavar="CSV", help="the students, so that nobody is left out")
+    add.add_argument("--roster", type=path_given, metavar="CSV", help="the students, so that nobody is left out")
     add.add_argument("--id", dest="column", default="id", help="the roster's column with the students' ids (id)")
     add.add_argument("--form", choices=("plain", "canvas", "moodle"), default="plain", help="who shall read the CSV")
-    add.add_argument("--out", type=Path, metavar="CSV", help="where to write it (FOLDER/points_NAME.csv)")
+    add.add_argument("--out", type=path_given, metavar="CSV", help="where to write it (FOLDER/points_NAME.csv)")
     add = verb("sync", "write the students' notebooks of this repository from their sources", one=False)
     add.add_argument("--check", action="store_true", help="only name those that differ")
     add = verb("check", "prove every right and wrong answer through nbgrader", one=False)
@@ -430,6 +430,9 @@ def _do(args: argparse.Namespace) -> int:
     if not out.parent.is_dir():
         raise AssignmentError(f"--out is {out}, and there is no folder {out.parent}; make it, or name another file")
     rows = report.table(args.folder, name, args.form, args.roster, args.column)
+    is_roster = args.roster is not None and out.is_file() and out.samefile(args.roster)
+    if out.is_file() and (is_roster or not _is_report(out, rows[0])):
+        raise AssignmentError(f"--out is {out}, which is there already and is no such report; name another file")
     try:
         with out.open("w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows(rows)
@@ -438,6 +441,12 @@ def _do(args: argparse.Namespace) -> int:
     print(report.summary(args.folder, name))
     print(f"wrote {out}")
     return 0
+
+
+def _is_report(path: Path, head: Sequence[str]) -> bool:
+    """Whether a file begins as a report does, so that a new one may replace it."""
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        return next(csv.reader(file), []) == [*map(str, head)]
 
 
 def _release(one: Assignment, folder: Path, secret: str, new_secret: bool) -> int:

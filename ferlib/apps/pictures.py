@@ -8,6 +8,7 @@ import importlib
 import io
 import math
 import os
+import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -180,13 +181,12 @@ def _list_files(path: Path, recursive: bool) -> list[Path]:
         raise FileNotFoundError(f"{path} does not exist; give the path of an image, a video or a folder of images")
     if not path.is_dir():
         return [path]
-    content = path.rglob("*") if recursive else path.iterdir()
-    content = [
-        file for file in sorted(content) if not any(part.startswith(".") for part in file.relative_to(path).parts)
-    ]
+    everything = sorted(path.rglob("*") if recursive else path.iterdir())
+    content = [file for file in everything if not re.search(r"(^|[/\\])\.", str(file.relative_to(path)))]
     folders = [file.name for file in content if file.is_dir()]
-    images = [file for file in content if file.suffix.lower() in IMAGES and file.is_file()]
-    others = [file.name for file in content if file.is_file() and file not in images]
+    files = [file for file in content if file.is_file()]
+    images = [file for file in files if file.suffix.lower() in IMAGES]
+    others = [file.name for file in files if file.suffix.lower() not in IMAGES]
     below = f"its subfolders ({_first(folders)}) are read with recursive=True (`--recursive`)"
     if not images:
         endings = Counter(Path(name).suffix.lower() or "no ending" for name in others)
