@@ -69,9 +69,9 @@ class EmotionRecognizer:
             object.__setattr__(self, "detector", find_detector(self.detector))
         if not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold is {self.threshold}; allowed are 0 to 1")
-        if reserved := {*BEFORE, *AFTER} & {*self.model.classes}:
         if self.smallest is not None and not self.smallest > 0:
             raise ValueError(f"smallest is {self.smallest}; give the height of the smallest face in px, such as 24")
+        if reserved := {*BEFORE, *AFTER} & {*self.model.classes}:
             raise ValueError(f"the class {min(reserved)!r} has the name of a column; rename the class")
 
     @classmethod
@@ -114,8 +114,8 @@ class EmotionRecognizer:
                 these; see `pictures.read_shots`.
             no_face: for a picture without a face, "nan" gives a row without numbers, "drop" none, "raise" an error.
             every: read each `every`-th frame of a video.
-            progress: show a progress bar.
             recursive: read the subfolders of a folder too.
+            progress: show a progress bar.
 
         Returns:
             One row per face, the best first in each picture. Columns: file, frame, time (s, of a video), x0, y0, x1, y1
