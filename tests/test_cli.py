@@ -416,7 +416,10 @@ def test_mistakes_are_one_line_each(capsys, trained: Path, csv: Path, tmp_path: 
         ((*evaluate, trained, "--json", tmp_path / "o.txt"), "whose name ends in .json"),
         (("compare", trained), "the following arguments are required: B"),
         (("compare", trained, tmp_path / "none", "--data", csv), "is neither a run's folder, nor a model's file"),
-        (("compare", trained, trained, "--data", csv, "--split", "Test"), "PrivateTest stays sealed; when all choices are made"),
+        (
+            ("compare", trained, trained, "--data", csv, "--split", "Test"),
+            "PrivateTest stays sealed; when all choices are made",
+        ),
         (("compare", trained, trained, "--data", csv, "--json", cut / "o.json"), "cannot write into"),
     ]
     for args, message in table:
@@ -577,10 +580,9 @@ def sorted_by_split_and_class(faces: FaceDataset) -> tuple[pd.DataFrame, np.ndar
     return table.loc[order].reset_index(drop=True), faces.images[order]
 
 
-@pytest.mark.parametrize("layout", ["folders", "csv"])
-def test_the_sample_is_exported_and_read_back_equal(capsys, tmp_path: Path, layout: str):
-    out, faces = tmp_path / "new" / ("faces.csv" if layout == "csv" else "faces"), load("sample")
-    printed = export(capsys, "sample", out, "--as", layout)
+def test_the_sample_is_exported_and_read_back_equal(capsys, tmp_path: Path):
+    out, faces = tmp_path / "new" / "faces", load("sample")
+    printed = export(capsys, "sample", out)
     counts = "Training 2,800, PublicTest 2,000"
     assert printed == (
         f"wrote 4,800 faces ({counts}) to {out}; a sealed PrivateTest stays out\nnext: ferlib data --data {out}\n"
@@ -589,29 +591,22 @@ def test_the_sample_is_exported_and_read_back_equal(capsys, tmp_path: Path, layo
         warnings.simplefilter("ignore")  # of what is not FER2013's
         back = load(out)
     assert back.classes == faces.classes == EMOTIONS
-    if layout == "csv":
-        np.testing.assert_array_equal(back.images, faces.images)
-        np.testing.assert_array_equal(back.labels, faces.labels)
-        assert back.table["split"].tolist() == faces.table["split"].tolist()
-    else:
-        (mine, images), (theirs, wanted) = sorted_by_split_and_class(back), sorted_by_split_and_class(faces)
-        pd.testing.assert_frame_equal(mine, theirs)
-        np.testing.assert_array_equal(images, wanted)
-        files = {str(path.relative_to(out)) for path in out.rglob("*.png")}
-        folder = {"Training": "train", "PublicTest": "valid"}
-        assert files == {
-            f"{folder[split]}/{faces.classes[label]}/{row:05d}.png"
-            for split, label, row in zip(faces.table["split"], faces.labels, faces.table["row"], strict=True)
-        }
-        shown = cv2.imread(str(out / sorted(files)[0]), cv2.IMREAD_UNCHANGED)
-        assert shown.dtype == np.uint8 and shown.shape == (48, 48), "8-bit gray"
+    (mine, images), (theirs, wanted) = sorted_by_split_and_class(back), sorted_by_split_and_class(faces)
+    pd.testing.assert_frame_equal(mine, theirs)
+    np.testing.assert_array_equal(images, wanted)
+    files = {str(path.relative_to(out)) for path in out.rglob("*.png")}
+    folder = {"Training": "train", "PublicTest": "valid"}
+    assert files == {
+        f"{folder[split]}/{faces.classes[label]}/{row:05d}.png"
+        for split, label, row in zip(faces.table["split"], faces.labels, faces.table["row"], strict=True)
+    }
+    shown = cv2.imread(str(out / sorted(files)[0]), cv2.IMREAD_UNCHANGED)
+    assert shown.dtype == np.uint8 and shown.shape == (48, 48), "8-bit gray"
     assert not list(out.parent.glob("*.part"))
-    assert f"{out} is there already; give a name that is not in use" in refuses(
-        capsys, "data", "export", "sample", out, "--as", layout
-    )
+    assert f"{out} is there already; give a name that is not in use" in refuses(capsys, "data", "export", "sample", out)
 
 
-def test_folders_are_the_default_and_go_into_an_empty_folder_alone(capsys, csv: Path, tmp_path: Path):
+def test_an_export_goes_into_an_empty_folder_alone(capsys, csv: Path, tmp_path: Path):
     out = tmp_path / "out"
     out.mkdir()
     export(capsys, csv, out)
@@ -620,25 +615,15 @@ def test_folders_are_the_default_and_go_into_an_empty_folder_alone(capsys, csv: 
     before = sorted(out.rglob("*"))
     assert "is there already; give a name that is not in use" in refuses(capsys, "data", "export", csv, out)
     (tmp_path / "file").write_text("mine")
-    (tmp_path / "mine.csv").write_text("mine")
-    (tmp_path / "folder.csv").mkdir()
-    assert "is there already" in refuses(capsys, "data", "export", csv, tmp_path / "file", "--as", "folders")
-    for name in ("mine.csv", "folder.csv"):
-        assert "is there already" in refuses(capsys, "data", "export", csv, tmp_path / name, "--as", "csv")
-    for name in ("out", "file", "new.txt"):
-        told = f"{tmp_path / name} was given; a CSV's name ends in .csv: {tmp_path / name}.csv"
-        assert told in refuses(capsys, "data", "export", csv, tmp_path / name, "--as", "csv")
+    assert "is there already" in refuses(capsys, "data", "export", csv, tmp_path / "file")
     assert sorted(out.rglob("*")) == before
-    assert (tmp_path / "file").read_text() == (tmp_path / "mine.csv").read_text() == "mine"
-    assert "invalid choice: 'npz'" in refuses(capsys, "data", "export", csv, tmp_path / "x", "--as", "npz")
+    assert (tmp_path / "file").read_text() == "mine"
     assert "nowhere does not exist" in refuses(capsys, "data", "export", tmp_path / "nowhere", tmp_path / "x")
     assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.parametrize(("classes", "own"), [("folders", ("1", "7")), ("rafdb", ("surprise", "neutral"))])
-def test_other_classes_are_exported_as_folders_and_not_as_csv(
-    capsys, numbered: Path, tmp_path: Path, classes: str, own: tuple[str, str]
-):
+def test_other_classes_are_exported_too(capsys, numbered: Path, tmp_path: Path, classes: str, own: tuple[str, str]):
     out, faces = tmp_path / "out", load(numbered, classes=classes)
     printed = export(capsys, numbered, out, "--classes", classes)
     names = ",".join(faces.classes)
@@ -649,8 +634,6 @@ def test_other_classes_are_exported_as_folders_and_not_as_csv(
     (mine, images), (theirs, wanted) = sorted_by_split_and_class(back), sorted_by_split_and_class(faces)
     pd.testing.assert_frame_equal(mine, theirs)
     np.testing.assert_array_equal(images, wanted)
-    refused = refuses(capsys, "data", "export", numbered, tmp_path / "a.csv", "--as", "csv", "--classes", classes)
-    assert refused.endswith("take --as folders") and not (tmp_path / "a.csv").exists()
 
 
 def test_classes_given_before_the_word_export_are_not_passed_over(capsys, tmp_path: Path):
@@ -674,11 +657,9 @@ def test_an_export_that_breaks_off_leaves_nothing(capsys, csv: Path, tmp_path: P
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Image.Image, "save", full)
-    monkeypatch.setattr(Path, "write_text", full)
-    for layout in ("folders", "csv"):
-        code, _, err = ferlib(capsys, "data", "export", csv, tmp_path / "out.csv", "--as", layout)
-        assert code == 2 and "No space left on device" in err.splitlines()[-1]
-        assert list(tmp_path.iterdir()) == []
+    code, _, err = ferlib(capsys, "data", "export", csv, tmp_path / "out")
+    assert code == 2 and "No space left on device" in err.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_bad_row_is_named_from_the_command_line_too(tmp_path: Path, csv: Path):

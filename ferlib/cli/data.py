@@ -18,8 +18,7 @@ def add_verbs(verbs: Any) -> None:
     add("--source", choices=("auto", "kaggle", "mirror"), default="auto", help="default: auto, Kaggle, then the mirror")
     add = add_verb(more, "export", run_export, CLASSES).add_argument
     add("data", type=source_given, metavar="SOURCE", help=SOURCE)
-    add("to", type=path_given, metavar="OUT", help="a new folder, or for csv a new file")
-    add("--as", dest="layout", choices=("folders", "csv"), default="folders", help="default: folders")
+    add("to", type=path_given, metavar="OUT", help="a new folder")
     add_verb(verbs, "audit", run_audit, DATA, CLASSES)
 
 
@@ -68,7 +67,7 @@ def run_fetch(args: argparse.Namespace) -> None:
 
 
 def run_export(args: argparse.Namespace) -> None:
-    """Write a dataset as class folders or CSV.
+    """Write a dataset as class folders of PNG.
 
     Example:
         ferlib data export sample faces/
@@ -80,7 +79,7 @@ def run_export(args: argparse.Namespace) -> None:
     if Path(args.data).resolve() in args.to.resolve().parents:
         raise ValueError(f"{args.to} lies in {args.data}, whose faces would then be there twice; give another folder")
     dataset = data.load(args.data, classes=args.classes)
-    path = export_faces(dataset, args.to, args.layout)
+    path = export_faces(dataset, args.to)
     counts = ", ".join(f"{split} {total:,}" for split, total in dataset.counts().sum(axis=1).items())
     print(f"wrote {len(dataset):,} faces ({counts}) to {path}; a sealed PrivateTest stays out")
     classes = "" if dataset.classes == EMOTIONS else f" --classes {shlex.quote(','.join(dataset.classes))}"
