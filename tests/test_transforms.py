@@ -1,5 +1,6 @@
 """What reaches the network: values of the evaluation transform, the batched augmentation's geometry, seeds, workers."""
 
+import os
 import re
 import subprocess
 import sys
@@ -397,3 +398,18 @@ print(tuple(BatchAugment(InputSpec())(torch.zeros(2, 1, 48, 48, dtype=torch.uint
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "(2, 1, 48, 48)"
+
+
+def test_a_pipeline_is_built_without_a_question_to_the_network():
+    """Albumentations asks for its newest version when it is imported, unless the environment forbids it."""
+    code = """
+import socket
+def refuse(*args, **kwargs):
+    raise SystemExit(f"an import reached for the network: {args}")
+socket.socket.connect = socket.getaddrinfo = socket.create_connection = refuse
+from ferlib import recipes, transforms
+print(len(transforms.light().transforms), len(recipes.plain_cnn().transforms))
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "NO_ALBUMENTATIONS_UPDATE"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "4 3", done.stderr
