@@ -120,9 +120,8 @@ def _add_splits(table: pd.DataFrame, source: Source) -> None:
     if (folder == "").all():  # then the names around the source may tell it
         around = [word for word in source.folders if split_in(word) != "?" or not official.all()]
         folder = folder.replace("", split_of(around, source.path.name))
-    merged = (
-        official & (folder == "PrivateTest") & (name == "PublicTest") & bool(official.all())
-    )  # both tests in one folder
+    # Copies of FER2013 may have both tests in one folder.
+    merged = official & (folder == "PrivateTest") & (name == "PublicTest") & bool(official.all())
     clash = (folder != "") & (name != "") & (folder != name) & ~merged
     source.note(paths[clash], "{} images are named for another split than their folder's, which counts")
     alone = (folder == "") & (name != "") & ~official
