@@ -159,7 +159,10 @@ def port(free_port: Callable[[], int]) -> int:
 def launched(folder: Path, port: int) -> Iterator[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        blocks = demo.launch(folder, port=port, open_browser=False, wait=False)
+        with pytest.MonkeyPatch.context() as patch:
+            for name in ("http_proxy", "ALL_PROXY"):  # nothing answers there
+                patch.setenv(name, "http://127.0.0.1:9")
+            blocks = demo.launch(folder, port=port, open_browser=False, wait=False)
         yield blocks
         blocks.close(verbose=False)
 

@@ -57,14 +57,15 @@ def answer(recognizer: EmotionRecognizer, picture: np.ndarray | None) -> Answer:
 
 @contextmanager
 def _without_proxies() -> Iterator[None]:
-    """Hide proxies from gradio, which else asks them for its own page, on this computer, and fails."""
-    hidden = {name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")}
-    for name in hidden:
-        del os.environ[name]
+    """Use no proxy: gradio would ask it for its own page, which only this computer has."""
+    before = os.environ.get("no_proxy")
+    os.environ["no_proxy"] = "*"
     try:
         yield
     finally:
-        os.environ |= hidden
+        del os.environ["no_proxy"]
+        if before is not None:
+            os.environ["no_proxy"] = before
 
 
 def page(recognizer: EmotionRecognizer) -> Any:
@@ -95,7 +96,7 @@ def page(recognizer: EmotionRecognizer) -> Any:
     )  # fmt: skip
 
 
-def launch(model: str | Path = "fer2013", *, port: int = 7860, open_browser: bool = True, detector: str | Path = "haar",
+def launch(model: str | Path = "fer2013", *, port: int = 7860, open_browser: bool = True, detector: str | Path = "yunet",
            wait: bool = True) -> Any:  # fmt: skip
     """Serve the page at http://127.0.0.1:`port`, for this computer only.
 

@@ -30,6 +30,7 @@ def add_verbs(verbs: Any) -> None:
     add("--csv", type=path_given, metavar="FILE", help="write the table here, one row per face")
     add("--annotate", type=path_given, metavar="FOLDER", help="write the pictures with boxes and labels here")
     add("--threshold", type=float, default=0.5, metavar="SHARE", help="unsure below this confidence (default: 0.5)")
+    add("--margin", type=float, default=0.0, metavar="SHARE", help="room about a box, as a share of it (default: 0)")
     add("--smallest", type=float, metavar="PX", help="smallest face (default: 24, in videos a sixth of a side)")
     add(
         "--no-face", choices=("nan", "drop", "raise"), default="nan", help="for a picture without a face (default: nan)"
@@ -56,7 +57,7 @@ def run_predict(args: argparse.Namespace) -> int:
     from ferlib.apps import recognizer
 
     _check_outputs(args)
-    options = {"threshold": args.threshold, "smallest": args.smallest}
+    options = {"threshold": args.threshold, "smallest": args.smallest, "margin": args.margin}
     reader = recognizer.EmotionRecognizer.load(args.model, detector=args.detector, **options)
     note_training(reader.model)
     no_face, shown = "nan" if args.no_face == "drop" else args.no_face, sys.stderr.isatty()
@@ -70,9 +71,7 @@ def run_predict(args: argparse.Namespace) -> int:
     if args.annotate is not None:
         rows = rows.assign(annotated=recognizer.annotated_names(rows))
     if args.csv is not None:
-        texts = rows.apply(
-            lambda column: column.map(readable, na_action="ignore") if column.dtype == object else column
-        )
+        texts = rows.assign(**{name: rows[name].map(readable) for name in {"file", "error", "annotated"} & {*rows}})
         print(f"wrote {write_whole(args.csv, lambda scratch: texts.to_csv(scratch, index=False))}")
     elif len(faces):
         table = faces[["file", "frame", *recognizer.BOX, "emotion", "confidence", "abstained"]]

@@ -21,7 +21,7 @@ from ferlib.cli.options import (
     save_figure,
     source_given,
 )
-from ferlib.utils import check_output, write_whole
+from ferlib.utils import check_output, readable, write_whole
 
 
 def add_verbs(verbs: Any) -> None:
@@ -65,7 +65,7 @@ def run_evaluate(args: argparse.Namespace) -> None:
     print((evaluation.report(answers) * [100, 100, 100, 1]).to_string(float_format="{:.1f}".format))
     if args.json is not None:
         axes = plots.plot_confusion(answers)
-        axes.set_title(f"{args.split} of {faces.name}, {label}")
+        axes.set_title(f"{args.split} of {readable(faces.name)}, {label}")
         print(f"wrote {save_figure(args.json.with_suffix('.png'), axes.figure)}")
         _save_results(args.json, results)
 

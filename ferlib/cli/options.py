@@ -71,8 +71,8 @@ DATA = option("--data", type=source_given, default="sample", metavar="SOURCE", h
 CLASSES = option("--classes", type=class_names, default=argparse.SUPPRESS, metavar="NAMES", help=NAMES)
 MODEL = option("--model", type=source_given, default="fer2013", help=f"{A_MODEL} (default: fer2013)")
 DETECTOR = option(
-    "--detector", type=source_given, default="haar", metavar="NAME",
-    help="haar, whole (no search) or YuNet's .onnx (default: %(default)s)",
+    "--detector", type=source_given, default="yunet", metavar="NAME",
+    help="yunet, haar, whole (no search) or a YuNet file (default: %(default)s)",
 )  # fmt: skip
 SPLIT = option("--split", default="PublicTest", help="the faces to predict (default: PublicTest)")
 TTA = option("--tta", action="store_true", help="average 18 views of each face, flipped and shifted")

@@ -95,8 +95,9 @@ def _check_out(out: Path, source: Path, resume: bool) -> None:
     if out.exists() and source.exists() and out.samefile(source):
         raise ValueError(f"--out and --data are both {out}; give the run a folder of its own, such as runs/{out.name}")
     if not (out / "state.pt").exists():
-        if (out / "history.csv").exists():
-            raise ValueError(f"{out} holds a history.csv without the state of a run; give another --out")
+        for name in ("model.safetensors", "history.csv"):
+            if (out / name).exists():
+                raise ValueError(f"{out} holds a {name} without the state of a run; give another --out")
         if resume:
             note(f"{out} holds no run to resume; this one begins with epoch 1")
 
