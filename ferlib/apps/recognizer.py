@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 from ferlib.apps.detection import SMALLEST, Detector, crop_face, find_detector
 from ferlib.apps.pictures import Picture, Shot, Source, list_files, read_shots, to_image
 from ferlib.emotions import class_colors
+from ferlib.evaluation import flip
 from ferlib.models.face_model import FaceModel, device_of, face_model
 from ferlib.models.files import load_model
 from ferlib.transforms import EvalTransform
@@ -35,19 +36,19 @@ class EmotionRecognizer:
     """Goes from pictures to emotions with a detector and a model.
 
     The model is put into evaluation mode. Probabilities are calibrated by the temperature in the model's file (1 if it
-    has none). The temperature was fitted for one view of a face.
+    has none). The temperature was fitted for one view of a face; averaged views are a little less sure.
 
     Args:
         model: a FaceModel.
-        detector: "haar", "whole" (faces that are already cut out), the path of YuNet's .onnx file, or a detector.
-        margin: share of a box's longer side that is added on each side; None takes the detector's.
+        detector: "yunet", "haar", "whole" (faces that are already cut out), a YuNet file (.onnx), or a detector.
+        margin: share of a box's side that is added on each side. At 0 a crop is framed as FER2013's faces are.
         threshold: confidence, 0 to 1, below which the recognizer abstains.
         views: functions of a batch whose probabilities are averaged, as in `ferlib.evaluation.VIEWS`.
         smallest: height in px of the smallest face; None takes 24, in videos a sixth of the shorter side.
         batch_size: faces that go through the model together.
 
     Raises:
-        ValueError: the threshold is outside 0 to 1, `smallest` is not above 0, or a class has the name of a column.
+        ValueError: threshold, margin or `smallest` is out of range, or a class has the name of a column.
 
     >>> recognizer = EmotionRecognizer.load("drawn", detector="whole")
     >>> recognizer.predict(np.zeros((48, 48), np.uint8))[["file", "x1", "y1", "error"]].values.tolist()
@@ -56,10 +57,10 @@ class EmotionRecognizer:
 
     model: FaceModel
     _: KW_ONLY
-    detector: Detector = field(default_factory=lambda: find_detector("haar"))
-    margin: float | None = None
+    detector: Detector = field(default_factory=find_detector)
+    margin: float = 0.0
     threshold: float = 0.5
-    views: Sequence[Callable[[torch.Tensor], torch.Tensor] | None] = (None,)
+    views: Sequence[Callable[[torch.Tensor], torch.Tensor] | None] = (None, flip)
     smallest: float | None = None
     batch_size: int = 64
 
@@ -69,6 +70,8 @@ class EmotionRecognizer:
             object.__setattr__(self, "detector", find_detector(self.detector))
         if not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold is {self.threshold}; allowed are 0 to 1")
+        if not -0.5 < self.margin <= 2:
+            raise ValueError(f"margin is {self.margin}; allowed are -0.5 to 2, a share of the box's side")
         if self.smallest is not None and not self.smallest > 0:
             raise ValueError(f"smallest is {self.smallest}; give the height of the smallest face in px, such as 24")
         if reserved := {*BEFORE, *AFTER} & {*self.model.classes}:
@@ -138,7 +141,7 @@ class EmotionRecognizer:
             if not len(boxes) and (shot.error or no_face == "nan"):
                 rows.append(about)
             for box in boxes:
-                rows.append(about | dict(zip([*BOX, "score"], box.tolist(), strict=True)))
+                rows.append(about | dict(zip([*BOX, "score"], box[:5].tolist(), strict=True)))
                 waiting.append((rows[-1], self.crop(shot.image, box)))
                 if len(waiting) == self.batch_size:
                     self._add_probabilities(waiting)
@@ -155,8 +158,7 @@ class EmotionRecognizer:
         Returns:
             uint8 gray (size, size).
         """
-        margin = self.detector.margin if self.margin is None else self.margin
-        return crop_face(image, box, margin=margin, size=self.model.input_spec.size)
+        return crop_face(image, box, margin=self.margin, size=self.model.input_spec.size)
 
     def _find_faces(self, shot: Shot) -> np.ndarray:
         """Find the boxes (n, 5) of a shot; none where there is no picture."""
