@@ -21,7 +21,7 @@ from ferlib import cli, doctor, evaluation, models, protocol, sample, utils
 from ferlib.apps import demo, export, pictures, recognizer
 from ferlib.apps.recognizer import EmotionRecognizer
 from ferlib.cli import apps, data, evaluate, train
-from ferlib.data import FaceDataset
+from ferlib.data import FaceDataset, load
 from ferlib.data.words import IMAGES
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*of FER2013's")
@@ -433,6 +433,18 @@ def test_onnxruntime_alone_gets_names_shapes_and_calibrated_probabilities(
     assert classes == list(loaded.classes)
     logits = evaluation.predict(loaded, FaceDataset.from_arrays(faces[:, 0], np.zeros(5, int))).logits
     np.testing.assert_allclose(found, torch.from_numpy(logits / temperature).softmax(1), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("broken", "told"), [(1, "train/happy/x0.png cannot be read"), (3, "3 images cannot be read: train/happy/x0.png, "),
+                         (30, "30 images cannot be read: .*x9.png and 20 more; remove them")],
+)  # fmt: skip
+def test_all_broken_images_of_a_folder_are_told_at_once(tmp_path: Path, broken: int, told: str):
+    (tmp_path / "train" / "happy").mkdir(parents=True)
+    for number in range(broken):
+        (tmp_path / "train" / "happy" / f"x{number}.png").write_bytes(b"broken %d" % number)
+    with pytest.raises(ValueError, match=told):
+        load(tmp_path)
 
 
 def test_a_class_with_one_face_is_taken():

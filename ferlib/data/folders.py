@@ -63,9 +63,26 @@ def read_folder(root: Path, files: list[str], source: Source) -> FaceDataset:
     classes = index_labels(table, table["label"], table["path"].tolist(), source)
     table = _drop_copies(root, table, source)
     _note_places(table, classes, source)
-    faces = [read_image(root / path, path, source.size) for path in table["path"]]
+    faces = _read_faces(root, table["path"].tolist(), source.size)
     table = table[["split", "label", "official", "path"]].assign(cropped=[cropped for _, cropped in faces])
     return FaceDataset(np.stack([face for face, _ in faces]), table, classes=classes)
+
+
+def _read_faces(root: Path, paths: list[str], size: int) -> list[tuple[np.ndarray, bool]]:
+    """Read all images; the error names up to ten of those that cannot be read."""
+    faces, errors = [], {}
+    for path in paths:
+        try:
+            faces.append(read_image(root / path, path, size))
+        except ValueError as error:
+            errors[path] = str(error)
+    if len(errors) > 1:
+        more = f" and {len(errors) - 10} more" if len(errors) > 10 else ""
+        names = ", ".join([*errors][:10]) + more
+        raise ValueError(f"{len(errors)} images cannot be read: {names}; remove them or save them as 8-bit PNG")
+    if errors:
+        raise ValueError(*errors.values())
+    return faces
 
 
 def _place(path: str, source: Source) -> Place | None:
