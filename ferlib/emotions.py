@@ -38,7 +38,7 @@ ORDERS = {  # number -> name, as each dataset documents it
                   "6": "angry", "7": "contempt"},
 }  # fmt: skip
 ORDERS["affectnet7"] = {number: name for number, name in ORDERS["affectnet"].items() if name != "contempt"}
-WAYS = 'give classes="fer2013", "rafdb", "affectnet", classes="folders", {"0": "happy", ...} (`--classes`) or a function'
+WAYS = 'give classes="fer2013", "rafdb", "affectnet", classes="folders", {"0": "happy", ...} (`--classes`), a function'
 
 
 def canonical(name: object) -> str:
