@@ -272,7 +272,7 @@ def test_evaluate_tells_the_calibration_and_with_tta_a_third_average(capsys, tra
     args = ("evaluate", "--model", trained, "--data", csv, "--json", tmp_path / "out.json")
     plain = ferlib(capsys, *args)[1]
     assert "shift" not in plain and "shift_flip_averaged" not in json.loads((tmp_path / "out.json").read_text())
-    code, out, _ = ferlib(capsys, *args, "--tta")
+    code, out, _ = ferlib(capsys, *args, "--tta", "--force")
     figures = json.loads((tmp_path / "out.json").read_text())
     assert code == 0 and "  shift flip averaged all    n=35  accuracy" in out
     for name, found in want.items():

@@ -154,7 +154,12 @@ def read_shots(source: Source, *, every: int = 1, recursive: bool = False) -> It
 
 
 def list_files(source: Source, *, recursive: bool = False) -> list[Path]:
-    """Return the files that `read_shots` reads."""
+    """Return the files that `read_shots` reads.
+
+    Args:
+        source: as for `read_shots`.
+        recursive: read the subfolders of a folder too.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return [item for group in _list_items(source, recursive) for _, item in group if isinstance(item, Path)]
