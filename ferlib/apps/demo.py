@@ -96,8 +96,10 @@ def page(recognizer: EmotionRecognizer) -> Any:
     )  # fmt: skip
 
 
-def launch(model: str | Path = "fer2013", *, port: int = 7860, open_browser: bool = True, detector: str | Path = "yunet",
-           wait: bool = True) -> Any:  # fmt: skip
+def launch(
+    model: str | Path = "fer2013", *, port: int = 7860, open_browser: bool = True, detector: str | Path = "yunet",
+    wait: bool = True,
+) -> Any:  # fmt: skip
     """Serve the page at http://127.0.0.1:`port`, for this computer only.
 
     Args:
