@@ -15,8 +15,8 @@ from PIL import Image
 
 from ferlib import sample
 from ferlib.apps.detection import crop_face, find_detector
-from ferlib.apps.pictures import camera_frames, capture_on_colab, read_image, read_shots
-from ferlib.apps.recognizer import BOX, EmotionRecognizer, annotate, save_annotated, writable_folder
+from ferlib.apps.pictures import camera_frames, capture_on_colab, read_image, read_shots, upload_on_colab
+from ferlib.apps.recognizer import BOX, EmotionRecognizer, annotate, plot_answers, save_annotated, writable_folder
 from ferlib.data import FaceDataset
 from ferlib.emotions import COLORS, EMOTIONS, class_colors
 from ferlib.evaluation import Predictions, flip, predict
@@ -269,6 +269,21 @@ def test_a_recognizer_of_an_own_network_needs_its_spec_alone(faces):
     with torch.no_grad():
         fed = (torch.from_numpy(crops)[:, None] / 255 - 0.5077) / 0.2550
         np.testing.assert_allclose(rows[["open", "shut"]], (network(fed) / 4).softmax(1), atol=1e-5)
+
+
+def test_answers_are_drawn_with_a_bar_for_each_class_and_what_they_cannot_tell(model):
+    gray = np.full((200, 300), 90, np.uint8)
+    boxes = FakeDetector([150, 20, 250, 120, 0.9], [10, 20, 60, 70, 0.8], [100, 150, 120, 170, 0.7])
+    rows = EmotionRecognizer(model, detector=boxes, threshold=0.9).predict(gray)
+    figure = plot_answers(gray, rows, faces=2)
+    picture, left, right = figure.axes
+    assert picture.get_title() == "3 faces found" and figure.get_supxlabel().startswith("It names a look")
+    for ax, row, number in ((left, 1, 1), (right, 0, 2)):
+        assert ax.get_title() == f"{number}: unsure"
+        widths = [bar.get_width() for bar in ax.patches]
+        np.testing.assert_allclose(widths, 100 * rows.loc[row, list(EMOTIONS)].astype(float))
+    none = plot_answers(gray, EmotionRecognizer(model, detector=FakeDetector()).predict(gray))
+    assert [ax.get_title() for ax in none.axes] == ["0 faces found"]
 
 
 # ---- files and folders
@@ -528,6 +543,25 @@ def test_colabs_picture_comes_from_the_browser(monkeypatch: pytest.MonkeyPatch):
     fake.eval_js = refused
     with pytest.raises(ValueError, match="gave no picture .*Permission denied.*allow the camera"):
         capture_on_colab()
+
+
+def test_colabs_upload_is_read_as_one_picture(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    with pytest.raises(ValueError, match="this is not Google Colab; give the picture's path"):
+        upload_on_colab()
+    files = ModuleType("google.colab.files")
+    for name, module in (
+        ("google", ModuleType("google")),
+        ("google.colab", ModuleType("google.colab")),
+        (files.__name__, files),
+    ):
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(RED_LEFT).save("me.png")
+    files.upload = lambda: {"me.png": b"the bytes"}
+    np.testing.assert_array_equal(upload_on_colab(), RED_LEFT)
+    files.upload = dict
+    with pytest.raises(ValueError, match="0 files were uploaded; run this again and choose one picture"):
+        upload_on_colab()
 
 
 def test_reading_leaks_no_warning(whole, tmp_path: Path):

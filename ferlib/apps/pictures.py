@@ -267,6 +267,25 @@ def camera_frames(device: int = 0) -> Iterator[np.ndarray]:
         capture.release()
 
 
+def upload_on_colab() -> np.ndarray:
+    """Ask for one picture file of the user's computer on Google Colab.
+
+    Returns:
+        uint8 gray (h, w) or RGB (h, w, 3).
+
+    Raises:
+        ValueError: this is not Colab, no file was chosen, or it is no picture.
+    """
+    try:
+        files = importlib.import_module("google.colab.files").upload()
+    except ImportError as error:
+        raise ValueError("this is not Google Colab; give the picture's path to read_image here") from error
+    if len(files) != 1:
+        raise ValueError(f"{len(files)} files were uploaded; run this again and choose one picture")
+    (name,) = files
+    return read_image(name)  # Colab has written the file into the working folder
+
+
 def capture_on_colab() -> np.ndarray:
     """Take one picture with the browser's camera on Google Colab.
 

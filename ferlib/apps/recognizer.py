@@ -1,8 +1,8 @@
 """Find and name the faces of photos, folders and videos, and draw the answers on the pictures.
 
 recognizer = EmotionRecognizer.load("fer2013")
-rows = recognizer.predict("party.jpg")     # one row per face
-picture = annotate(read_image("party.jpg"), rows)
+picture = read_image("party.jpg")                       # on Colab upload_on_colab(), of a camera next(camera_frames())
+plot_answers(picture, recognizer.predict(picture))      # its faces in boxes, and a bar for each emotion
 """
 
 import math
@@ -11,9 +11,11 @@ from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 from tqdm.auto import tqdm
 
@@ -23,12 +25,14 @@ from ferlib.emotions import class_colors
 from ferlib.evaluation import flip
 from ferlib.models.face_model import FaceModel, device_of, face_model
 from ferlib.models.files import load_model
+from ferlib.plots import plot_probabilities
 from ferlib.transforms import EvalTransform
 from ferlib.utils import prepare_folder, user_path
 
 BOX = ["x0", "y0", "x1", "y1"]
 BEFORE, AFTER = ["file", "frame", "time", *BOX, "score"], ["emotion", "confidence", "abstained", "error"]
 UNSURE = "#8C8C8C"  # gray
+LIMITS = "It names a look, not what a person feels; its training labels are disputed. Do not judge people by it."
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,6 +214,41 @@ def annotate(image: Picture, rows: pd.DataFrame) -> np.ndarray:
         name, color = ("unsure", UNSURE) if row["abstained"] else (row["emotion"], colors[row["emotion"]])
         _draw_face(picture, box, f"{name} {row['confidence']:.0%}", color)
     return np.asarray(picture)
+
+
+def plot_answers(image: Picture, rows: pd.DataFrame, *, faces: int = 4) -> Figure:
+    """Draw a picture with its faces in boxes, and the probabilities of its first faces as bars.
+
+    Args:
+        image: a picture in memory, see `pictures.to_image`.
+        rows: the picture's rows of `EmotionRecognizer.predict`.
+        faces: the largest number of faces with bars: the largest ones, from left to right.
+
+    Returns:
+        A figure. Below it stands what the answers cannot tell.
+    """
+    columns, shown = list(rows.columns), rows.dropna(subset=BOX)
+    classes = columns[columns.index("score") + 1 : columns.index("emotion")]
+    first = (
+        shown.assign(area=(shown["x1"] - shown["x0"]) * (shown["y1"] - shown["y0"]))
+        .nlargest(faces, "area")
+        .sort_values("x0")
+    )
+    figure = plt.figure(figsize=(11, max(4.5, 2.4 * -(-len(first) // 2) + 0.5)), layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=(1.1, 1)) if len(first) else (figure, None)
+    ax = left.subplots()
+    ax.imshow(annotate(image, rows))
+    ax.set(xticks=[], yticks=[], title=f"{len(shown)} face{'s' * (len(shown) != 1)} found")
+    if right is not None:
+        grid = right.subplots(-(-len(first) // 2), min(2, len(first)), squeeze=False).ravel()
+        for number, (ax, row) in enumerate(zip(grid, first.to_dict("records"), strict=False), 1):
+            plot_probabilities([row[name] for name in classes], classes=classes, ax=ax)
+            ax.set(title=f"{number}: {'unsure' if row['abstained'] else row['emotion']}", xlabel="", ylabel="")
+            ax.set_xticks((0, 50, 100))
+        for ax in grid[len(first) :]:
+            ax.set_axis_off()
+    figure.supxlabel(LIMITS, fontsize=8)
+    return figure
 
 
 def _draw_face(picture: Image.Image, box: Sequence[float], text: str, color: str) -> None:
