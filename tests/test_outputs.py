@@ -85,7 +85,7 @@ def test_the_list_of_outputs_is_whole():
                 waiting += action.choices.values()
             elif action.type is not None and "path_given" in repr(action.type):
                 named |= {*(action.option_strings or [action.dest])}
-    assert named == OUTPUTS | {"paths", "--model", "--teacher", "--votes"}
+    assert named == OUTPUTS | {"paths", "a", "b", "--model", "--teacher", "--votes"}
 
 
 TRAIN = ("train", "--recipe=plain_cnn", "--epochs=1", "--limit=28", "--batch-size=7", "--workers=0")

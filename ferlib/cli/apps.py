@@ -7,17 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from ferlib.cli.options import (
-    CLASSES,
-    DATA,
     DETECTOR,
+    FACES,
     FORCE,
     MODEL,
     add_verb,
     note,
-    note_one_answer,
-    note_training,
+    note_drawn,
+    note_same,
     path_given,
-    save_figure,
+    save_plot,
 )
 from ferlib.utils import check_output, readable, write_whole
 
@@ -36,11 +35,11 @@ def add_verbs(verbs: Any) -> None:
         "--no-face", choices=("nan", "drop", "raise"), default="nan", help="for a picture without a face (default: nan)"
     )
     add("--every", type=int, default=1, metavar="K", help="take every K-th frame of a video (default: 1)")
-    add = add_verb(verbs, "explain", run_explain, MODEL, DETECTOR, DATA, CLASSES, FORCE).add_argument
+    add = add_verb(verbs, "explain", run_explain, MODEL, DETECTOR, *FACES, FORCE).add_argument
     add("paths", type=path_given, nargs="*", metavar="PATH", help="photos (default: PublicTest faces of --data)")
     add("--out", type=path_given, default=Path("explained.png"), metavar="FILE", help="default: explained.png")
     add("--faces", type=int, default=7, metavar="N", help="at most so many faces (default: 7)")
-    add = add_verb(verbs, "export", run_export, MODEL, DATA, CLASSES, FORCE).add_argument
+    add = add_verb(verbs, "export", run_export, MODEL, *FACES, FORCE).add_argument
     add("--out", type=path_given, required=True, metavar="FILE", help="the .onnx file to write")
     add("--int8", action="store_true", help="quantise to 8 bits, calibrated on Training faces of --data")
     add = add_verb(verbs, "demo", run_demo, MODEL, DETECTOR).add_argument
@@ -59,7 +58,7 @@ def run_predict(args: argparse.Namespace) -> int:
     _check_outputs(args)
     options = {"threshold": args.threshold, "smallest": args.smallest, "margin": args.margin}
     reader = recognizer.EmotionRecognizer.load(args.model, detector=args.detector, **options)
-    note_training(reader.model)
+    note_drawn(reader.model)
     no_face, shown = "nan" if args.no_face == "drop" else args.no_face, sys.stderr.isatty()
     options = {"no_face": no_face, "every": args.every, "recursive": args.recursive, "progress": shown}
     whole = reader.predict(args.paths, **options)
@@ -67,7 +66,7 @@ def run_predict(args: argparse.Namespace) -> int:
     rows = whole if args.no_face != "drop" else whole[whole["score"].notna() | (whole["error"] != "")]
     for error in errors:
         note(error)
-    note_one_answer(faces["emotion"])
+    note_same(faces["emotion"])
     if args.annotate is not None:
         rows = rows.assign(annotated=recognizer.annotated_names(rows))
     if args.csv is not None:
@@ -115,14 +114,14 @@ def run_explain(args: argparse.Namespace) -> None:
     if args.faces < 1:
         raise ValueError(f"--faces is {args.faces}; give 1 or more")
     reader = recognizer.EmotionRecognizer.load(args.model, detector=args.detector)
-    note_training(reader.model)
+    note_drawn(reader.model)
     images, labels = _photo_faces(args, reader) if args.paths else _dataset_faces(args, reader.model.classes)
     names = [f"{reader.model.classes[row.argmax()]} {row.max():.0%}" for row in reader.probabilities(images)]
     titles = [name + label for name, label in zip(names, labels, strict=True)]
     batch = EvalTransform(reader.model.input_spec)(torch.from_numpy(images)[:, None])
     maps = {"Grad-CAM": explain.grad_cam(reader.model, batch), "occlusion": explain.occlusion(reader.model, batch)}
     overlays = {name: explain.overlay(images, heat) for name, heat in maps.items()}
-    print(f"wrote {save_figure(args.out, plots.explanation_grid(images, overlays, titles))}")
+    print(f"wrote {save_plot(args.out, plots.explanation_grid(images, overlays, titles))}")
     print("on faces whose truth is known, occlusion is much nearer to it than Grad-CAM (lesson 09)")
 
 

@@ -5,33 +5,18 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ferlib.cli.options import (
-    A_MODEL,
-    CLASSES,
-    DATA,
-    FORCE,
-    JSON,
-    SPLIT,
-    TTA,
-    add_verb,
-    note,
-    note_one_answer,
-    note_training,
-    path_given,
-    save_figure,
-    source_given,
-)
+from ferlib.cli.options import A_MODEL, MEASURED, add_verb, note, note_drawn, note_same, path_given, save_plot
 from ferlib.utils import check_output, readable, write_whole
 
 
 def add_verbs(verbs: Any) -> None:
     """Add the verbs of this file."""
-    add = add_verb(verbs, "evaluate", run_evaluate, DATA, CLASSES, SPLIT, TTA, JSON, FORCE).add_argument
+    add = add_verb(verbs, "evaluate", run_evaluate, *MEASURED).add_argument
     add("--model", type=path_given, nargs="+", required=True, help=f"{A_MODEL}; of several, the mean")
     add("--open-sealed-test", metavar="REASON", help="with --split PrivateTest: why it is opened now")
-    add = add_verb(verbs, "compare", run_compare, DATA, CLASSES, SPLIT, TTA, JSON, FORCE).add_argument
+    add = add_verb(verbs, "compare", run_compare, *MEASURED).add_argument
     for name in "ab":
-        add(name, type=source_given, metavar=name.upper(), help=A_MODEL)
+        add(name, type=path_given, metavar=name.upper(), help=A_MODEL)
 
 
 def run_evaluate(args: argparse.Namespace) -> None:
@@ -49,7 +34,7 @@ def run_evaluate(args: argparse.Namespace) -> None:
     digest = models.model_hash(model)
     faces, parts = _open_faces(args, digest), _parts_of(args)
     if faces.name != "sample":
-        note_training(model)
+        note_drawn(model)
     results: dict[str, Any] = {"model": name, "model_sha256": digest, "data": faces.name, "split": args.split}
     predictions = {view: _predict(model, faces, view) for view in [*evaluation.VIEWS][: 3 if args.tta else 2]}
     print(f"{name} on {args.split} of {faces.name}; 95% bootstrap intervals, in percent")
@@ -61,12 +46,12 @@ def run_evaluate(args: argparse.Namespace) -> None:
     ece, calibrated, temperature = (results[view]["all"][name] for name in ("ece", "calibrated_ece", "temperature"))
     print(f"calibration, {label}, all faces: ECE {ece:.1%}; {calibrated:.1%} with a temperature fitted on other folds")
     print(f"temperature fitted on all faces: {temperature:.2f}\nper class, {label}, all faces, in percent:")
-    note_one_answer(pd.Series(answers.predicted).map(dict(enumerate(answers.classes))))
+    note_same(pd.Series(answers.predicted).map(dict(enumerate(answers.classes))))
     print((evaluation.report(answers) * [100, 100, 100, 1]).to_string(float_format="{:.1f}".format))
     if args.json is not None:
         axes = plots.plot_confusion(answers)
         axes.set_title(f"{args.split} of {readable(faces.name)}, {label}")
-        print(f"wrote {save_figure(args.json.with_suffix('.png'), axes.figure)}")
+        print(f"wrote {save_plot(args.json.with_suffix('.png'), axes.figure)}")
         _save_results(args.json, results)
 
 
@@ -84,7 +69,7 @@ def run_compare(args: argparse.Namespace) -> None:
     view = "shift_flip_averaged" if args.tta else "flip_averaged"
     results: dict[str, Any] = {"data": faces.name, "split": args.split, "views": view}
     for name, model in zip("ab", pair, strict=True):
-        results[name] = {"model": getattr(args, name), "model_sha256": models.model_hash(model)}
+        results[name] = {"model": str(getattr(args, name)), "model_sha256": models.model_hash(model)}
     predictions = [_predict(model, faces, view) for model in pair]
     print(f"A: {args.a}, B: {args.b}; {args.split} of {faces.name}, {view.replace('_', ' ')}; ", end="")
     print("95% bootstrap intervals, in percent")

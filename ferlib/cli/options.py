@@ -78,6 +78,7 @@ SPLIT = option("--split", default="PublicTest", help="the faces to predict (defa
 TTA = option("--tta", action="store_true", help="average 18 views of each face, flipped and shifted")
 JSON = option("--json", type=path_given, metavar="FILE", help="write the results here; evaluate adds a .png beside it")
 FORCE = option("--force", action="store_true", help="replace output files that are there already")
+FACES, MEASURED = (DATA, CLASSES), (DATA, CLASSES, SPLIT, TTA, JSON, FORCE)
 
 
 def add_verb(verbs: Any, name: str, run: Callable, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -101,18 +102,18 @@ def note(text: object) -> None:
     print(f"ferlib: note: {text}", file=sys.stderr, flush=True)
 
 
-def note_training(model: Any) -> None:
+def note_drawn(model: Any) -> None:
     """Note that a model has seen drawn faces only."""
     if "sample" in (model.about.get("source"), model.about.get("training", {}).get("data")):
         note("this model has seen drawn faces only; what it says of photographs means little")
 
 
-def note_one_answer(answers: Any) -> None:
+def note_same(answers: Any) -> None:
     """Note that a model names all of several faces alike."""
     if len(answers) >= 10 and len({*answers}) == 1:
         note(f"the model says {answers.iloc[0]} of all {len(answers):,} faces; it has learned nothing that is of use")
 
 
-def save_figure(path: Path, figure: Any) -> Path:
+def save_plot(path: Path, figure: Any) -> Path:
     """Write a figure as PNG."""
     return write_whole(path, lambda scratch: figure.savefig(scratch, dpi=150, format="png"))
