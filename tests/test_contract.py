@@ -259,14 +259,20 @@ def test_another_network_of_the_same_shapes_is_refused(tmp_path: Path):
     mine = FaceModel(MyNet(), InputSpec(48), EMOTIONS)
     save_model(mine, tmp_path)
     for other in (MyNet(activation=nn.Tanh), MyNet(stride=1)):
-        before = {name: value.clone() for name, value in other.state_dict().items()}
         with pytest.raises(ValueError, match="answers otherwise than the saved MyNet did"):
             load_model(tmp_path, network=other)
-        assert all(torch.equal(before[name], value) for name, value in other.state_dict().items())
-    with pytest.raises(
-        ValueError, match=r"the weights of MyNet do not fit the MyNet given: last.weight, last.bias differ"
-    ):
-        load_model(tmp_path, network=MyNet(5))
+    others = {
+        "MyNet given: last.weight, last.bias differ": MyNet(5),
+        "Linear given: bias, body.0.bias, body.0.weight differ": nn.Linear(5, 7),
+        "Sequential given: 0.bias, 0.weight, 2.bias differ": nn.Sequential(
+            nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(9, 7)
+        ),
+        "FerNet given: body.0.bias, .* differ": models.build_model("fernet"),
+        "LazyLinear given: bias, body.0.bias, .* differ": nn.LazyLinear(7),
+    }
+    for message, other in others.items():  # never torch's own words
+        with pytest.raises(ValueError, match=rf"the weights of MyNet do not fit the {message}; give network=MyNet\("):
+            load_model(tmp_path, network=other)
 
 
 # ---- any transform
@@ -568,25 +574,20 @@ def fails(model: nn.Module, train_set: Any, val_set: Any, message: str, **option
     assert all(torch.equal(before[name], value) for name, value in state.items())
 
 
-def test_labels_outside_the_names(train: FaceDataset, val: FaceDataset, monkeypatch: pytest.MonkeyPatch):
+def test_labels_outside_the_names(train: FaceDataset, val: FaceDataset):
     with pytest.raises(ValueError, match=r"labels are 0 to 7, and there are 7 classes \(angry, .*\); give classes"):
         FaceDataset.from_arrays(train.images[:8], range(8))
     ready, ok = train.with_transform(standard()), val.with_transform(standard())
     wrong = Listed([(face, 9) for face, _ in (ready[k] for k in range(40))])
     fails(MyNet(), wrong, ok, r"train_set\[\d+\] has the label 9, and the network 7 outputs; labels are 0 to 6")
-    one = Listed([(ready[k][0], 9 if k == 17 else 0) for k in range(40)])
-    message = r"^train_set\[17\] has the label 9, and the network 7 outputs; .* 0 to 6$"
+    one = Listed([(ready[k][0], 9 if k == 18 else 0) for k in range(40)])
+    message = r"train_set\[18\] has the label 9, and the network 7 outputs; .* 0 to 6"
+    for workers in (0, 2):  # found when it is taken, by a worker too
+        with pytest.raises(ValueError, match=message):
+            training.fit(MyNet(), one, ok, TrainConfig(**QUICK | {"batch_size": 40, "workers": workers}))
+    one.targets = [label for _, label in one.pairs]
     fails(MyNet(), one, ok, message)
     fails(MyNet(), ready, one, message.replace("train", "val"))
-    monkeypatch.setattr("ferlib.models.feed.SCANNED", 2)  # a larger data set: found when it is taken, by a worker too
-    for workers in (0, 2):
-        with pytest.raises(ValueError, match=message.strip("^$")):  # a worker's has its traceback before it
-            training.fit(MyNet(), one, ok, TrainConfig(**QUICK | {"batch_size": 40, "workers": workers}))
-    one.targets = [0] * 40
-    one.pairs[0] = (one.pairs[0][0], 3)
-    fails(MyNet(), one, ok, r"train_set\[0\] has the label 3, and its targets say 0; make both the same")
-    soft = Listed([(ready[k][0], torch.full((7,), 5.0)) for k in range(40)])
-    fails(MyNet(), soft, ok, r"train_set\[0\] has soft labels that sum to 35; shares sum to 1")
     for labels in ([0.5] * 8, ["happy"] * 8):
         with pytest.raises(ValueError, match="give class indices, whole numbers"):
             FaceDataset(train.images[:8], pd.DataFrame({"label": labels}))
@@ -595,14 +596,6 @@ def test_labels_outside_the_names(train: FaceDataset, val: FaceDataset, monkeypa
     for odd in ({"happy", "sad"}, {"happy": 1, "sad": 0}):
         with pytest.raises(ValueError, match="give two names or more, each a text, in a list"):
             FaceDataset.from_arrays(train.images[:2], [0, 1], classes=odd)  # type: ignore[arg-type]
-
-
-class TwoOutputs(MyNet):
-    """As torchvision's Inception: one more output in training."""
-
-    def forward(self, faces: torch.Tensor) -> Any:
-        logits = super().forward(faces)
-        return (logits, logits) if self.training else logits
 
 
 class Locked(MyNet):
@@ -661,11 +654,10 @@ def test_a_model_that_does_not_fit_the_data(train: FaceDataset, val: FaceDataset
         FaceModel(MyNet(5), InputSpec(48))
     fails(nn.Linear(3, 7), ready, ok, r"Linear cannot take faces of shape \(1, 48, 48\) \(channels, h, w\): ")
     fails(nn.Identity(), ready, ok, r"Identity gives \(2, 1, 48, 48\) for two faces; logits \(2, classes\) are due")
-    fails(MyNet, ready, ok, r"the class, not an instance: MyNet\(\)")
+    fails(MyNet, ready, ok, r"the model is <class .*MyNet'>; give an nn.Module, such as MyNet\(\)")
     fails(torch.compile(MyNet()), ready, ok, "the model was compiled already; .*TrainConfig\\(compile=True\\)")
     fails(MyNet(), train, ok, "train_set gives uint8 faces, which a bare network does not know how to normalise")
-    fails(MyNet().half(), ready, ok, r"MyNet has weights of {torch.float16}; give a float32 network, network.float\(\)")
-    fails(TwoOutputs(), ready, ok, r"TwoOutputs gives a tuple in training; logits \(n, classes\) are due: build")
+    fails(MyNet().half(), ready, ok, r"MyNet cannot take faces .*: Input type \(float\) and bias type \(.*Half\)")
     other = FaceModel(MyNet(2), InputSpec(48), ("open", "shut"))
     fails(other, train, val, "the model's classes are open, shut, those of train_set are angry, .*build_model")
 
@@ -748,8 +740,6 @@ def test_a_finished_run_is_not_written_over(train: FaceDataset, val: FaceDataset
     whole = (tmp_path / "model.safetensors").read_bytes()
     fails(MyNet(), ready, ok, "holds a run; give resume=True or another out", out=tmp_path)
     assert (tmp_path / "model.safetensors").read_bytes() == whole
-    with pytest.raises(ValueError, match="out.pth is a file's name; give a folder, such as .*out$"):
-        save_model(FaceModel(MyNet(), InputSpec()), tmp_path / "out.pth")
 
 
 def test_what_a_newcomer_types_is_answered_in_a_sentence(train: FaceDataset, val: FaceDataset, tmp_path: Path):
@@ -763,8 +753,6 @@ def test_what_a_newcomer_types_is_answered_in_a_sentence(train: FaceDataset, val
         with pytest.raises(ValueError, match=f"{next(iter(wrong))} is .*; it must be a (whole )?number"):
             TrainConfig(**wrong)
     assert InputSpec(48, mean=0.5, std=0.25) == InputSpec(48, mean=(0.5,), std=(0.25,))
-    with pytest.raises(ValueError, match=r"input_spec is 48; give InputSpec\(48\)"):
-        FaceModel(MyNet(), 48)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="classes are 7; give two names or more"):
         FaceModel(MyNet(), InputSpec(), 7)  # type: ignore[arg-type]
     assert len(train.subset("train")) == len(train)

@@ -21,7 +21,6 @@ from torch import nn
 from ferlib import models
 from ferlib.emotions import EMOTIONS
 from ferlib.models import FaceModel, build_model, count_parameters, load_model, model_hash, networks, save_model
-from ferlib.models.files import write_model
 from ferlib.transforms import InputSpec
 
 NAMES = (*EMOTIONS, "contempt")
@@ -635,16 +634,6 @@ def test_a_file_is_written_whole_or_the_old_one_stays(
 # ---- files that are refused
 
 
-def edited(path: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
-    """The file with its facts changed, and its weights as they were."""
-    raw = path.read_bytes()
-    (length,) = struct.unpack("<Q", raw[:8])
-    about = json.loads(json.loads(raw[8 : 8 + length])["__metadata__"]["ferlib"])
-    change(about)
-    path.write_bytes(save(load(raw), {"ferlib": json.dumps(about)}))
-    return path
-
-
 def test_a_path_that_is_not_there_is_named_with_the_next_command(tmp_path: Path):
     for path in (tmp_path / "run", tmp_path):
         want = f"{path} is neither a run's folder, nor a model's file, nor a shipped name"
@@ -669,25 +658,29 @@ def test_what_is_no_safetensors_file_is_refused(tmp_path: Path, content: bytes):
         load_model(path)
 
 
-def test_a_flipped_bit_in_any_weight_is_noticed(tmp_path: Path):
-    path = save_model(fresh(), tmp_path)
-    raw = path.read_bytes()
-    (length,) = struct.unpack("<Q", raw[:8])
-    for place in np.random.default_rng(0).integers(8 + length, len(raw), 25):
-        changed = bytearray(raw)
-        changed[place] ^= 1
-        path.write_bytes(changed)
-        with pytest.raises(ValueError, match=r"was altered: its weights do not match their hash"):
-            load_model(path)
-    path.write_bytes(raw)
-    load_model(path)
-
-
 def test_weights_that_are_no_numbers_are_refused(tmp_path: Path):
     model = fresh()
     model.network.head.bias.data[0] = float("nan")
-    path = write_model(model, tmp_path)
-    with pytest.raises(ValueError, match="holds weights that are no numbers"):
+    with pytest.raises(ValueError, match="answers with NaN or infinity; train it again at a lower lr"):
+        save_model(model, tmp_path)
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize(
+    "change", [{"small_stem": True}, {"act_layer": "gelu"}, {"drop_rate": 0.5}, {"output_stride": 16}]
+)
+def test_a_network_that_timm_builds_otherwise_than_before_is_noticed(tmp_path: Path, change: dict[str, Any]):
+    """As after an upgrade: the weights fit, and the answers differ."""
+    path = save_model(fresh("test_resnet", small_stem=False), tmp_path)
+    raw = path.read_bytes()
+    (length,) = struct.unpack("<Q", raw[:8])
+    about = json.loads(json.loads(raw[8 : 8 + length])["__metadata__"]["ferlib"])
+    about["built_with"].update(change)
+    path.write_bytes(save(load(raw), {"ferlib": json.dumps(about)}))
+    if "drop_rate" in change:  # which changes no answer
+        load_model(path)
+        return
+    with pytest.raises(ValueError, match=r"the ResNet of .* answers otherwise than the saved ResNet did: .*timm\?"):
         load_model(path)
 
 
@@ -704,34 +697,6 @@ def test_safetensors_of_others_are_refused(tmp_path: Path):
             load_model(path)
     path.write_bytes(save(fresh().network.state_dict(), {"ferlib": "{no json"}))
     with pytest.raises(ValueError, match="is no whole safetensors file"):
-        load_model(path)
-
-
-@pytest.mark.parametrize("classes", [EMOTIONS[:6], (*EMOTIONS, "contempt"), (), ["happy"] * 7, "happy", 3])
-def test_classes_that_the_outputs_do_not_fit_are_refused(tmp_path: Path, classes: object):
-    path = edited(save_model(fresh(), tmp_path), lambda about: about.update(classes=classes))
-    with pytest.raises(ValueError, match="does not fit the model that it names: "):
-        load_model(path)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda about: about["built_with"].update(name="plain_cnn"),
-        lambda about: about["built_with"].update(name="no such model"),
-        lambda about: about["built_with"].update(in_chans=3),
-        lambda about: about["built_with"].update(widths=[4, 6, 8, 9]),
-        lambda about: about["built_with"].update(depths=[1, 0, 1]),
-        lambda about: about["built_with"].update(surprise=1),
-        lambda about: about["built_with"].pop("name"),
-        lambda about: about["input_spec"].pop("mean"),
-        lambda about: about["input_spec"].update(mean=[0.5, 0.5]),
-        lambda about: about["input_spec"].update(std=[0]),
-    ],
-)
-def test_facts_that_do_not_fit_the_weights_are_refused(tmp_path: Path, change: Callable[[dict[str, Any]], Any]):
-    path = edited(save_model(fresh(), tmp_path), change)
-    with pytest.raises(ValueError, match=r"model.safetensors does not fit the model that it names: "):
         load_model(path)
 
 
@@ -825,13 +790,6 @@ def test_half_precision_halves_the_file_and_keeps_vectors_whole(tmp_path: Path):
     torch.testing.assert_close(logits(load_model(half)), logits(model), atol=0.01, rtol=0.01)
 
 
-@pytest.mark.parametrize("name", ["x.pth", "x.pt", "x.safetensors"])
-def test_a_files_name_in_place_of_a_folder_is_told(tmp_path: Path, name: str):
-    with pytest.raises(ValueError, match=f"{name} is a file's name; give a folder, such as .*x$"):
-        save_model(build_model("plain_cnn"), tmp_path / name)
-    assert not [*tmp_path.iterdir()]
-
-
 def test_an_ensemble_averages_probabilities(tmp_path: Path):
     paths = [save_model(fresh(seed=seed), tmp_path / str(seed)) for seed in (0, 1)]
     both = models.load_ensemble(paths)
@@ -839,8 +797,6 @@ def test_an_ensemble_averages_probabilities(tmp_path: Path):
     torch.testing.assert_close(logits(both).softmax(1), want)
     assert both.input_spec == InputSpec() and not both.training
     assert model_hash(models.load_ensemble(paths[:1])) == model_hash(load_model(paths[0]))
-    with pytest.raises(ValueError, match="save its members"):
-        save_model(both, tmp_path)
     other = save_model(fresh(size=40), tmp_path / "other")
     named = save_model(fresh(classes=tuple(sorted(EMOTIONS))), tmp_path / "named")
     for odd in (other, named):
@@ -859,10 +815,8 @@ def test_a_model_of_ones_own_is_never_taken_for_a_shipped_one(tmp_path: Path, mo
     assert model_hash(load_model("fer2013")) == model_hash(load_model(Path("fer2013")))
     mine = fresh("fernet", widths=(4, 8, 8), depths=(0, 0))
     path = save_model(mine, tmp_path / "fer2013")
-    for given in ("fer2013", Path("./fer2013")):
-        with pytest.raises(ValueError, match="both a shipped name and a model of yours"):
-            load_model(given)
-    assert model_hash(load_model(path.parent)) == model_hash(mine)
+    for given in ("fer2013", Path("./fer2013"), path.parent):
+        assert model_hash(load_model(given)) == model_hash(mine)
     (tmp_path / "fer2013.safetensors").write_bytes(b"another file beside the folder")
     assert model_hash(load_model(tmp_path / "fer2013")) == model_hash(mine)
 

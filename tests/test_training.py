@@ -1,9 +1,11 @@
 """The loop: losses against torch, resume bit for bit, early stopping, what is kept, the learning-rate finder."""
 
 import dataclasses
+import multiprocessing
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +13,19 @@ import pandas as pd
 import pytest
 import torch
 import torch.nn.functional as F
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
+from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 
 from ferlib import sample, training
 from ferlib.data import FaceDataset, loader
-from ferlib.models import build_model, freeze, load_model, model_hash
+from ferlib.evaluation import predict
+from ferlib.models import FaceModel, build_model, freeze, load_model, model_hash
 from ferlib.training import TrainConfig, fit, train_one_epoch, validate
 from ferlib.training.lr_finder import find_lr, suggest_lr
 from ferlib.training.optim import build_optimizer, lr_factor
-from ferlib.training.run import Run
+from ferlib.training.run import Run, _build_accelerator
+from ferlib.training.trainer import check_workers
 from ferlib.transforms import BatchAugment, EvalTransform, InputSpec, light
 
 TINY = {"widths": (8, 8, 8, 8), "depths": (1, 1, 1)}
@@ -235,11 +240,9 @@ def test_a_teacher_and_its_share_go_together_and_are_part_of_the_run(faces: Face
         run(faces, small(distill=0.5))
     with pytest.raises(ValueError, match="distill is 0.0, teacher is FaceModel; give both or none"):
         run(faces, small(), teacher=teacher)
-    with pytest.raises(ValueError, match="the teacher takes InputSpec.size=40.*give equal ones"):
-        run(faces, small(distill=0.5), teacher=build_model("fernet", size=40, **TINY))
-    reordered = build_model("fernet", classes=faces.classes[::-1], **TINY)
-    with pytest.raises(ValueError, match="the teacher's classes differ from the model's; give equal ones"):
-        run(faces, small(distill=0.5), teacher=reordered)
+    for odd in ({"size": 40}, {"classes": faces.classes[::-1]}, {"mean": (0.4,)}):
+        with pytest.raises(ValueError, match="the teacher's input or classes differ from the model's; give equal ones"):
+            run(faces, small(distill=0.5), teacher=build_model("fernet", **odd, **TINY))
 
 
 def test_soft_labels_are_learned_from_and_not_mixed(faces: FaceDataset):
@@ -252,8 +255,6 @@ def test_soft_labels_are_learned_from_and_not_mixed(faces: FaceDataset):
     least = -(0.7 * np.log(0.7) + 0.3 * np.log(0.05))
     assert result.history["train_loss"].min() > least, "no loss is under the labels' own entropy"
     assert result.history["train_loss"].iloc[-1] < result.history["train_loss"].iloc[0]
-    with pytest.raises(ValueError, match="mixup and cutmix blend hard labels, and these are soft"):
-        fit(build_model("fernet", **TINY), soft, train, small(mixup=0.2), progress=False)
 
 
 def test_batchnorm_of_frozen_parts_stays_still_or_moves_by_choice(faces: FaceDataset):
@@ -318,8 +319,6 @@ def test_what_cannot_be_trained_is_said_at_once(faces: FaceDataset):
             call(build_model("fernet", **TINY), train, small(batch_size=200))
         with pytest.raises(ValueError, match="the model's classes are a, b, c, those of train_set are angry, "):
             call(build_model("fernet", classes=("a", "b", "c"), **TINY), train, small())
-        with pytest.raises(ValueError, match=r"config is 3; give TrainConfig\(epochs=5, lr=1e-3\)"):
-            fit(build_model("fernet", **TINY), train, train, 3)
 
 
 def test_the_first_epochs_may_be_of_smaller_faces(faces: FaceDataset):
@@ -334,8 +333,6 @@ def test_the_first_epochs_may_be_of_smaller_faces(faces: FaceDataset):
     steps = len(train) // 16
     assert [side for training, side in sides if training] == [36] * 2 * steps + [48] * 3 * steps
     assert {side for training, side in sides if not training} == {48}
-    with pytest.raises(ValueError, match="progressive needs a BatchAugment"):
-        fit(model, train, train, config, progress=False)
 
 
 def test_settings_reach_the_epoch_that_trains(faces: FaceDataset, monkeypatch):
@@ -458,6 +455,198 @@ def test_resume_refuses_other_settings_and_truncated_states(faces: FaceDataset, 
         run(faces, small(epochs=1), resume=True)
     begun = run(faces, small(epochs=1), out=tmp_path / "new", resume=True)
     assert len(begun.history) == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "setting", "goes_on"),
+    [
+        ("bf16", "fp32", "auto", "bf16"), ("bf16", "bf16", "auto", "bf16"), ("fp32", "bf16", "auto", "fp32"),
+        ("fp16", "fp32", "auto", "fp32"), ("fp16", "bf16", "auto", "bf16"), ("bf16", "bf16", "fp32", "fp32"),
+        ("fp32", "bf16", "bf16", "bf16"),
+    ],
+)  # fmt: skip
+def test_a_run_goes_on_where_the_device_chooses_another_precision(
+    faces: FaceDataset, tmp_path, monkeypatch, first: str, then: str, setting: str, goes_on: str
+):
+    """A CPU computes in fp32 and bf16, not in fp16: a run of that precision came from a GPU."""
+    monkeypatch.setattr("ferlib.training.run.choose_precision", lambda *_: first)
+    auto = small(precision="auto", schedule="constant")
+    run(faces, dataclasses.replace(auto, epochs=1), out=tmp_path)
+    monkeypatch.setattr("ferlib.training.run.choose_precision", lambda *_: then)
+    config = dataclasses.replace(auto, epochs=2, precision=setting, workers=1)
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always")
+        result = run(faces, config, out=tmp_path, resume=True)
+    assert result.precision == goes_on and len(result.history) == 2
+    told = [str(note.message) for note in notes if "the run was in" in str(note.message)]
+    assert [text.split(":")[0] for text in told] == [f"the run was in {first} and goes on in {goes_on}"] * (
+        goes_on != first
+    )
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_a_bf16_run_goes_on_in_fp16_on_a_gpu_without_it(faces: FaceDataset, tmp_path, monkeypatch, able: bool):
+    """The GPU is pretended: what is asked of it is whether it has bf16."""
+    monkeypatch.setattr("ferlib.training.run.choose_precision", lambda *_: "bf16")
+    run(faces, small(epochs=1, precision="auto"), out=tmp_path)
+    monkeypatch.setattr("ferlib.training.run.choose_precision", lambda *_: "bf16" if able else "fp32")
+    monkeypatch.setattr("ferlib.training.state.supports", lambda device, precision: able or precision != "bf16")
+    config = small(epochs=1, precision="auto")
+    if able:
+        assert run(faces, config, out=tmp_path, resume=True).precision == "bf16"
+        return
+    with pytest.warns(UserWarning, match="the run was in bf16 and goes on in fp32: its numbers differ"):
+        assert run(faces, config, out=tmp_path, resume=True).precision == "fp32"
+
+
+@pytest.mark.parametrize("keep", ["last", "best"])
+@pytest.mark.parametrize("epochs", [2, 3])
+def test_a_model_whose_file_alone_was_deleted_is_written_again(
+    faces: FaceDataset, tmp_path, monkeypatch, keep: str, epochs: int
+):
+    accuracies = iter([0.5, 0.2, 0.3])
+    monkeypatch.setattr("ferlib.training.run.validate", lambda *_, **__: (1.0, next(accuracies)))
+    config = small(epochs=2, keep=keep, schedule="constant")
+    run(faces, config, out=tmp_path)
+    model = tmp_path / "model.safetensors"
+    whole = model.read_bytes()
+    model.unlink()
+    result = run(faces, dataclasses.replace(config, epochs=epochs), out=tmp_path, resume=True)
+    assert load_model(model).about["epoch"] == (1 if keep == "best" else epochs)
+    assert model_hash(load_model(model)) == model_hash(result.model)
+    if epochs == 2:
+        assert model.read_bytes() == whole
+
+
+@pytest.mark.filterwarnings("ignore:for .*copying from a non-meta parameter")
+@pytest.mark.parametrize("default", [torch.float64, torch.float16, torch.bfloat16, "meta"])
+def test_other_defaults_of_torch_are_told_in_a_sentence(faces: FaceDataset, default):
+    model, train = build_model("fernet", **TINY), faces.subset("Training")
+    set_default = torch.set_default_device if default == "meta" else torch.set_default_dtype
+    set_default(default)
+    try:
+        calls = (
+            lambda: fit(model, train, train, small(), progress=False),
+            lambda: find_lr(model, train, small()),
+            lambda: predict(model, train),
+            lambda: build_model("plain_cnn"),
+            lambda: FaceModel(model, InputSpec()),
+            lambda: load_model("drawn"),
+        )
+        for call in calls:
+            with pytest.raises(ValueError, match=r"^torch's defaults are .*torch.set_default_dtype\(torch.float32\), "):
+                call()
+    finally:
+        torch.set_default_device(None)
+        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        {"LOCAL_RANK": "1"},
+        {"RANK": "1"},
+        {"RANK": "3", "LOCAL_RANK": "3"},
+        {"WORLD_SIZE": "", "LOCAL_RANK": "0"},
+        {"WORLD_SIZE": "1", "LOCAL_RANK": "2"},
+    ],
+)
+def test_what_a_launcher_left_over_is_a_single_process(monkeypatch, place: dict[str, str]):
+    for name, value in place.items():
+        monkeypatch.setenv(name, value)
+    for state in (AcceleratorState, PartialState):
+        monkeypatch.setattr(state, "_shared_state", {})  # as in a new process
+    accelerator = _build_accelerator(small())
+    assert accelerator.num_processes == 1 and accelerator.is_main_process
+
+
+def test_the_bar_counts_batches(faces: FaceDataset, monkeypatch, capsys):
+    seen = []
+    monkeypatch.setattr("ferlib.training.run.Run.set_lr", lambda self: seen.append((self.bar.n, self.bar.total)))
+    train = faces.subset("Training")
+    fit(build_model("fernet", **TINY), train, train, small(epochs=2))
+    assert [n for n, _ in seen] == [0, 1, 2, 3, 4, 5, 6, 6, 7, 8, 9, 10, 11, 12] and seen[0][1] == 12
+    shown = capsys.readouterr().err
+    assert "epoch 2 of 2" in shown and "batch" in shown and "validation accuracy" in shown
+
+
+def full(part: torch.Tensor) -> torch.Tensor:
+    raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_shared_memory_that_is_full_ends_the_run_with_its_cause(faces: FaceDataset, monkeypatch, workers: int):
+    monkeypatch.setattr(torch.Tensor, "share_memory_", full)  # which forked workers inherit
+    with pytest.raises(OSError, match=r"workers need more shared memory \(/dev/shm\) .*Docker with --shm-size=2g"):
+        run(faces, small(epochs=1, workers=workers))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that dataloader's workers are out of "
+        "shared memory. Please try to raise your shared memory limit.",
+        "unable to open shared memory object </torch_1> in read/write mode: Too many open files (24)",
+    ],
+)
+def test_torchs_own_words_about_shared_memory_are_told_in_one_sentence(faces: FaceDataset, monkeypatch, said: str):
+    def fail(*_, **__):
+        raise RuntimeError(said)
+
+    monkeypatch.setattr("ferlib.training.run.validate", fail)
+    with pytest.raises(OSError, match="workers need more shared memory"):
+        run(faces, small(epochs=1))
+
+
+class Holder(torch.utils.data.Dataset):
+    """A data set of a user, with a function of hers."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def __len__(self) -> int:
+        return 32
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return torch.zeros(1, 48, 48), index % 7
+
+
+@pytest.mark.parametrize("kind", ["lambda", "nested", "attribute", "class", "subset"])
+def test_what_a_spawned_worker_cannot_get_is_told_before_it_hangs(faces: FaceDataset, monkeypatch, kind: str):
+    def nested(image):
+        return image
+
+    class Inside(Holder):
+        pass
+
+    odd = {
+        "lambda": lambda: faces.with_transform(lambda image: image),
+        "nested": lambda: faces.with_transform(nested),
+        "attribute": lambda: Holder(nested),
+        "class": lambda: Inside(None),
+        "subset": lambda: torch.utils.data.Subset(faces.with_transform(nested), range(32)),
+    }[kind]()
+    check_workers(odd, 2)  # forked workers have all that there is
+    monkeypatch.setattr("multiprocessing.get_start_method", lambda *_: "spawn")
+    monkeypatch.setattr("multiprocessing.Process", multiprocessing.get_context("spawn").Process)
+    check_workers(odd, 0)
+    with pytest.raises(ValueError, match=r"workers cannot start \(.*\); put .*, and functions and classes of the data"):
+        check_workers(odd, 2)
+
+
+def test_a_script_without_a_guard_ends_with_a_sentence(tmp_path: Path):
+    """On macOS and Windows a worker runs the script itself again, and Python then hangs."""
+    (tmp_path / "run.py").write_text(
+        "import multiprocessing, numpy as np\n"
+        "from ferlib.data import FaceDataset\n"
+        "from ferlib.training.trainer import check_workers\n"
+        "multiprocessing.set_start_method('spawn', force=True)\n"
+        "check_workers(FaceDataset.from_arrays(np.zeros((9, 48, 48), np.uint8), [0] * 9), 2)\n"
+    )
+    done = subprocess.run([sys.executable, str(tmp_path / "run.py")], capture_output=True, text=True, timeout=240)
+    assert done.returncode == 1
+    assert "the loader's workers cannot start" in done.stderr.splitlines()[-1]
+    assert 'if __name__ == "__main__":' in done.stderr.splitlines()[-1]
 
 
 def test_a_run_without_an_epoch_has_no_best_one(faces: FaceDataset, monkeypatch):

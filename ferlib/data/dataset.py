@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
+from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler, get_worker_info
 
 from ferlib.data.words import SPLIT_WORDS
 from ferlib.emotions import EMOTIONS, SPLITS, check_classes, match_classes
@@ -260,8 +260,13 @@ def loader(
     return DataLoader(
         _Batches(dataset) if isinstance(dataset, FaceDataset) else dataset, batch_size, sampler=sampler,
         shuffle=shuffle and sampler is None, drop_last=shuffle, num_workers=workers, generator=generator,
-        collate_fn=tuple if faces else None, pin_memory=torch.cuda.is_available(),
+        collate_fn=_collate if faces else None, pin_memory=torch.cuda.is_available(),
     )  # fmt: skip
+
+
+def _collate(batch: Any) -> tuple[torch.Tensor, ...]:
+    """Return a batch; a worker puts it into shared memory here, as torch's own does, so that full memory raises."""
+    return tuple(part.share_memory_() for part in batch) if get_worker_info() else tuple(batch)
 
 
 class _Batches(Dataset):

@@ -38,8 +38,6 @@ class FaceModel(nn.Module):
         architecture: Mapping[str, Any] | None = None, about: Mapping[str, Any] | None = None,
     ):  # fmt: skip
         super().__init__()
-        described = isinstance(input_spec, InputSpec)
-        require(described, f"input_spec is {input_spec!r:.60}; give InputSpec(48), with your own mean and std")
         self.network = unwrap(network)
         self.input_spec = input_spec
         self.classes = check_classes(classes)
@@ -68,8 +66,7 @@ def unwrap(model: nn.Module) -> nn.Module:
     """
     compiled = hasattr(model, "_orig_mod")
     require(not compiled, "the model was compiled already; give it uncompiled, and TrainConfig(compile=True)")
-    hint = f" (the class, not an instance: {model.__name__}())" if isinstance(model, type) else ""
-    require(isinstance(model, nn.Module), f"the model is {type(model)}{hint}; give an nn.Module, such as build_model's")
+    require(isinstance(model, nn.Module), f"the model is {model!r:.80}; give an nn.Module, such as MyNet()")
     return model.network if isinstance(model, FaceModel) else model
 
 
@@ -107,17 +104,18 @@ def check_outputs(network: nn.Module, shape: Sequence[int], classes: Sequence[st
         The number of outputs for a face.
 
     Raises:
-        ValueError: the network cannot take such faces, or does not give one logit for each class.
+        ValueError: the network cannot take such faces, does not give one logit for each class, or torch's own
+            defaults are not float32 on the CPU.
     """
-    name = type(network).__name__
-    dtypes = {weight.dtype for weight in network.parameters() if weight.is_floating_point()} - {torch.float32}
-    require(not dtypes, f"{name} has weights of {dtypes}; give a float32 network, network.float()")
+    name, dtype, device = type(network).__name__, torch.get_default_dtype(), torch.get_default_device().type
+    require((dtype, device) == (torch.float32, "cpu"), f"torch's defaults are {dtype} and {device}; ferlib moves "
+            "models by itself: torch.set_default_dtype(torch.float32), torch.set_default_device(None)")  # fmt: skip
     try:
         logits = answers(network, torch.zeros(2, *shape))
     except Exception as error:  # a user's forward may raise anything
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(f"{name} cannot take faces of shape {tuple(shape)} (channels, h, w): {reason:.200}; "
-                         "give another size or in_chans") from error  # fmt: skip
+                         "give another size, or another number of channels") from error  # fmt: skip
     output = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
     count = output[1] if len(output) == 2 else 0
     require(output == (2, count), f"{name} gives {output} for two faces; logits (2, classes) are due")
@@ -126,31 +124,6 @@ def check_outputs(network: nn.Module, shape: Sequence[int], classes: Sequence[st
             f"({', '.join(names)}); give its last layer {len(names)} outputs, or name its own classes: "
             "classes=faces.classes")  # fmt: skip
     return int(count)
-
-
-@torch.no_grad()
-def check_training_outputs(network: nn.Module, shape: Sequence[int]) -> None:
-    """Feed two blank faces in training mode.
-
-    Weights, statistics, modes and torch's random numbers on the CPU stay as they are.
-
-    Args:
-        network: any network.
-        shape: (channels, h, w) of a face.
-
-    Raises:
-        ValueError: the network gives no tensor in training.
-    """
-    state = {name: value.clone() for name, value in network.state_dict().items()}
-    faces = torch.zeros(2, *shape, device=device_of(network))
-    try:
-        with evaluating(network), torch.random.fork_rng(devices=[]):
-            logits = torch.func.functional_call(network.train(), state, (faces,), tie_weights=False)
-    except (RuntimeError, ValueError):  # BatchNorm may need more than two faces, and a real batch has them
-        return
-    if not isinstance(logits, torch.Tensor):
-        raise ValueError(f"{type(network).__name__} gives a {type(logits).__name__} in training; logits (n, classes) "
-                         "are due: build it without extra outputs, such as aux_logits=False")  # fmt: skip
 
 
 def probabilities(network: nn.Module, shape: Sequence[int]) -> bool:

@@ -2,8 +2,6 @@
 
 import hashlib
 import operator
-import random
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,7 +19,6 @@ from ferlib.utils import require
 
 BatchTransform = Callable[[torch.Tensor], torch.Tensor]
 PROBES = 8  # samples that `feed` looks at, spread over the data set
-SCANNED = 5_000  # samples of a data set without a list of labels that `check_samples` looks at
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,20 +81,20 @@ def feed(
         if order is not None and isinstance(dataset, FaceDataset):
             dataset, order = dataset.with_classes(classes), None
     checked = CheckedDataset(dataset, role, order)
-    image, values = _probe(checked)
-    raw, shape = image.dtype == torch.uint8, tuple(image.shape)
+    faces = _some_faces(checked)
+    values = faces.float().mean().item(), faces.float().std().item()
+    raw, shape = faces.dtype == torch.uint8, tuple(faces.shape[1:])
     if raw:
         transform = EvalTransform(spec) if transform is None and spec is not None else transform
         if transform is None:
             raise ValueError(f"{role} gives uint8 faces, which a bare network does not know how to normalise; add "
                              "A.Normalize and ToTensorV2, or give FaceModel(network, spec, classes)")  # fmt: skip
-        with torch.random.fork_rng(devices=[]):
-            shape = tuple(transform(torch.stack([image, image])).shape[1:])
+        shape = tuple(transform(faces).shape[1:])
     else:
         require(transform is None, f"train_transform prepares uint8 faces, and {role}'s own transform gives floats")
         if spec is not None:
             _check_input(checked, shape, values, spec)
-    checked.outputs = check_outputs(network, shape, names)
+    checked.check_labels(check_outputs(network, shape, names))
     fed = dataset if isinstance(dataset, FaceDataset) else checked
     return Feed(fed, transform or nn.Identity(), shape, names, raw, checked.soft, spec, values)
 
@@ -126,96 +123,65 @@ class CheckedDataset(Dataset):
         labels = None if isinstance(dataset, FaceDataset) else labels_of(dataset)
         self.labels = labels if labels is None or order is None else order[labels]
         self.outputs = None if order is None else len(order)  # of the network
-        self.kind: tuple[Any, ...] | None = None  # of the first sample
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int | torch.Tensor]:
         seed_pipelines(self.dataset)
-        name = f"{self.role}[{index}]"
-        image, label = _sample(self.dataset[index], name)
+        image, label = _sample(self.dataset[index], f"{self.role}[{index}]")
         self.soft = isinstance(label, torch.Tensor)
-        kind = (image.dtype, *image.shape, "soft labels" if self.soft else "hard labels")
-        self.kind = self.kind or kind
-        require(kind == self.kind, f"{self.role} gives tensors of several kinds: {self.kind} and, at {index}, {kind}; "
-                "put a Resize of one size into its transform")  # fmt: skip
-        if self.outputs and not (len(label) == self.outputs if self.soft else 0 <= label < self.outputs):
-            raise ValueError(f"{name} has the label {label!r:.80}, and the network {self.outputs} outputs; "
-                             f"labels are 0 to {self.outputs - 1}")  # fmt: skip
+        if self.outputs is not None and not self.soft:
+            self._check_label(label, index)
         if self.order is not None:
             label = label[np.argsort(self.order)] if self.soft else int(self.order[label])
-        listed = label if self.soft or self.labels is None else self.labels[index]
-        require(listed is label or listed == label, f"{name} has the label {label}, and its targets say {listed}; "
-                "make both the same")  # fmt: skip
         return image, label
+
+    def check_labels(self, outputs: int) -> None:
+        """Set the number of the network's outputs; raise `ValueError` if a listed label is none of them."""
+        self.outputs = outputs
+        if self.labels is not None:
+            for index in (int(self.labels.argmin()), int(self.labels.argmax())):
+                self._check_label(int(self.labels[index]), index)
+
+    def _check_label(self, label: int, index: int) -> None:
+        last = int(self.outputs or 0) - 1
+        require(0 <= label <= last, f"{self.role}[{index}] has the label {label}, and the network {last + 1} outputs; "
+                f"labels are 0 to {last}")  # fmt: skip
 
 
 def _sample(sample: Any, name: str) -> tuple[torch.Tensor, Any]:
     """Return a sample as (tensor (channels, h, w), class index or shares of the classes)."""
     pair: Any = sample if isinstance(sample, tuple | list) and len(sample) == 2 else (sample, None)
     image, label = pair
-    if not isinstance(image, torch.Tensor) or image.ndim != 3 or image.dtype not in (torch.uint8, torch.float32):
-        kind = f"{image.dtype} {tuple(image.shape)}" if isinstance(image, torch.Tensor) else type(image).__name__
-        raise ValueError(f"{name} gives {kind}; (tensor (channels, h, w) of uint8 or float32, label) is due: end the "
-                         "transform with ToTensorV2() or v2.ToImage()")  # fmt: skip
+    kind = f"{image.dtype} {tuple(image.shape)}" if isinstance(image, torch.Tensor) else type(image).__name__
+    is_face = isinstance(image, torch.Tensor) and image.ndim == 3 and image.dtype in (torch.uint8, torch.float32)
+    require(is_face, f"{name} gives {kind}; (tensor (channels, h, w) of uint8 or float32, label) is due: end the "
+            "transform with ToTensorV2() or v2.ToImage()")  # fmt: skip
     if isinstance(label, torch.Tensor) and label.ndim == 1 and label.is_floating_point():
-        shares = label.min() >= 0 and abs(label.sum() - 1) < 1e-3
-        require(shares, f"{name} has soft labels that sum to {label.sum():.3g}; shares sum to 1")
         return image, label
-    try:
-        return image, operator.index(label)
-    except TypeError as error:
-        raise ValueError(f"{name} has the label {label!r:.80}; a class index is due, such as 0") from error
+    require(hasattr(label, "__index__"), f"{name} has the label {label!r:.80}; a class index is due, such as 0")
+    return image, operator.index(label)
 
 
-def _probe(dataset: CheckedDataset) -> tuple[torch.Tensor, tuple[float, float]]:
-    """Return the first face, and mean and sd of some; warn of random numbers that no seed reaches."""
-    indices = np.linspace(0, len(dataset) - 1, PROBES).astype(int).tolist()
-    images = [_take(dataset, index) for index in (0, *indices)]
-    if not torch.equal(images[0], images[1]):
-        warnings.warn(f"{dataset.role} draws random numbers that no seed reaches, so that reruns differ; give an "
-                      "A.Compose itself to FaceDataset.with_transform", stacklevel=4)  # fmt: skip
-    pixels = torch.stack(images[1:]).float()
-    return images[0], (pixels.mean().item(), pixels.std().item())
+def _some_faces(dataset: CheckedDataset) -> torch.Tensor:
+    """Return faces spread over a data set, (n, channels, h, w), the same each time."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        faces = [dataset[k][0] for k in np.linspace(0, len(dataset) - 1, PROBES).astype(int).tolist()]
+    sizes = {(*face.shape, face.dtype) for face in faces}
+    require(len(sizes) == 1, f"{dataset.role} gives tensors of several kinds: {sizes}; put a Resize of one size into "
+            "its transform")  # fmt: skip
+    return torch.stack(faces)
 
 
-def check_samples(dataset: Any) -> None:
-    """Look at samples before training: those of the least and the greatest label, or `SCANNED` of all.
-
-    Args:
-        dataset: a `Feed`'s.
-
-    Raises:
-        ValueError: a sample is of another kind than the others, or its label is outside of the classes.
-    """
-    labels = labels_of(dataset)
-    spread = np.linspace(0, len(dataset) - 1, min(len(dataset), SCANNED)).astype(int)
-    for index in spread.tolist() if labels is None else (int(labels.argmin()), int(labels.argmax())):
-        _take(dataset, index)
-
-
-def _take(dataset: Any, index: int) -> torch.Tensor:
-    """Return one face; it draws the same random numbers each time, and none that training would have drawn."""
-    numpy_state, state = np.random.get_state(), random.getstate()  # noqa: NPY002 (a user's transform may draw)
-    try:
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(index)
-            np.random.seed(index)  # noqa: NPY002
-            random.seed(index)
-            return dataset[index][0]
-    finally:
-        np.random.set_state(numpy_state)  # noqa: NPY002
-        random.setstate(state)
-
-
-def _parts(dataset: Any) -> Iterator[Any]:
+def parts_of(dataset: Any) -> Iterator[Any]:
     """Give a data set and those inside it."""
     yield dataset
     attributes = getattr(dataset, "__dict__", {})
     inner = [value for name, value in attributes.items() if name == "dataset" or isinstance(value, Dataset)]
     for part in (*inner, *getattr(dataset, "datasets", ())):
-        yield from _parts(part)
+        yield from parts_of(part)
 
 
 def in_all(dataset: Any, name: str) -> list[Any]:
@@ -225,7 +191,7 @@ def in_all(dataset: Any, name: str) -> list[Any]:
         dataset: any data set.
         name: the attribute's name.
     """
-    return [value for part in _parts(dataset) if (value := getattr(part, name, None)) is not None]
+    return [value for part in parts_of(dataset) if (value := getattr(part, name, None)) is not None]
 
 
 def normalizations(dataset: Any) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
@@ -235,7 +201,7 @@ def normalizations(dataset: Any) -> list[tuple[tuple[float, ...], tuple[float, .
 
 def seed_pipelines(dataset: Any) -> None:
     """Seed a user's Albumentations pipelines from torch's generator, as a `FaceDataset` seeds its own."""
-    for part in _parts(dataset):
+    for part in parts_of(dataset):
         for value in getattr(part, "__dict__", {}).values():
             if is_albumentations(value) and not isinstance(part, FaceDataset):
                 seed_pipeline(value)
@@ -250,12 +216,9 @@ def _check_input(dataset: CheckedDataset, shape: Sequence[int], values: tuple[fl
         same = np.allclose((*means[: spec.channels], *stds[: spec.channels]), (*spec.mean, *spec.std), atol=1e-3)
         require(same, f"{role}'s transform normalises by mean {means} and sd {stds}, the model's input_spec says "
                 f"{spec.mean} and {spec.std}; give both the same")  # fmt: skip
-    faces = dataset.dataset
-    while isinstance(faces, Subset):
-        faces = faces.dataset
     mean, std, share = 0.5077, 0.2550, 1.5  # FER2013's, where the stored faces are unknown
-    if isinstance(faces, FaceDataset):
-        pixels = faces.images[:: max(1, len(faces) // 64)] / 255
+    for faces in [part.images for part in parts_of(dataset) if isinstance(part, FaceDataset)][:1]:
+        pixels = faces[:: max(1, len(faces) // 64)] / 255
         mean, std, share = float(pixels.mean()), float(pixels.std()), 1.0
     due, spread = (mean - spec.mean[0]) / spec.std[0], max(std / spec.std[0], 1e-6)
     # Wide, as augmentation moves both: it finds a Normalize that is missing, doubled or of another scale.
@@ -271,7 +234,7 @@ def describe_data(dataset: Any) -> str:
         dataset: of a `FaceDataset`, all pixels and labels count; of another, its length, labels and picked indices.
     """
     digest = hashlib.blake2b(digest_size=16)
-    for part in _parts(dataset):
+    for part in parts_of(dataset):
         names = ("images", "targets") if isinstance(part, FaceDataset) else ("indices",)
         for values in (labels_of(part), *(getattr(part, name, None) for name in names)):
             digest.update(b"none" if values is None else np.ascontiguousarray(values).data)

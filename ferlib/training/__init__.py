@@ -7,12 +7,5 @@ from ferlib.training.optim import choose_precision
 from ferlib.training.trainer import FitResult, fit
 
 __all__ = [
-    "FitResult",
-    "TrainConfig",
-    "choose_precision",
-    "find_lr",
-    "fit",
-    "suggest_lr",
-    "train_one_epoch",
-    "validate",
-]
+    "FitResult", "TrainConfig", "choose_precision", "find_lr", "fit", "suggest_lr", "train_one_epoch", "validate",
+]  # fmt: skip

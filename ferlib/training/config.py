@@ -34,7 +34,8 @@ class TrainConfig:
         clip_norm: largest norm of the whole gradient; None does not clip.
         label_smoothing: share of each label that is spread over all classes.
         balance: more weight for rare classes, in the `"loss"` or by `"sampling"`.
-        mixup: alpha of the Beta distribution that blends pairs of faces (Zhang et al. 2018); 0 for none.
+        mixup: alpha of the Beta distribution that blends pairs of faces (Zhang et al. 2018); 0 for none. As `cutmix`,
+            it needs hard labels and an even `batch_size`.
         cutmix: alpha of the Beta distribution that pastes a box of another face (Yun et al. 2019); 0 for none.
         distill: share of the loss that compares with a teacher's probabilities (Hinton et al. 2015).
         distill_temperature: divides the logits of both models in that loss.
@@ -91,8 +92,3 @@ class TrainConfig:
                 value = getattr(self, name)
                 if value is not None or name not in OPTIONAL:
                     require(isinstance(value, kind) and is_valid(value), f"{name} is {value!r}; it must be {words}")
-        if self.progressive is not None:
-            size, share = self.progressive
-            require(size >= 1 and 0 < share < 1, f"progressive is {self.progressive}; give (pixels, share of epochs)")
-        even = self.batch_size % 2 == 0 or not (self.mixup or self.cutmix)
-        require(even, f"batch_size is {self.batch_size}; mixup and cutmix need an even one")

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import itertools
+import math
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from ferlib.data import loader
 from ferlib.models.face_model import check_outputs, unwrap
 from ferlib.models.feed import BatchTransform
 from ferlib.training.config import TrainConfig, require
-from ferlib.training.loop import compute_loss, mixup_function, set_train_mode
+from ferlib.training.loop import train_one_epoch
 from ferlib.training.optim import balance_weights, build_optimizer
 from ferlib.training.run import seed_of
 from ferlib.training.trainer import check_run
@@ -65,25 +66,23 @@ def find_lr(
     shares = [group["lr"] for group in optimizer.param_groups]
     weights, draws = balance_weights(train.dataset, config, classes)
     weights = None if weights is None else weights.to(accelerator.device)
-    mix = mixup_function(config, classes)
     batches = loader(train.dataset, config.batch_size, shuffle=True, weights=draws)
     repeated = itertools.chain.from_iterable(itertools.repeat(batches))
-    set_train_mode(network, config)
     rows: list[dict[str, float]] = []
     mean = 0.0
-    for step, (images, labels) in enumerate(itertools.islice(repeated, steps)):
+    for step, batch in enumerate(itertools.islice(repeated, steps)):
         lr = low * (high / low) ** (step / (steps - 1))
         for group, share in zip(optimizer.param_groups, shares, strict=True):
             group["lr"] = lr * share
-        inputs, targets = mix(train.transform(images.to(accelerator.device)), labels.to(accelerator.device))
-        loss = compute_loss(network(inputs), targets, config, accelerator, weights=weights)
-        optimizer.zero_grad()
-        loss.backward()
-        if config.clip_norm is not None:
-            nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
-        optimizer.step()
-        mean = 0.9 * mean + 0.1 * loss.item()
-        rows.append({"lr": lr, "loss": loss.item(), "smoothed": mean / (1 - 0.9 ** (step + 1))})
+        batch = [part.to(accelerator.device) for part in batch]
+        try:
+            loss, _ = train_one_epoch(
+                network, [batch], train.transform, optimizer, accelerator, config, weights=weights, classes=classes
+            )
+        except FloatingPointError:
+            loss = math.inf
+        mean = 0.9 * mean + 0.1 * loss
+        rows.append({"lr": lr, "loss": loss, "smoothed": mean / (1 - 0.9 ** (step + 1))})
         if not rows[-1]["smoothed"] < 3 * min(row["smoothed"] for row in rows):
             break
     return pd.DataFrame(rows)

@@ -39,6 +39,13 @@ def choose_precision(model: nn.Module, device: torch.device) -> str:
     return "bf16" if native and not depthwise else "fp32"
 
 
+def supports(device: torch.device, precision: str) -> bool:
+    """Return whether a device computes in a precision without emulating it; a CPU may be slow in bf16."""
+    if device.type == "cuda":
+        return precision != "bf16" or torch.cuda.is_bf16_supported(including_emulation=False)
+    return precision == "fp32" or (precision == "bf16" and device.type == "cpu")
+
+
 def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """Build the optimizer of a network's trainable parameters.
 
@@ -120,7 +127,7 @@ def class_weights(dataset: Any) -> torch.Tensor:
     """Compute class weights n / (k n_c), which give all classes the same weight.
 
     Args:
-        dataset: a `FaceDataset`, or a map-style dataset of (tensor, label). Soft labels count by their shares.
+        dataset: a `FaceDataset`, or a map-style dataset of (tensor, label). Soft labels count as hard ones.
 
     Returns:
         float32 (k,); 0 for a class without a face.
@@ -130,13 +137,9 @@ def class_weights(dataset: Any) -> torch.Tensor:
     >>> class_weights(faces)
     tensor([0.6667, 2.0000])
     """
-    targets = getattr(dataset, "targets", None)
-    if isinstance(targets, np.ndarray) and targets.ndim == 2:
-        shares = targets.sum(0)
-    else:
-        shares = np.bincount(_hard_labels(dataset), minlength=len(classes_of(dataset) or ()))
-    present = shares > 0
-    weights = np.divide(shares.sum(), present.sum() * shares, out=np.zeros(len(shares)), where=present)
+    counts = np.bincount(_hard_labels(dataset), minlength=len(classes_of(dataset) or ()))
+    present = counts > 0
+    weights = np.divide(counts.sum(), present.sum() * counts, out=np.zeros(len(counts)), where=present)
     return torch.tensor(weights, dtype=torch.float32)
 
 

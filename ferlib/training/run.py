@@ -11,8 +11,9 @@ from accelerate import Accelerator, DataLoaderConfiguration
 from accelerate.utils import broadcast, set_seed
 from timm.utils import ModelEmaV3
 from torch import nn
+from tqdm.auto import tqdm
 
-from ferlib.data import FaceDataset, loader
+from ferlib.data import loader
 from ferlib.models.face_model import FaceModel, check_outputs, unwrap
 from ferlib.models.feed import Feed
 from ferlib.training.config import TrainConfig, require
@@ -38,8 +39,7 @@ class Run:
         self.accelerator = _build_accelerator(config)
         device, network = self.accelerator.device, unwrap(model)
         self.classes = check_outputs(network, train.shape, train.classes)
-        self.precision = choose_precision(network, device) if config.precision == "auto" else config.precision
-        self.scaler = torch.amp.GradScaler(device.type, enabled=self.precision == "fp16")
+        self.set_precision(choose_precision(network, device) if config.precision == "auto" else config.precision)
         self.network = network.to(device)
         if isinstance(model, FaceModel) and model.architecture is not None and device.type != "mps":
             # Faster, but BatchNorm has crashed on "mps", and some narrow convolutions of other networks on a CPU.
@@ -52,20 +52,25 @@ class Run:
         self.ema = ModelEmaV3(self.network, decay=config.ema, use_warmup=True) if config.ema else None
         self.eval_network = self.network if self.ema is None else self.ema.module
         self.stop_requested = False
+        self.bar = tqdm(disable=True)  # of the steps; `fit` shows one
         self.step = 0  # steps of the optimizer so far
         self.history: list[dict[str, float]] = []
         self.kept_weights: dict[str, torch.Tensor] = {}
 
+    def set_precision(self, precision: str) -> None:
+        """Set the precision of the steps to come, and the scaler that "fp16" needs."""
+        self.precision = precision
+        self.scaler = torch.amp.GradScaler(self.accelerator.device.type, enabled=precision == "fp16")
+
     def _prepare_batches(self) -> None:
         """Make the loaders; prepare them and the network for all processes."""
-        config, val_set = self.config, self.val.dataset
+        config = self.config
         weights, draws = balance_weights(self.train.dataset, config, self.classes)
         self.weights = None if weights is None else weights.to(self.accelerator.device)
         batches = loader(self.train.dataset, config.batch_size, shuffle=True, workers=config.workers, weights=draws)
         self.sampling_generator = getattr(batches.sampler, "generator", None) if draws else None
-        has_transform = getattr(val_set, "transform", None) is not None or not isinstance(val_set, FaceDataset)
         val_size = config.batch_size * math.ceil(256 / config.batch_size)
-        val_batches = loader(val_set, val_size, workers=config.workers if has_transform else 0)
+        val_batches = loader(self.val.dataset, val_size, workers=config.workers)
         self.model, self.train_batches, self.val_batches = self.accelerator.prepare(self.network, batches, val_batches)
         if config.compile:
             self.model = torch.compile(self.model)
@@ -75,8 +80,12 @@ class Run:
         accuracies = [row["val_accuracy"] for row in self.history]
         return len(accuracies) - 1 - accuracies.index(max(accuracies)) if accuracies else 0
 
-    def train_epoch(self) -> bool:
-        """Train and validate for one more epoch; return whether its weights are kept."""
+    def kept_epoch(self) -> int:
+        """Return the epoch (from 1) whose weights are kept; 0 before the first."""
+        return len(self.history) - (self.epochs_since_best() if self.config.keep == "best" else 0)
+
+    def train_epoch(self) -> None:
+        """Train and validate for one more epoch, and keep its weights if they are the ones to keep."""
         started, config, epoch, steps = time.perf_counter(), self.config, len(self.history) + 1, len(self.train_batches)
         set_seed(seed_of(config.seed, epoch, self.accelerator.process_index))
         self.train_batches.set_epoch(epoch)
@@ -110,11 +119,11 @@ class Run:
             kept = {name: value.detach().cpu().clone() for name, value in self.eval_network.state_dict().items()}
         row = dict(zip(HISTORY, figures, strict=True))
         self.history, self.kept_weights = [*self.history, row], kept  # together: Ctrl-C may come at any moment
-        return better
 
     def after_step(self) -> None:
         """Count a step; update the averaged weights and the learning rates; stop if Ctrl-C was pressed."""
         self.step += 1
+        self.bar.update()
         if self.ema is not None:
             self.ema.update(self.network, step=self.step)
         self.set_lr()
@@ -133,12 +142,12 @@ def _build_accelerator(config: TrainConfig) -> Accelerator:
     """Build the accelerator; the user's Accelerate settings change neither precision nor gradients."""
     data_seed = seed_of(config.seed) // 2
     loading = DataLoaderConfiguration(split_batches=True, use_seedable_sampler=True, data_seed=data_seed)
+    launched = int(os.environ.get("WORLD_SIZE") or 1)
+    if launched == 1:
+        os.environ.pop("LOCAL_RANK", None)  # left over from another run, it would make Accelerate look for others
     accelerator = Accelerator(mixed_precision="no", gradient_accumulation_steps=1, dataloader_config=loading)
-    processes, size = accelerator.num_processes, config.batch_size
-    joined = int(os.environ.get("WORLD_SIZE", 1)) <= processes
+    joined = launched <= accelerator.num_processes
     require(joined, "the launched processes do not know each other; without GPUs set ACCELERATE_USE_CPU=true")
-    multiple = processes * (2 if config.mixup or config.cutmix else 1)
-    require(size % multiple == 0, f"batch_size is {size}; {processes} processes need a multiple of {multiple}")
     return accelerator
 
 

@@ -1,11 +1,9 @@
 """The files of a run: its model, its history, and the state from which it is resumed."""
 
-import copy
 import dataclasses
 import io
 import re
 import warnings
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +13,16 @@ from torch import nn
 
 from ferlib.models.face_model import FaceModel, unwrap
 from ferlib.models.feed import Feed, describe_data, in_all, normalizations
-from ferlib.models.files import WEIGHTS_FILE, model_hash, rebuildable, write_model
+from ferlib.models.files import WEIGHTS_FILE, model_hash, with_rebuildable, write_model
 from ferlib.training.config import require
+from ferlib.training.optim import supports
 from ferlib.training.run import HISTORY, Run
 from ferlib.transforms import InputSpec
 from ferlib.utils import prepare_folder, write_whole
 
 STATE_FILE = "state.pt"
-MAY_DIFFER = ("data", "epochs", "patience", "workers", "compile")  # settings that may differ in a resumed run
+# Settings that may differ in a resumed run.
+MAY_DIFFER = ("data", "epochs", "patience", "workers", "compile", "precision", "precision used")
 IN_MODEL = ("data", "faces", "augmentation", "per_image", "teacher")  # facts in the model's file, with the config
 
 
@@ -60,12 +60,11 @@ class Checkpoint:
             "validation": describe_data(val.dataset), "teacher": None if teacher is None else model_hash(teacher),
         }  # fmt: skip
 
-    def save(self, run: Run, *, with_model: bool) -> None:
-        """Write history and state, and the model if it is asked for.
+    def save(self, run: Run) -> None:
+        """Write history and state, and the model if its weights are new or its file is gone.
 
         Args:
             run: the run; only its main process writes.
-            with_model: write the model too.
 
         Raises:
             OSError: the disk is full, or the folder cannot be written; its files stay whole.
@@ -77,11 +76,12 @@ class Checkpoint:
         state |= {"settings": settings, "history": run.history, "step": run.step, "kept_weights": run.kept_weights}
         content = io.BytesIO()
         torch.save(state, content)  # in memory first: torch itself does not say that a disk is full
+        epoch, is_new = run.kept_epoch(), run.kept_epoch() == len(run.history)
         try:
-            if with_model:
+            if epoch and (is_new or not (self.folder / WEIGHTS_FILE).exists()):
                 self.model.network = run.eval_network
                 about = dataclasses.asdict(run.config) | {name: self.facts[name] for name in IN_MODEL}
-                write_model(self.model, self.folder, training=about, epoch=len(run.history))
+                write_model(self.model, self.folder, run.kept_weights, training=about, epoch=epoch)
             write_whole(self.folder / "history.csv", lambda path: history.to_csv(path, index=False))
             write_whole(self.folder / STATE_FILE, lambda path: path.write_bytes(content.getbuffer()))
         except OSError as error:
@@ -95,15 +95,13 @@ class Checkpoint:
             run: a run without history.
 
         Raises:
-            ValueError: the state is damaged or belongs to another run; the model stays as it was.
+            ValueError: the state is damaged or belongs to another run.
         """
         folder, now, epochs = self.folder, self._settings(run), run.config.epochs
         path = folder / STATE_FILE
         if not path.exists():
             return
         try:
-            with zipfile.ZipFile(path) as archive:  # torch itself compares no checksum
-                require(archive.testzip() is None, "a byte of it is wrong")
             state = torch.load(path, map_location="cpu", weights_only=True)
             old, done = state["settings"], len(state["history"])
         except Exception as error:  # torch raises many kinds
@@ -112,14 +110,15 @@ class Checkpoint:
         changes = ", ".join(f"{name} {old.get(name)!r:.200} -> {now[name]!r:.200}" for name in differs)
         require(not differs, f"{folder} was trained with other settings ({changes:.500}); give those, or another out")
         require(done <= epochs, f"{folder} has {done} epochs, and epochs is {epochs}; give {done} or more")
-        before = {name: copy.deepcopy(part.state_dict()) for name, part in _parts(run).items()}
-        try:
-            for name, part in _parts(run).items():
+        precision = old["precision used"]
+        if run.config.precision == "auto" and supports(run.accelerator.device, precision):
+            run.set_precision(precision)
+        elif run.precision != precision:
+            change = f"the run was in {precision} and goes on in {run.precision}"
+            warnings.warn(f"{change}: its numbers differ from those of a run in one precision", stacklevel=3)
+        for name, part in _parts(run).items():
+            if name != "scaler" or state["scaler"]:  # empty where the run had no use for one
                 part.load_state_dict(state[name])
-        except (KeyError, RuntimeError, ValueError) as error:
-            for name, part in _parts(run).items():
-                part.load_state_dict(before[name])
-            raise ValueError(f"{path} does not fit this run ({error!s:.200}); remove it to begin again") from error
         run.history, run.step, run.kept_weights = state["history"], state["step"], state["kept_weights"]
         if done and old["epochs"] != epochs and run.config.schedule not in ("plateau", "constant"):
             change = f"the run had {old['epochs']} epochs and now has {epochs}"
@@ -148,12 +147,7 @@ def _model_to_save(model: nn.Module, train: Feed, val: Feed, transform: Any) -> 
             lacks = "how faces are normalised" if spec is None else "the names of the classes"
             raise ValueError(f"out= saves the model, and {lacks} is unknown; give FaceModel(network, spec, classes)")
         model = FaceModel(model, spec, train.classes)
-    saved = FaceModel(model.network, model.input_spec, model.classes, architecture=model.architecture)
-    saved.architecture = rebuildable(saved)
-    if model.architecture is not None and saved.architecture is None:
-        changed = f"the network is no longer the {model.architecture['name']} that build_model made"
-        warnings.warn(f"{changed}; to load its file give it: load_model(path, network=...)", stacklevel=4)
-    return saved
+    return with_rebuildable(model)
 
 
 def _describe(transform: Any) -> str | None:

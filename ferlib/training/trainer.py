@@ -1,6 +1,8 @@
 """`fit`: check a model against its data, then train it over many epochs."""
 
 import contextlib
+import multiprocessing
+import pickle
 import signal
 import threading
 import warnings
@@ -11,16 +13,16 @@ from typing import Any
 
 import pandas as pd
 import torch
+from accelerate.utils import set_seed
 from torch import nn
 from tqdm.auto import tqdm
 
 from ferlib.data import labels_of
 from ferlib.models import feed
-from ferlib.models.face_model import check_training_outputs, probabilities, unwrap
+from ferlib.models.face_model import FaceModel, check_outputs, probabilities, unwrap
 from ferlib.training.config import TrainConfig, require
 from ferlib.training.run import HISTORY, Run
 from ferlib.training.state import Checkpoint
-from ferlib.transforms import BatchAugment
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,12 +91,13 @@ def fit(
     require(out is not None or not resume, "resume needs out, the folder of the run")
     train = check_run(model, train_set, config, train_transform, teacher)
     val = check_validation(model, val_set, train)
+    check_workers(train.dataset, config.workers)
     files = None if out is None else Checkpoint(out, resume, model, train, val, train_transform, teacher)
     run = Run(model, train, val, config, teacher)
     if files is not None and resume:
         files.resume(run)
-    if files is not None and not run.history:
-        files.save(run, with_model=False)  # so that a model is never without its state
+    if files is not None:
+        files.save(run)  # so that a model is never without its state
     try:
         with _note_ctrl_c(run):
             stopped = _train_epochs(run, files, progress and run.accelerator.is_main_process)
@@ -104,17 +107,54 @@ def fit(
         place = f"epoch {len(run.history) + 1}: {error} of {len(run.train_batches)}"
         raise FloatingPointError(f"{place}; lower lr ({config.lr}) or set clip_norm") from None
     except RuntimeError as error:
-        lost = isinstance(error, torch.distributed.DistError) or "gloo" in str(error)
-        if not (lost or str(error).startswith("DataLoader worker")):
+        cause = _lost_process(error)
+        if cause is None:
             raise
         if not run.stop_requested:
-            raise ChildProcessError(f"a process of this run died ({error!s:.200}); resume=True continues it") from error
+            raise cause from error
         stopped = "interrupted"  # Ctrl-C reaches all processes
     finally:
         if run.kept_weights:
             run.network.load_state_dict(run.kept_weights)
         model.eval()
     return FitResult(model, pd.DataFrame(run.history, columns=HISTORY), stopped, run.precision)
+
+
+def _lost_process(error: RuntimeError) -> OSError | None:
+    """Return why a loader's worker or another process was lost; None for another error."""
+    text = str(error)
+    if "shared memory" in text:  # of a worker, or of torch that explains why it died
+        return OSError("the loader's workers need more shared memory (/dev/shm) than this computer gives; lower "
+                       "workers or batch_size, or start Docker with --shm-size=2g")  # fmt: skip
+    if isinstance(error, torch.distributed.DistError) or "gloo" in text or text.startswith("DataLoader worker"):
+        return ChildProcessError(f"a process of this run died ({text:.200}); resume=True continues it")
+    return None
+
+
+def check_workers(dataset: Any, workers: int) -> None:
+    """Start a process as the loader's workers are started, where that can fail: wherever it is not a fork.
+
+    Args:
+        dataset: the training data.
+        workers: number of the loader's workers.
+
+    Raises:
+        ValueError: the process does not start, and the workers would hang.
+    """
+    if not workers or multiprocessing.get_start_method() == "fork":
+        return
+    parts = [*feed.parts_of(dataset)]
+    needed = [value for part in parts for value in vars(part).values() if callable(value)]
+    reason = "its own message is above"
+    try:
+        trial = multiprocessing.Process(target=len, args=([*map(type, parts), *needed],))
+        trial.start()
+        trial.join()
+    except (AttributeError, TypeError, pickle.PicklingError) as error:
+        reason = str(error)
+    require(trial.exitcode == 0, f"the loader's workers cannot start ({reason:.200}); put a script's own lines under "
+            'if __name__ == "__main__":, and functions and classes of the data into a module that you import; or set '
+            "workers=0")  # fmt: skip
 
 
 @contextlib.contextmanager
@@ -142,15 +182,18 @@ def _note_ctrl_c(run: Run) -> Iterator[None]:
 def _train_epochs(run: Run, files: Checkpoint | None, progress: bool) -> str:
     """Train until the last epoch, or until patience ends; return why the run stopped."""
     epochs, patience, done = run.config.epochs, run.config.patience, len(run.history)
-    bar = tqdm(range(done, epochs), initial=done, total=epochs, unit="epoch", disable=not progress)
-    for _ in bar:
-        if patience is not None and run.epochs_since_best() >= patience:
-            return "patience"
-        is_kept = run.train_epoch()
-        if files is not None:
-            files.save(run, with_model=is_kept)
-        row = run.history[-1]
-        bar.set_postfix_str(f"training loss {row['train_loss']:.3f}, validation accuracy {row['val_accuracy']:.1%}")
+    steps = epochs * len(run.train_batches)
+    with tqdm(initial=run.step, total=steps, unit="batch", disable=not progress) as run.bar:
+        for epoch in range(done + 1, epochs + 1):
+            if patience is not None and run.epochs_since_best() >= patience:
+                return "patience"
+            run.bar.set_description(f"epoch {epoch} of {epochs}")
+            run.train_epoch()
+            if files is not None:
+                files.save(run)
+            row = run.history[-1]
+            told = f"training loss {row['train_loss']:.3f}, validation accuracy {row['val_accuracy']:.1%}"
+            run.bar.set_postfix_str(told)
     return "finished"
 
 
@@ -170,24 +213,25 @@ def check_run(model: nn.Module, train_set: Any, config: TrainConfig, transform: 
     Raises:
         ValueError: training would fail, or its result would be wrong.
     """
-    require(isinstance(config, TrainConfig), f"config is {config!r:.80}; give TrainConfig(epochs=5, lr=1e-3)")
     train = feed.feed(model, train_set, "train_set", transform=transform)
-    feed.check_samples(train.dataset)
-    check_training_outputs(unwrap(model), train.shape)
-    count, batch, blends = len(train_set), config.batch_size, config.mixup or config.cutmix
+    count, batch = len(train_set), config.batch_size
     require(count >= batch, f"{count} training faces are fewer than one batch of {batch}; lower batch_size")
-    require(not (train.soft and blends), "mixup and cutmix blend hard labels, and these are soft; set both to 0")
-    sizes = not config.progressive or isinstance(transform, BatchAugment)
-    require(sizes, "progressive needs a BatchAugment as train_transform; give one")
     both = (teacher is None) == (config.distill == 0)
     require(both, f"distill is {config.distill}, teacher is {type(teacher).__name__}; give both or none of them")
     if teacher is not None:
-        spec = getattr(teacher, "input_spec", train.spec)
-        require(train.spec in (None, spec), f"the teacher takes {spec}, the model {train.spec}; give equal ones")
-        taught = feed.feed(teacher, train_set, "train_set", transform=transform, spec=spec, classes=train.classes)
-        require(train.classes == taught.classes, "the teacher's classes differ from the model's; give equal ones")
+        check_outputs(unwrap(teacher), train.shape, train.classes)
+        due = [train.spec or teacher.input_spec, train.classes] if isinstance(teacher, FaceModel) else None
+        equal = due is None or due == [teacher.input_spec, teacher.classes]
+        require(equal, "the teacher's input or classes differ from the model's; give equal ones")
     if probabilities(unwrap(model), train.shape):
         warnings.warn("the network gives probabilities, and the loss takes logits; remove the softmax", stacklevel=3)
+    twice = []
+    for _ in range(2):
+        set_seed(config.seed)
+        twice.append(train.dataset[0][0])
+    if not torch.equal(*twice):
+        warnings.warn("train_set draws random numbers that no seed reaches, so that reruns differ; give an A.Compose "
+                      "itself to FaceDataset.with_transform", stacklevel=3)  # fmt: skip
     labels = None if train.soft else labels_of(train.dataset)
     missing = [name for k, name in enumerate(train.classes or ()) if labels is not None and k not in labels]
     if missing:
@@ -210,7 +254,6 @@ def check_validation(model: nn.Module, val_set: Any, train: feed.Feed) -> feed.F
         ValueError: size, mean or sd differ.
     """
     val = feed.feed(model, feed.without_targets(val_set), "val_set", spec=train.spec, classes=train.classes)
-    feed.check_samples(val.dataset)
     sizes = f"train_set gives faces {train.shape}, val_set {val.shape}"
     require(train.shape == val.shape, f"{sizes}; put the same Resize into both")
     (mean, std), (val_mean, val_std) = train.values, val.values
