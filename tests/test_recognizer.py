@@ -286,6 +286,16 @@ def test_answers_are_drawn_with_a_bar_for_each_class_and_what_they_cannot_tell(m
     assert [ax.get_title() for ax in none.axes] == ["0 faces found"]
 
 
+def test_a_models_file_may_name_its_own_framing(model, tmp_path: Path):
+    save_model(model, tmp_path, margin=0.4)
+    assert EmotionRecognizer.load(tmp_path).margin == 0.4
+    assert EmotionRecognizer.load(tmp_path, margin=0.1).margin == 0.1
+    assert EmotionRecognizer.load("drawn").margin == 0.22 and EmotionRecognizer.load("fer2013").margin == 0
+    assert EmotionRecognizer.load("drawn", detector="whole").margin == 0, "a whole picture is a face already"
+    with pytest.raises(ValueError, match="margin is -0.5; allowed are -0.5 to 2"):
+        EmotionRecognizer(model, margin=-0.5)
+
+
 # ---- files and folders
 
 

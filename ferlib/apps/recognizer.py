@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 from tqdm.auto import tqdm
 
-from ferlib.apps.detection import SMALLEST, Detector, crop_face, find_detector
+from ferlib.apps.detection import SMALLEST, Detector, WholeImage, crop_face, find_detector
 from ferlib.apps.pictures import Picture, Shot, Source, list_files, read_shots, to_image
 from ferlib.emotions import class_colors
 from ferlib.evaluation import flip
@@ -45,7 +45,9 @@ class EmotionRecognizer:
     Args:
         model: a FaceModel.
         detector: "yunet", "haar", "whole" (faces that are already cut out), a YuNet file (.onnx), or a detector.
-        margin: share of a box's side that is added on each side. At 0 a crop is framed as FER2013's faces are.
+        margin: share of a box's side that is added on each side; None takes that of the model's file, else 0, which
+            frames a face as FER2013 does. `save_model(model, path, margin=0.2)` notes another framing. For "whole" it
+            is 0.
         threshold: confidence, 0 to 1, below which the recognizer abstains.
         views: functions of a batch whose probabilities are averaged, as in `ferlib.evaluation.VIEWS`.
         smallest: height in px of the smallest face; None takes 24, in videos a sixth of the shorter side.
@@ -62,7 +64,7 @@ class EmotionRecognizer:
     model: FaceModel
     _: KW_ONLY
     detector: Detector = field(default_factory=find_detector)
-    margin: float = 0.0
+    margin: float | None = None
     threshold: float = 0.5
     views: Sequence[Callable[[torch.Tensor], torch.Tensor] | None] = (None, flip)
     smallest: float | None = None
@@ -74,7 +76,10 @@ class EmotionRecognizer:
             object.__setattr__(self, "detector", find_detector(self.detector))
         if not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold is {self.threshold}; allowed are 0 to 1")
-        if not -0.5 < self.margin <= 2:
+        if self.margin is None:
+            cut_out = isinstance(self.detector, WholeImage)
+            object.__setattr__(self, "margin", 0.0 if cut_out else float(self.model.about.get("margin", 0.0)))
+        if self.margin is None or not -0.5 < self.margin <= 2:
             raise ValueError(f"margin is {self.margin}; allowed are -0.5 to 2, a share of the box's side")
         if self.smallest is not None and not self.smallest > 0:
             raise ValueError(f"smallest is {self.smallest}; give the height of the smallest face in px, such as 24")
@@ -162,7 +167,7 @@ class EmotionRecognizer:
         Returns:
             uint8 gray (size, size).
         """
-        return crop_face(image, box, margin=self.margin, size=self.model.input_spec.size)
+        return crop_face(image, box, margin=self.margin or 0.0, size=self.model.input_spec.size)
 
     def _find_faces(self, shot: Shot) -> np.ndarray:
         """Find the boxes (n, 5) of a shot; none where there is no picture."""
@@ -235,7 +240,8 @@ def plot_answers(image: Picture, rows: pd.DataFrame, *, faces: int = 4) -> Figur
         .sort_values("x0")
     )
     figure = plt.figure(figsize=(11, max(4.5, 2.4 * -(-len(first) // 2) + 0.5)), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(1.1, 1)) if len(first) else (figure, None)
+    parts: Any = figure.subfigures(1, 2, width_ratios=(1.1, 1)) if len(first) else (figure, None)
+    left, right = parts
     ax = left.subplots()
     ax.imshow(annotate(image, rows))
     ax.set(xticks=[], yticks=[], title=f"{len(shown)} face{'s' * (len(shown) != 1)} found")

@@ -29,7 +29,7 @@ def add_verbs(verbs: Any) -> None:
     add("--csv", type=path_given, metavar="FILE", help="write the table here, one row per face")
     add("--annotate", type=path_given, metavar="FOLDER", help="write the pictures with boxes and labels here")
     add("--threshold", type=float, default=0.5, metavar="SHARE", help="unsure below this confidence (default: 0.5)")
-    add("--margin", type=float, default=0.0, metavar="SHARE", help="room about a box, as a share of it (default: 0)")
+    add("--margin", type=float, metavar="SHARE", help="room about a box, as a share of it (default: the model's)")
     add("--smallest", type=float, metavar="PX", help="smallest face (default: 24, in videos a sixth of a side)")
     add(
         "--no-face", choices=("nan", "drop", "raise"), default="nan", help="for a picture without a face (default: nan)"
