@@ -655,7 +655,7 @@ def test_a_model_that_does_not_fit_the_data(train: FaceDataset, val: FaceDataset
     fails(nn.Linear(3, 7), ready, ok, r"Linear cannot take faces of shape \(1, 48, 48\) \(channels, h, w\): ")
     fails(nn.Identity(), ready, ok, r"Identity gives \(2, 1, 48, 48\) for two faces; logits \(2, classes\) are due")
     fails(MyNet, ready, ok, r"the model is <class .*MyNet'>; give an nn.Module, such as MyNet\(\)")
-    fails(torch.compile(MyNet()), ready, ok, "the model was compiled already; .*TrainConfig\\(compile=True\\)")
+    fails(torch.compile(MyNet()), ready, ok, "the model is compiled; give the one that torch.compile was given")
     fails(MyNet(), train, ok, "train_set gives uint8 faces, which a bare network does not know how to normalise")
     fails(MyNet().half(), ready, ok, r"MyNet cannot take faces .*: Input type \(float\) and bias type \(.*Half\)")
     other = FaceModel(MyNet(2), InputSpec(48), ("open", "shut"))

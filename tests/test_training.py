@@ -770,10 +770,10 @@ def test_any_whole_seed_will_do(faces: FaceDataset):
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
-def test_gpu_runs_in_half_precision_compiled_and_resumed(faces: FaceDataset, tmp_path, monkeypatch, precision: str):
+def test_gpu_runs_in_half_precision_and_resumed(faces: FaceDataset, tmp_path, monkeypatch, precision: str):
     if not torch.cuda.is_available():
         pytest.skip("needs a GPU")
-    config = small(precision=precision, compile=True, ema=0.9)
+    config = small(precision=precision, ema=0.9)
     interrupted_after_one_epoch(faces, config, tmp_path, monkeypatch)
     resumed = run(faces, config, out=tmp_path, resume=True)
     assert len(resumed.history) == 3 and np.isfinite(resumed.history["train_loss"]).all()

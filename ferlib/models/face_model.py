@@ -64,8 +64,7 @@ def unwrap(model: nn.Module) -> nn.Module:
     Raises:
         ValueError: `model` is compiled, or no module.
     """
-    compiled = hasattr(model, "_orig_mod")
-    require(not compiled, "the model was compiled already; give it uncompiled, and TrainConfig(compile=True)")
+    require(not hasattr(model, "_orig_mod"), "the model is compiled; give the one that torch.compile was given")
     require(isinstance(model, nn.Module), f"the model is {model!r:.80}; give an nn.Module, such as MyNet()")
     return model.network if isinstance(model, FaceModel) else model
 

@@ -46,7 +46,6 @@ class TrainConfig:
         keep: the epoch whose weights the model ends with: `"last"`, or `"best"` by validation accuracy.
         precision: `"fp32"`, `"bf16"`, `"fp16"`, or `"auto"` for what the device is fast at.
         workers: processes that load batches. They only speed up transforms of single faces.
-        compile: use `torch.compile`: slow to start, then faster on a GPU.
         seed: of the order of faces, augmentation, dropout and mixing.
 
     Raises:
@@ -79,7 +78,6 @@ class TrainConfig:
     keep: Literal["last", "best"] = "last"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     workers: int = 0
-    compile: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:

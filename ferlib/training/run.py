@@ -72,8 +72,6 @@ class Run:
         val_size = config.batch_size * math.ceil(256 / config.batch_size)
         val_batches = loader(self.val.dataset, val_size, workers=config.workers)
         self.model, self.train_batches, self.val_batches = self.accelerator.prepare(self.network, batches, val_batches)
-        if config.compile:
-            self.model = torch.compile(self.model)
 
     def epochs_since_best(self) -> int:
         """Count the epochs after the first one with the highest validation accuracy."""

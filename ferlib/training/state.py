@@ -22,7 +22,7 @@ from ferlib.utils import prepare_folder, write_whole
 
 STATE_FILE = "state.pt"
 # Settings that may differ in a resumed run.
-MAY_DIFFER = ("data", "epochs", "patience", "workers", "compile", "precision", "precision used")
+MAY_DIFFER = ("data", "epochs", "patience", "workers", "precision", "precision used")
 IN_MODEL = ("data", "faces", "augmentation", "per_image", "teacher")  # facts in the model's file, with the config
 
 

@@ -21,7 +21,7 @@ from ferlib.data import labels_of
 from ferlib.models import feed
 from ferlib.models.face_model import FaceModel, check_outputs, probabilities, unwrap
 from ferlib.training.config import TrainConfig, require
-from ferlib.training.run import HISTORY, Run
+from ferlib.training.run import HISTORY, Run, seed_of
 from ferlib.training.state import Checkpoint
 
 
@@ -227,7 +227,7 @@ def check_run(model: nn.Module, train_set: Any, config: TrainConfig, transform: 
         warnings.warn("the network gives probabilities, and the loss takes logits; remove the softmax", stacklevel=3)
     twice = []
     for _ in range(2):
-        set_seed(config.seed)
+        set_seed(seed_of(config.seed))
         twice.append(train.dataset[0][0])
     if not torch.equal(*twice):
         warnings.warn("train_set draws random numbers that no seed reaches, so that reruns differ; give an A.Compose "
