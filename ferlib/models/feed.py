@@ -211,7 +211,7 @@ def _check_input(dataset: CheckedDataset, shape: Sequence[int], values: tuple[fl
     """Compare prepared faces, and mean and sd of some, with the model's input; raise `ValueError` if they differ."""
     role, wanted = dataset.role, (spec.channels, spec.size, spec.size)
     require(shape == wanted, f"{role}'s transform gives faces {shape}, the model's input_spec says {wanted}; make its "
-            f"Resize {spec.size}, or build the model with size={shape[1]}, in_chans={shape[0]}")  # fmt: skip
+            f"Resize {spec.size}, or take a model for {shape[1]} px and {shape[0]} channels")  # fmt: skip
     for means, stds in normalizations(dataset):
         same = np.allclose((*means[: spec.channels], *stds[: spec.channels]), (*spec.mean, *spec.std), atol=1e-3)
         require(same, f"{role}'s transform normalises by mean {means} and sd {stds}, the model's input_spec says "
