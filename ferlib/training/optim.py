@@ -40,7 +40,12 @@ def choose_precision(model: nn.Module, device: torch.device) -> str:
 
 
 def supports(device: torch.device, precision: str) -> bool:
-    """Return whether a device computes in a precision without emulating it; a CPU may be slow in bf16."""
+    """Return whether a device can compute in a precision.
+
+    Args:
+        device: where a network runs; a CPU may be slow in bf16, and a GPU must not emulate it.
+        precision: "fp32", "bf16" or "fp16".
+    """
     if device.type == "cuda":
         return precision != "bf16" or torch.cuda.is_bf16_supported(including_emulation=False)
     return precision == "fp32" or (precision == "bf16" and device.type == "cpu")
