@@ -124,7 +124,7 @@ def check(python: str, only: Sequence[str] = (), keep: bool = False) -> int:
     import course
     import lesson
 
-    sources, failed = course.find_lessons(ROOT, only), []
+    sources, failed = course.find_sources(ROOT, only), []
     try:
         said = subprocess.run([python, "--version"], capture_output=True, text=True, check=True).stdout.strip()
         print(f"{said}; Colab has Python {PYTHON}")

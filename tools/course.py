@@ -1,7 +1,8 @@
 """Build the course: run every lesson and write it as a web page, and keep the notebooks true to their sources.
 
 A lesson is the text source `notebooks/src/NN_name.py` (jupytext's percent format); `notebooks/NN_name.ipynb` is made
-from it and holds no outputs. Lessons run in `notebooks/`, as for a student, with the very Python that runs this tool.
+from it and holds no outputs. So is `one_page`, which has no number and comes last. Lessons run in `notebooks/`, as for
+a student, with the very Python that runs this tool.
 """
 
 import sys
@@ -37,6 +38,7 @@ if "google.colab" in sys.modules and not importlib.util.find_spec("ferlib"):  # 
     !{{sys.executable}} /content/course/tools/colab.py install
 from ferlib.lesson import prepare  # no ferlib? In the course's folder, run: make lab
 prepare()  # or prepare(data="fer2013"): photographs instead of drawn faces"""
+ONE_PAGE = "one_page"  # the whole project in one notebook: it has no set-up cell, for it needs no ferlib
 FOLDED_TAGS = {"solution", "folded"}
 FOLDED = {"jupyter": {"source_hidden": True}, "cellView": "form"}  # in JupyterLab, and on Colab
 
@@ -45,20 +47,30 @@ class CourseError(Exception):
     """A mistake in how the tool was called, said in one sentence; it ends the tool with exit code 2."""
 
 
-def find_lessons(root: Path, only: Sequence[str] = ()) -> list[Path]:
-    """Sources of the lessons under `root` in number order: all, or those numbered in `only` ("1" or "01").
-
-    Raises `CourseError` when there are none, or when `only` names one that does not exist.
-    """
+def find_lessons(root: Path) -> list[Path]:
+    """Sources of the lessons under `root`, in number order; raises `CourseError` when there are none."""
     sources = sorted((root / "notebooks/src").glob("[0-9][0-9]_*.py"))
     if not sources:
         raise CourseError("there are no lessons: no file matches notebooks/src/NN_name.py")
-    numbers = [path.name[:2] for path in sources]
-    wanted = [number.zfill(2) for number in only]
+    return sources
+
+
+def find_sources(root: Path, only: Sequence[str] = ()) -> list[Path]:
+    """Sources of the lessons and of the one page, or of those in `only` ("1", "01", "one_page").
+
+    Raises `CourseError` when `only` names one that does not exist.
+    """
+    sources = [*find_lessons(root), *(root / "notebooks/src").glob(f"{ONE_PAGE}.py")]
+    numbers, wanted = [number_of(path) for path in sources], [number.zfill(2) for number in only]
     for number in wanted:
         if number not in numbers:
             raise CourseError(f"there is no lesson {number}; --only takes {', '.join(numbers)}")
-    return [path for path in sources if not wanted or path.name[:2] in wanted]
+    return [path for path in sources if not wanted or number_of(path) in wanted]
+
+
+def number_of(source: Path) -> str:
+    """Number of a lesson, such as "01"; the one page has its name."""
+    return source.stem if source.stem == ONE_PAGE else source.name[:2]
 
 
 def repository(root: Path) -> str:
@@ -92,7 +104,7 @@ def read_lesson(source: Path) -> Any:
         link = f"[Open in Colab]({page}/{source.stem}.ipynb)"
         cells[0].source = cells[0].source.replace("{colab}", link)
         setup = nbformat.v4.new_code_cell(SETUP.format(repository=address), metadata={"tags": ["setup"]})
-        cells.insert(1, setup)
+        cells[1:1] = [] if source.stem == ONE_PAGE else [setup]
     seen: Counter[str] = Counter()
     for cell in cells:
         # An id comes from the cell's content, so that a new cell leaves the ids, and so the diff, of the others alone.
@@ -116,7 +128,7 @@ def notebook_text(source: Path) -> str:
 def sync(root: Path, only: Sequence[str] = ()) -> list[Path]:
     """Write each lesson's notebook from its source, and return the paths of those that changed."""
     changed = []
-    for source in find_lessons(root, only):
+    for source in find_sources(root, only):
         path, text = notebook_of(source), notebook_text(source)
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             path.write_bytes(text.encode())
@@ -126,7 +138,7 @@ def sync(root: Path, only: Sequence[str] = ()) -> list[Path]:
 
 def check(root: Path, only: Sequence[str] = ()) -> list[str]:
     """One sentence for each notebook that is missing, carries outputs, differs from its source or has none."""
-    sources, problems = find_lessons(root, only), []
+    sources, problems = find_sources(root, only), []
     for source in sources:
         path, expected = notebook_of(source), notebook_text(source)
         text = path.read_text(encoding="utf-8") if path.exists() else None
@@ -158,7 +170,7 @@ def build(root: Path, out: Path, only: Sequence[str] = (), timeout: float = 1200
     """
     import nbformat
 
-    sources, begun = find_lessons(root, only), time.monotonic()
+    sources, begun = find_sources(root, only), time.monotonic()
     if out.resolve().is_relative_to((root / "notebooks").resolve()):
         raise CourseError(f"--out {out} lies in notebooks/, whose files it would overwrite; name another folder")
     try:
@@ -169,7 +181,7 @@ def build(root: Path, out: Path, only: Sequence[str] = (), timeout: float = 1200
     claims = (out / "claims.csv").resolve()
     for number, source in enumerate(sources, 1):
         notebook, line = read_lesson(source), f"[{number}/{len(sources)}] {source.stem} ... "
-        lesson.forget_claims(claims, source.stem[:2])
+        lesson.forget_claims(claims, number_of(source))
         failure, note = _run(notebook, root / "notebooks", timeout, line, {"FERLIB_CLAIMS": str(claims)})
         notebook.metadata.course = note
         (out / f"{source.stem}.ipynb").write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
@@ -180,7 +192,7 @@ def build(root: Path, out: Path, only: Sequence[str] = (), timeout: float = 1200
             print(f"{source.stem}, cell {failure.cell} failed:\n\n{code}\n\n{failure.message}", file=sys.stderr)
             return 1
     print(f"{len(sources)} lesson(s) in {_duration(time.monotonic() - begun)}")
-    failed = lesson.show_claims(claims, [source.stem[:2] for source in sources]) if claims.exists() else 0
+    failed = lesson.show_claims(claims, [number_of(source) for source in sources]) if claims.exists() else 0
     if with_pages:
         print(f"open {out / 'index.html'}")
     if failed:
@@ -206,13 +218,14 @@ def _run(notebook: Any, folder: Path, timeout: float, line: str, env: dict[str, 
 
 def _write_pages(root: Path, out: Path, source: Path, notebook: Any) -> None:
     """Write a lesson's page, the index, and the pages of text that lie beside the notebooks."""
-    every = {path.stem: read_lesson(path) for path in find_lessons(root)}
+    every = {path.stem: read_lesson(path) for path in find_sources(root)}
     names = list(every)
     place, links = names.index(source.stem), [("index.html", "All lessons")]
     for way, other in (("Back", place - 1), ("Next", place + 1)):
         if 0 <= other < len(names):
             name = names[other]
-            links.append((f"{name}.html", f"{way}: {name[:2]} {lesson.describe(every[name])[0]}"))
+            title = lesson.describe(every[name])[0]
+            links.append((f"{name}.html", f"{way}: {'' if name == ONE_PAGE else name[:2] + ' '}{title}"))
     page = lesson.lesson_page(notebook, root / "notebooks", links)
     (out / f"{source.stem}.html").write_text(page, encoding="utf-8")
     texts = {}
