@@ -574,7 +574,7 @@ def fails(model: nn.Module, train_set: Any, val_set: Any, message: str, **option
     assert all(torch.equal(before[name], value) for name, value in state.items())
 
 
-def test_labels_outside_the_names(train: FaceDataset, val: FaceDataset):
+def test_labels_outside_the_names(train: FaceDataset, val: FaceDataset, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(ValueError, match=r"labels are 0 to 7, and there are 7 classes \(angry, .*\); give classes"):
         FaceDataset.from_arrays(train.images[:8], range(8))
     ready, ok = train.with_transform(standard()), val.with_transform(standard())
@@ -582,12 +582,22 @@ def test_labels_outside_the_names(train: FaceDataset, val: FaceDataset):
     fails(MyNet(), wrong, ok, r"train_set\[\d+\] has the label 9, and the network 7 outputs; labels are 0 to 6")
     one = Listed([(ready[k][0], 9 if k == 18 else 0) for k in range(40)])
     message = r"train_set\[18\] has the label 9, and the network 7 outputs; .* 0 to 6"
-    for workers in (0, 2):  # found when it is taken, by a worker too
+    fails(MyNet(), one, ok, message)
+    fails(MyNet(), ready, one, message.replace("train", "val"))
+    monkeypatch.setattr("ferlib.models.feed.SCANNED", 2)  # a larger data set: found when it is taken, by a worker too
+    for workers in (0, 2):
         with pytest.raises(ValueError, match=message):
             training.fit(MyNet(), one, ok, TrainConfig(**QUICK | {"batch_size": 40, "workers": workers}))
     one.targets = [label for _, label in one.pairs]
     fails(MyNet(), one, ok, message)
-    fails(MyNet(), ready, one, message.replace("train", "val"))
+    one.targets = [0] * 40
+    one.pairs[0] = (one.pairs[0][0], 3)
+    fails(MyNet(), one, ok, r"train_set\[0\] has the label 3, and its targets say 0; make both the same")
+    soft = Listed([(ready[k][0], torch.full((7,), 5.0)) for k in range(40)])
+    fails(MyNet(), soft, ok, r"train_set\[0\] has soft labels that sum to 35; shares sum to 1")
+    shares = Listed([(ready[k][0], torch.full((7,), 1 / 7)) for k in range(40)])
+    with pytest.raises(ValueError, match="mixup and cutmix blend hard labels, and these are soft; set both to 0"):
+        training.fit(MyNet(), shares, ok, TrainConfig(**QUICK | {"mixup": 0.2}))
     for labels in ([0.5] * 8, ["happy"] * 8):
         with pytest.raises(ValueError, match="give class indices, whole numbers"):
             FaceDataset(train.images[:8], pd.DataFrame({"label": labels}))

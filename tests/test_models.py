@@ -833,3 +833,17 @@ def test_models_of_many_families_are_loaded_again(name: str, options: dict[str, 
     found = load_model(tmp_path)
     assert model_hash(found) == model_hash(model)
     np.testing.assert_allclose(logits(found, size=64).numpy(), logits(model, size=64).numpy(), atol=1e-4)
+
+
+def test_a_flipped_bit_in_any_weight_is_noticed(tmp_path: Path):
+    path = save_model(fresh(), tmp_path)
+    raw = path.read_bytes()
+    (length,) = struct.unpack("<Q", raw[:8])
+    for place in np.random.default_rng(0).integers(8 + length, len(raw), 10):
+        changed = bytearray(raw)
+        changed[place] ^= 1
+        path.write_bytes(changed)
+        with pytest.raises(ValueError, match=r"was altered: its weights do not match their hash"):
+            load_model(path)
+    path.write_bytes(raw)
+    load_model(path)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -446,7 +447,11 @@ def test_resume_refuses_other_settings_and_truncated_states(faces: FaceDataset, 
     torch.manual_seed(9)
     model, parts = build_model("fernet", **TINY), (faces.subset("Training"), faces.subset("PublicTest"))
     before = model_hash(model)
-    for content in (b"not a state", whole[: len(whole) // 2], whole[:-1], b""):
+    with zipfile.ZipFile(tmp_path / "state.pt") as archive:
+        largest = max(archive.infolist(), key=lambda entry: entry.file_size)
+    at = largest.header_offset + largest.file_size // 2  # within the weights
+    flipped = whole[:at] + bytes([whole[at] ^ 0x40]) + whole[at + 1 :]
+    for content in (b"not a state", whole[: len(whole) // 2], whole[:-1], b"", flipped):
         (tmp_path / "state.pt").write_bytes(content)
         with pytest.raises(ValueError, match=r"state.pt is damaged \(.*\); remove it to begin again"):
             fit(model, *parts, small(epochs=1), out=tmp_path, resume=True, progress=False)

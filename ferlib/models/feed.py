@@ -18,6 +18,7 @@ from ferlib.transforms import EvalTransform, InputSpec, is_albumentations, norma
 from ferlib.utils import require
 
 BatchTransform = Callable[[torch.Tensor], torch.Tensor]
+SCANNED = 5_000  # samples of a data set without a list of labels that `check_samples` looks at
 PROBES = 8  # samples that `feed` looks at, spread over the data set
 
 
@@ -135,6 +136,9 @@ class CheckedDataset(Dataset):
             self._check_label(label, index)
         if self.order is not None:
             label = label[np.argsort(self.order)] if self.soft else int(self.order[label])
+        listed = label if self.soft or self.labels is None else self.labels[index]
+        require(listed is label or listed == label, f"{self.role}[{index}] has the label {label}, and its targets say "
+                f"{listed}; make both the same")  # fmt: skip
         return image, label
 
     def check_labels(self, outputs: int) -> None:
@@ -159,6 +163,8 @@ def _sample(sample: Any, name: str) -> tuple[torch.Tensor, Any]:
     require(is_face, f"{name} gives {kind}; (tensor (channels, h, w) of uint8 or float32, label) is due: end the "
             "transform with ToTensorV2() or v2.ToImage()")  # fmt: skip
     if isinstance(label, torch.Tensor) and label.ndim == 1 and label.is_floating_point():
+        shares = label.min() >= 0 and abs(label.sum() - 1) < 1e-3
+        require(shares, f"{name} has soft labels that sum to {label.sum():.3g}; shares sum to 1")
         return image, label
     require(hasattr(label, "__index__"), f"{name} has the label {label!r:.80}; a class index is due, such as 0")
     return image, operator.index(label)
@@ -173,6 +179,17 @@ def _some_faces(dataset: CheckedDataset) -> torch.Tensor:
     require(len(sizes) == 1, f"{dataset.role} gives tensors of several kinds: {sizes}; put a Resize of one size into "
             "its transform")  # fmt: skip
     return torch.stack(faces)
+
+
+def check_samples(dataset: Any) -> None:
+    """Look at the samples of a `Feed`'s data set that does not list its labels, at most `SCANNED` of them.
+
+    Raises:
+        ValueError: a sample is no face, or its label is outside of the classes.
+    """
+    if labels_of(dataset) is None:
+        for index in np.linspace(0, len(dataset) - 1, min(len(dataset), SCANNED)).astype(int).tolist():
+            dataset[index]
 
 
 def parts_of(dataset: Any) -> Iterator[Any]:

@@ -193,8 +193,10 @@ def _read_file(file: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 (no mapping)
     except (SafetensorError, ValueError) as error:
         raise ValueError(f"{file} is no whole safetensors file ({error!s:.200}); fetch or train it again") from error
-    ours = isinstance(about, dict) and "built_with" in about
+    ours = isinstance(about, dict) and {"built_with", "weights_sha256"} <= set(about)
     require(ours, f"{file} was not written by ferlib.models.save_model; load it with its own library")
+    whole = _hash(tensors) == about["weights_sha256"]
+    require(whole, f"{file} was altered: its weights do not match their hash; fetch or train it again")
     return about, tensors
 
 

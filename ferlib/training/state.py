@@ -4,6 +4,7 @@ import dataclasses
 import io
 import re
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,8 @@ class Checkpoint:
         if not path.exists():
             return
         try:
+            with zipfile.ZipFile(path) as archive:  # torch itself compares no checksum
+                require(archive.testzip() is None, "a byte of it is wrong")
             state = torch.load(path, map_location="cpu", weights_only=True)
             old, done = state["settings"], len(state["history"])
         except Exception as error:  # torch raises many kinds

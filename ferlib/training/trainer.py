@@ -214,8 +214,11 @@ def check_run(model: nn.Module, train_set: Any, config: TrainConfig, transform: 
         ValueError: training would fail, or its result would be wrong.
     """
     train = feed.feed(model, train_set, "train_set", transform=transform)
+    feed.check_samples(train.dataset)
     count, batch = len(train_set), config.batch_size
     require(count >= batch, f"{count} training faces are fewer than one batch of {batch}; lower batch_size")
+    blends = config.mixup or config.cutmix
+    require(not (train.soft and blends), "mixup and cutmix blend hard labels, and these are soft; set both to 0")
     both = (teacher is None) == (config.distill == 0)
     require(both, f"distill is {config.distill}, teacher is {type(teacher).__name__}; give both or none of them")
     if teacher is not None:
@@ -261,4 +264,5 @@ def check_validation(model: nn.Module, val_set: Any, train: feed.Feed) -> feed.F
     close = abs(mean - val_mean) <= 0.75 * max(std, val_std) and 0.4 <= (std or 1) / (val_std or 1) <= 2.5
     values = f"train_set's faces have mean {mean:.2f}, sd {std:.2f}, val_set's mean {val_mean:.2f}, sd {val_std:.2f}"
     require(train.raw or val.raw or (same and close), f"{values}; give both the same Normalize")
+    feed.check_samples(val.dataset)
     return val
