@@ -265,7 +265,7 @@ def test_a_full_disk_spoils_no_file_of_a_run_which_goes_on_later(faces: FaceData
         with pytest.MonkeyPatch.context() as patch:
             at_step(patch, STEPS + 2, interrupt)
             run(faces, out)
-        said = r"cannot write into .*\d after epoch 2 \(File too large\); make room, then continue with resume=True"
+        said = r"cannot write into .*\d after epoch 1 \(File too large\); make room, then continue with resume=True"
         with no_file_above(point), pytest.raises(OSError, match=said):
             run(faces, out)
         assert {path.name for path in out.iterdir()} == set(sizes)

@@ -51,10 +51,10 @@ print(f"with {len(truth)} faces, {truth.eval('y1 - y0').min():.0f} px high and m
 # ## A picture is not a face
 #
 # Nobody's photograph is in this course, so `ferlib.sample.scenes` draws pictures with one to five persons before a
-# wall, and tells where each face is. `ferlib`'s own detector, YuNet, finds nearly all of them. A detector that fails now
-# and then teaches more: OpenCV's older Haar cascade (Viola and Jones 2001), which has learned from photographs and finds
-# drawings too. OpenCV 5, as on the newest Colab, comes without it; then this lesson says so, takes each picture for one
-# face, and makes no claim about finding.
+# wall, and tells where each face is. `ferlib`'s own detector, YuNet, finds nearly all of them. A detector that fails
+# now and then teaches more: OpenCV's older Haar cascade (Viola and Jones 2001). It has learned from photographs, and
+# finds drawings too. OpenCV 5, as on the newest Colab, comes without it. Then this lesson says so, takes each picture
+# for one face, and makes no claim about finding.
 
 # %%
 try:
