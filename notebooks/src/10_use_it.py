@@ -182,14 +182,14 @@ print(f"{(rows['face'] < 0).sum()} boxes without a face in {len(images)} scenes"
 #
 # A Haar box reaches from brow to chin. The drawn training faces show forehead and some air: the box must grow by a
 # *margin*, and become a square, or a resize to 48 by 48 would squeeze it. (FER2013's faces fill their frame; for
-# photographs the margin is 0.) By hand, for boxes that are square:
+# photographs the margin is 0.) By hand:
 
 
 # %%
 def grown(box, margin):
-    """Left, top and side, in pixels, of the square around a box with a margin."""
+    """Left, top and side, in pixels, of the square of a box's area, with a margin."""
     x0, y0, x1, y1 = box
-    side = round(max(x1 - x0, y1 - y0) * (1 + 2 * margin))
+    side = round(((x1 - x0) * (y1 - y0)) ** 0.5 * (1 + 2 * margin))
     return round((x0 + x1 - side) / 2), round((y0 + y1 - side) / 2), side
 
 
