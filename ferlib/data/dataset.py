@@ -34,7 +34,8 @@ class FaceDataset(Dataset):
         classes: the names of the classes, in the order of the indices.
 
     Raises:
-        ValueError: lengths differ, labels are outside of the classes, or two classes have one name.
+        ValueError: the images are not uint8 (n, h, w), lengths differ, labels are outside of the classes, or two
+            classes have one name.
     """
 
     images: np.ndarray
@@ -47,6 +48,10 @@ class FaceDataset(Dataset):
     classes: tuple[str, ...] = EMOTIONS
 
     def __post_init__(self) -> None:
+        dtype, shape = getattr(self.images, "dtype", type(self.images).__name__), np.shape(self.images)
+        if dtype != np.uint8 or len(shape) != 3:
+            cure = "of 0 to 1: (images * 255).astype(np.uint8); of RGB: images.mean(-1).astype(np.uint8)"
+            raise ValueError(f"images are {dtype} {shape}; due is gray uint8 (n, h, w), 0 to 255. {cure}")
         if len(self.images) != len(self.table):
             raise ValueError(f"{len(self.images)} images but {len(self.table)} rows in the table; give a row per image")
         defaults: dict[str, Any] = {"split": "Training", "row": np.arange(len(self.table))}
@@ -75,8 +80,10 @@ class FaceDataset(Dataset):
         >>> len(faces), faces.classes
         (2, ('open', 'shut'))
         """
-        table = pd.DataFrame({"label": np.asarray(labels, np.int64)})
-        return cls(images, table, classes=check_classes(classes), **fields)
+        indices = np.asarray(labels)
+        if indices.ndim != 1:
+            raise ValueError(f"labels are {indices.shape}; give class indices, one whole number for each image")
+        return cls(images, pd.DataFrame({"label": indices}), classes=check_classes(classes), **fields)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -163,7 +170,8 @@ class FaceDataset(Dataset):
             which: a split (`"Training"`, or `"train"`, `"val"` as folders call it), a boolean mask (n,), or positions.
 
         Raises:
-            ValueError: the dataset does not have this split, or the mask has another length.
+            ValueError: the dataset does not have this split, the mask has another length or order, or numbers 0 and 1
+                stand where a mask is meant.
 
         >>> faces = FaceDataset.from_arrays(np.zeros((3, 48, 48), np.uint8), [0, 1, 1])
         >>> len(faces.subset("train")), len(faces.subset(faces.labels == 1)), len(faces.subset([0]))
@@ -174,6 +182,10 @@ class FaceDataset(Dataset):
         picks = np.asarray(which) if len(which) else np.empty(0, np.int64)
         if picks.dtype == bool and len(picks) != len(self):
             raise ValueError(f"a mask of {len(picks)} was given for a dataset of {len(self)} images")
+        if isinstance(which, pd.Series) and picks.dtype == bool and not which.index.equals(self.table.index):
+            raise ValueError("the mask's index is not the table's, in its order; give a mask made from faces.table")
+        if picks.dtype.kind in "iu" and len(picks) == len(self) > 2 and set(picks.tolist()) <= {0, 1}:
+            raise ValueError("numbers 0 and 1, one for each image, are a mask; give it as bool: mask.astype(bool)")
         images, table = self.images[picks], self.table.iloc[picks].reset_index(drop=True)
         return replace(self, images=images, table=table, targets=None if self.targets is None else self.targets[picks])
 

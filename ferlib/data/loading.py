@@ -132,10 +132,11 @@ def _load(source: str | Path, size: int, classes: Classes, parts: tuple[str, ...
 
 
 def fingerprint(path: Path) -> str:
-    """Return a text that changes with the place, the names, the sizes or the times of a source's files."""
+    """Return a text that changes with the place and the names of a source's files, or what the disk says of them."""
     real = path.resolve()
     files = [real / name for name in walk(real)] if path.is_dir() else [real]
-    stats = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    stats = [(str(file), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino)
+             for file, stat in ((file, file.stat()) for file in files)]  # fmt: skip
     return repr((outer_folders(path), stats, [] if path.is_dir() else tables_beside(path)))
 
 

@@ -86,13 +86,17 @@ def find_fer2013(folder: Path) -> Path | None:
 def walk(folder: Path) -> list[str]:
     """Return the relative paths of all files in a folder, through links, without what systems leave there."""
     files, visited = [], set()
-    for place, folders, names in os.walk(folder, followlinks=True):
+    for place, folders, names in os.walk(folder, onerror=_refuse_folder, followlinks=True):
         if os.path.realpath(place) in visited:
             raise ValueError(f"{place} is a link to a folder that is read already; remove it")
         visited.add(os.path.realpath(place))
         folders[:] = [name for name in folders if name not in PASSED_OVER]
         files += [Path(place, name) for name in names if name not in PASSED_OVER and not name.startswith("._")]
     return sorted(file.relative_to(folder).as_posix() for file in files)
+
+
+def _refuse_folder(error: OSError) -> None:
+    raise ValueError(f"the folder {error.filename} cannot be read ({error.strerror}); give it the right to be read")
 
 
 def digest(path: Path) -> bytes:

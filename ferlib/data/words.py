@@ -30,7 +30,8 @@ COLUMNS = {  # of a CSV, and arrays of an .npz
 _WORD = re.compile(
     rf"\b(?:fer|my|new|old)?({'|'.join(SPLIT_WORDS)})(?:sets?|data|dataset|images?|imgs?|faces?|folder|split|s)?\b"
 )
-_SOUNDS = re.compile(r"train|valid|(?<!la)(?<!con)test|private|public")
+_SOUNDS = re.compile(r"train|valid|(?<!la)(?<!con)test|private|public|cross ?val")
+_DENIED = re.compile(r"\b(?:not|non)\b|cross ?val")
 _IN_FILE_NAME = re.compile(r"(train(?:ing)?|val(?:id(?:ation)?)?|(?:public|private)?test(?:ing)?)[ _-]*\d", re.I)
 
 
@@ -50,9 +51,11 @@ def split_in(name: str) -> str:
     ('PublicTest', '', '?')
     """
     parts = re.findall(r"[^\W\d_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower())
-    words = re.sub(r"\b(public|private) (?=test)", r"\1", " ".join(parts))
+    words = " ".join(parts)
     splits = {SPLIT_WORDS[word] for word in _WORD.findall(words)}
-    if len(splits) == 1:
+    if splits == {"PrivateTest"} and "public" in parts:  # of the two tests: `public_test`, `test (public)`
+        splits = {"PublicTest", "PrivateTest"} if "private" in parts else {"PublicTest"}
+    if len(splits) == 1 and not _DENIED.search(words):
         return splits.pop()
     return "?" if splits or _SOUNDS.search(words) else ""
 
