@@ -141,7 +141,7 @@ def test_fer2013_is_held_against_the_official_counts(csv: Path):
     assert any(
         "Training: 14 of FER2013's 28,709 images (angry 2 of 3995, disgust 2 of 436" in str(w.message) for w in caught
     )
-    assert "PrivateTest: 7 of FER2013's 3,589 images" in dataset.notes[2]
+    assert "PrivateTest: 7 of FER2013's 3,589 images" in dataset.notes[3]
     assert "note: Training: 14" in repr(dataset)
 
 

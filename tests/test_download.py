@@ -21,7 +21,7 @@ import requests
 from on_disk import write_csv, write_folders
 
 from ferlib import cli, data, sample
-from ferlib.data import download, loading
+from ferlib.data import download, loading, sources
 
 COUNTS = {"Training": (6,) * 7, "PublicTest": (2,) * 7, "PrivateTest": (3,) * 7}
 SPLITS = np.repeat(list(COUNTS), [42, 14, 21])
@@ -127,6 +127,7 @@ def mirrors(server: Server, archive: bytes, tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(download, "MD5", hashlib.md5(archive).hexdigest())
     monkeypatch.setattr(download, "FER2013_COUNTS", COUNTS)
     monkeypatch.setattr(loading, "FER2013_COUNTS", COUNTS)
+    monkeypatch.setattr(sources, "FER2013_COUNTS", COUNTS)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))

@@ -50,8 +50,8 @@ class FaceDataset(Dataset):
     def __post_init__(self) -> None:
         dtype, shape = getattr(self.images, "dtype", type(self.images).__name__), np.shape(self.images)
         if dtype != np.uint8 or len(shape) != 3:
-            cure = "of 0 to 1: (images * 255).astype(np.uint8); of RGB: images.mean(-1).astype(np.uint8)"
-            raise ValueError(f"images are {dtype} {shape}; due is gray uint8 (n, h, w), 0 to 255. {cure}")
+            cure = "if they are 0 to 1: (255 * images).round().astype(np.uint8)"
+            raise ValueError(f"images are {dtype} {shape}; due is gray uint8 (n, h, w), 0 to 255; {cure}")
         if len(self.images) != len(self.table):
             raise ValueError(f"{len(self.images)} images but {len(self.table)} rows in the table; give a row per image")
         defaults: dict[str, Any] = {"split": "Training", "row": np.arange(len(self.table))}

@@ -14,7 +14,8 @@ from ferlib.data.sources import Source, digest, index_labels, split_of
 from ferlib.data.words import IMAGES, has_ending, split_in, split_in_file_name
 from ferlib.emotions import EMOTIONS, SPLITS, canonical, class_map
 
-COPY_MARK = re.compile(r"([ _-]*(\(\d+\)|copy ?\d*))+$", re.I)  # at the end of a copied file's name
+# Files that copies of FER2013, and `ferlib.data.export`, number: it has equal faces, and its counts stay exact.
+NUMBERED = re.compile(r"(?:(?:Training|PublicTest|PrivateTest)_\d+|im\d+|fer\d{7}|\d{5})\.\w+")
 
 
 class Place(NamedTuple):
@@ -87,18 +88,18 @@ def _read_faces(root: Path, paths: list[str], size: int) -> list[tuple[np.ndarra
 
 def _place(path: str, source: Source) -> Place | None:
     """Return what an image's path tells; None if the function in `classes=` leaves the image out."""
-    folders, known = path.split("/")[:-1], source.known
+    folders, known = path.replace("\\", "/").split("/")[:-1], source.known
     if known.by_file is not None:
         answer: object = known.by_file(path)
         if answer is None:
             return None
         if not isinstance(answer, str) or not answer.strip():
             raise ValueError(f"the function in classes= gave {answer!r:.80} for {path}; it must give a name, or None")
-        return Place(path, answer, "", False, split_of(folders, path))
+        keys = [canonical(folder) for folder in folders]
+        at = keys.index(canonical(answer)) if canonical(answer) in keys else -1
+        return Place(path, answer, "/".join(folders[:at]), False, split_of(folders, path))
     find = (known if known.classes else class_map()).find
-    own = source.folders[-1]
-    if not folders or (find(own) is not None and not any(find(folder) is not None for folder in folders)):
-        folders = [own, *folders]  # a class folder was given
+    folders = folders or [source.folders[-1]]  # a class folder was given
     at = _class_folder(path, folders, find, by_name=bool(known.classes))
     above, below = folders[:at], folders[at + 1 :]
     return Place(path, folders[at], "/".join(above), bool(below), split_of(above + below, path))
@@ -164,13 +165,13 @@ def _sort(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _drop_copies(root: Path, table: pd.DataFrame, source: Source) -> pd.DataFrame:
-    """Drop equal files of one split, class and name: a folder that is there twice, `1 (1).png`, `1 - Copy.png`."""
-    paths = table["path"].map(Path)
-    keys = table[["split", "label"]].assign(name=paths.map(lambda path: COPY_MARK.sub("", path.stem) + path.suffix))
-    alike = keys.duplicated(keep=False)
-    keys["content"] = [digest(root / path) if twice else b"" for path, twice in zip(paths, alike, strict=True)]
-    shortest = sorted(table.index, key=lambda row: (table["path"][row].count("/"), len(table["path"][row])))
-    copies = keys.loc[shortest].duplicated().sort_index() & alike
+    """Drop equal files of one split and class: a folder that is there twice, `1 (1).png`, `Copy of 1.png`, a link."""
+    names = table["path"].map(lambda path: Path(path).name)
+    keys = table[["split", "label"]].assign(content=[digest(root / path) for path in table["path"]], name=names)
+    keys = keys.loc[sorted(table.index, key=lambda row: (table["path"][row].count("/"), len(table["path"][row])))]
+    same_file, same_content = keys.duplicated(), keys.drop(columns="name").duplicated()
+    other_face = [NUMBERED.fullmatch(name) is not None for name in keys["name"]]
+    copies = (same_file | (same_content & ~np.array(other_face))).sort_index()
     source.note(table["path"][copies], "left out {} images that are copies of others")
     return table[~copies].reset_index(drop=True)
 

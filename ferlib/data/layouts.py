@@ -4,8 +4,10 @@ import re
 import tarfile
 import tempfile
 import zipfile
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from posixpath import normpath
 
 import numpy as np
 import pandas as pd
@@ -41,25 +43,33 @@ def unpack(path: Path, folder: Path) -> None:
         folder: where its files go.
 
     Raises:
-        ValueError: the archive is broken, or an entry would be written outside of the folder.
+        ValueError: the archive is broken, or an entry would be written outside of the folder or over another one.
     """
     try:
         if path.suffix.lower() == ".zip":
             with zipfile.ZipFile(path) as archive:
-                _refuse_outside(archive.namelist())
-                archive.extractall(folder)
+                for entry in archive.infolist():  # some Windows programs write backslashes
+                    entry.filename = entry.filename.replace("\\", "/")
+                _check_names([entry.filename for entry in archive.infolist() if not entry.is_dir()])
+                for entry in archive.infolist():
+                    archive.extract(entry, folder)
         else:
             with tarfile.open(path) as tar:
-                _refuse_outside(tar.getnames())
+                for member in tar.getmembers():
+                    member.name = member.name.replace("\\", "/")
+                _check_names([member.name for member in tar.getmembers() if not member.isdir()])
                 tar.extractall(folder, filter="data")
     except Exception as error:  # a broken archive fails in many ways
         raise ValueError(f"{path.name} cannot be unpacked: {error}; fetch it again, or unpack it by hand") from error
 
 
-def _refuse_outside(names: list[str]) -> None:
+def _check_names(names: list[str]) -> None:
+    """Raise `ValueError` for a file that would lie outside of the folder, or over another one."""
     for name in names:
-        if re.match(r"[/\\]|[A-Za-z]:", name) or ".." in re.split(r"[/\\]", name):
+        if re.match(r"/|[A-Za-z]:", name) or ".." in name.split("/"):
             raise ValueError(f"its entry {name!r} would lie outside of its folder")
+    if twice := [name for name, count in Counter(map(normpath, names)).items() if count > 1]:
+        raise ValueError(f"it has several files {twice[0]!r}")
 
 
 def _read(path: Path, source: Source) -> FaceDataset:
@@ -67,6 +77,9 @@ def _read(path: Path, source: Source) -> FaceDataset:
     if not path.is_dir():
         return _read_table(path, source)
     files = walk(path)
+    pipes = [file for file in files if not (path / file).is_file() and (path / file).exists()]
+    source.note(pipes, "left out {} pipes or devices")
+    files = [file for file in files if file not in pipes]
     tables = _choose_tables(path, files, source)
     if not tables:
         return read_folder(path, files, source)

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from ferlib.data.dataset import count_faces
 from ferlib.data.words import ARCHIVES, SPLIT_WORDS, TABLES, has_ending, split_in, without_endings
-from ferlib.emotions import EMOTIONS, WAYS, ClassMap, canonical
+from ferlib.emotions import EMOTIONS, FER2013_COUNTS, WAYS, ClassMap, canonical
 from ferlib.utils import user_path
 
 FER2013_ENDS = (".csv", ".csv.gz", ".csv.xz", "", *ARCHIVES, "-folders.zip")
@@ -97,6 +98,13 @@ def walk(folder: Path) -> list[str]:
 
 def _refuse_folder(error: OSError) -> None:
     raise ValueError(f"the folder {error.filename} cannot be read ({error.strerror}); give it the right to be read")
+
+
+def has_fer2013_counts(table: pd.DataFrame) -> bool:
+    """Tell whether a split has FER2013's number of images of each class, or all do together, by 10%."""
+    counts, due = count_faces(table), pd.DataFrame(FER2013_COUNTS).T
+    parts = [(counts.loc[split], due.loc[split]) for split in due.index] + [(counts.sum(), due.sum())]
+    return any(np.allclose(found, want, rtol=0.1) for found, want in parts)
 
 
 def digest(path: Path) -> bytes:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from ferlib.data.dataset import FaceDataset
 from ferlib.data.pixels import square, to_gray
-from ferlib.data.sources import Source, index_labels, split_named, split_of, tables_beside
+from ferlib.data.sources import Source, has_fer2013_counts, index_labels, split_named, split_of, tables_beside
 from ferlib.data.words import COLUMNS, split_in, without_endings
 from ferlib.emotions import ORDERS, SPLITS
 
@@ -19,8 +19,8 @@ CHALLENGE = {"emotion", "pixels", "usage"}  # FER2013's own columns
 def read_csv(path: Path, source: Source) -> FaceDataset:
     """Read a CSV of labels, pixels (48*48 numbers of 0 to 255) and maybe splits, in any order.
 
-    Labels are names, or numbers of 0 to 6 in FER2013's order, which `classes=` overrides. Where the columns are called
-    otherwise than FER2013's, a note says so.
+    Labels are names, or numbers of 0 to 6 in FER2013's order, which `classes=` overrides. Where the columns or
+    the counts are not FER2013's, a note says so.
 
     Args:
         path: the CSV, or one packed as .gz or .xz.
@@ -42,11 +42,13 @@ def read_csv(path: Path, source: Source) -> FaceDataset:
     source.note([str(name) for name in rows if name not in COLUMNS.values()], f"left out {{}} columns of {path.name}")
     own = {*head} <= CHALLENGE
     table["official"] &= own
-    if not source.known.asked:
-        if not own and labels.isin([*ORDERS["fer2013"]]).any():
-            source.notes.append("its numbers were read in FER2013's order, 0 angry to 6 neutral; if not, give classes=")
-        labels = labels.replace(ORDERS["fer2013"])
-    return FaceDataset(images, table, classes=index_labels(table, labels, places, source))
+    numbers = not source.known.asked and labels.isin([*ORDERS["fer2013"]]).any()
+    classes = index_labels(table, labels.replace(ORDERS["fer2013"]) if numbers else labels, places, source)
+    if numbers and not (own and has_fer2013_counts(table)):
+        doubt = "its counts are none of FER2013's, and " if own else ""
+        order = "its numbers were read in FER2013's order, 0 angry to 6 neutral; if not, give classes="
+        source.notes.append(doubt + order)
+    return FaceDataset(images, table, classes=classes)
 
 
 def read_head(path: Path) -> list[str]:
