@@ -15,7 +15,7 @@ from ferlib.data.words import IMAGES, has_ending, split_in, split_in_file_name
 from ferlib.emotions import EMOTIONS, SPLITS, canonical, class_map
 
 # Files that copies of FER2013, and `ferlib.data.export`, number: it has equal faces, and its counts stay exact.
-NUMBERED = re.compile(r"(?:(?:Training|PublicTest|PrivateTest)_\d+|im\d+|fer\d{7}|\d{5})\.\w+")
+NUMBERED = re.compile(r"(?:(?:training|publictest|privatetest)_\d+|im\d+|fer\d{7}|\d{5})\.\w+")
 
 
 class Place(NamedTuple):
@@ -166,7 +166,7 @@ def _sort(table: pd.DataFrame) -> pd.DataFrame:
 
 def _drop_copies(root: Path, table: pd.DataFrame, source: Source) -> pd.DataFrame:
     """Drop equal files of one split and class: a folder that is there twice, `1 (1).png`, `Copy of 1.png`, a link."""
-    names = table["path"].map(lambda path: Path(path).name)
+    names = table["path"].map(lambda path: Path(path).name.lower())
     keys = table[["split", "label"]].assign(content=[digest(root / path) for path in table["path"]], name=names)
     keys = keys.loc[sorted(table.index, key=lambda row: (table["path"][row].count("/"), len(table["path"][row])))]
     same_file, same_content = keys.duplicated(), keys.drop(columns="name").duplicated()

@@ -149,7 +149,7 @@ def _read_source(path: Path, size: int, classes: Classes) -> FaceDataset:
     if missing and source.known.asked and not source.known.lenient and source.known.by_file is None:
         present = ", ".join(counts.index[counts > 0])
         raise ValueError(f"no image has the class {missing}, which classes= names; it has {present}: leave it out")
-    notes = (*source.notes, *_describe(faces))
+    notes = tuple(dict.fromkeys([*source.notes, *_describe(faces)]))
     return FaceDataset(faces.images, faces.table, notes=notes, classes=faces.classes)
 
 
