@@ -148,7 +148,7 @@ def test_public_beside_test_is_publictest(name: str):
     assert split_in(name.lower().replace("public", "private")) in ("PrivateTest", "?")
 
 
-@pytest.mark.parametrize("name", ["latest", "contest", "device", "value", "valence", "faces", "2013", "trn", "crop"])
+@pytest.mark.parametrize("name", ["latest", "contest", "device", "value", "valence", "faces", "2013", "trn", "valley"])
 def test_other_names_are_none(name: str):
     assert split_in(name) == ""
 

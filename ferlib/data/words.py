@@ -30,8 +30,8 @@ COLUMNS = {  # of a CSV, and arrays of an .npz
 _WORD = re.compile(
     rf"\b(?:fer|my|new|old)?({'|'.join(SPLIT_WORDS)})(?:sets?|data|dataset|images?|imgs?|faces?|folder|split|s)?\b"
 )
-_SOUNDS = re.compile(r"train|valid|(?<!la)(?<!con)test|private|public|cross ?val")
-_DENIED = re.compile(r"\b(?:not|non)\b|cross ?val")
+_SOUNDS = re.compile(r"train|valid|(?<!la)(?<!con)test|private|public|\b(?:cross ?|x)val")
+_DENIED = re.compile(r"\b(?:not|non)\b|\bcross ?val")
 _IN_FILE_NAME = re.compile(r"(train(?:ing)?|val(?:id(?:ation)?)?|(?:public|private)?test(?:ing)?)[ _-]*\d", re.I)
 
 
