@@ -13,7 +13,7 @@ from sklearn.metrics import precision_recall_fscore_support
 
 from ferlib.data import loader
 from ferlib.emotions import EMOTIONS, check_classes, match_classes
-from ferlib.models.face_model import check_outputs, device_of, evaluating, unwrap
+from ferlib.models.face_model import check_outputs, device_of, evaluating, unwrap, warn_of_probabilities
 from ferlib.models.feed import feed, without_targets
 from ferlib.utils import require
 
@@ -142,6 +142,7 @@ def predict(
     """
     source = feed(model, without_targets(dataset))
     classes = source.classes or tuple(map(str, range(check_outputs(unwrap(model), source.shape, None))))
+    warn_of_probabilities(unwrap(model), source.shape)
     logits = np.empty((len(dataset), len(classes)), np.float32)  # one array: many small ones would fragment the memory
     labels = np.empty(len(dataset), np.int64)
     batches, start = loader(source.dataset, batch_size, workers=workers, generator=torch.Generator()), 0

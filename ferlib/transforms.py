@@ -267,8 +267,9 @@ def normalization_of(transform: object) -> tuple[tuple[float, ...], tuple[float,
         Mean and sd, a number a channel; None if there is no `Normalize`.
     """
     normalization = None
-    for step in getattr(transform, "transforms", (transform,)):
-        if step is not transform and hasattr(step, "transforms"):
+    inner = transform.children() if isinstance(transform, torch.nn.Module) else ()  # of an nn.Sequential
+    for step in getattr(transform, "transforms", None) or [*inner] or (transform,):
+        if step is not transform:
             normalization = normalization_of(step) or normalization
         elif type(step).__name__ == "Normalize" and getattr(step, "normalization", "standard") == "standard":
             mean, std = (tuple(np.ravel(getattr(step, name)).astype(float).tolist()) for name in ("mean", "std"))

@@ -28,7 +28,7 @@ from ferlib.data import FaceDataset
 from ferlib.emotions import EMOTIONS
 from ferlib.models import FaceModel, load_model, save_model
 from ferlib.training import TrainConfig
-from ferlib.transforms import BatchAugment, InputSpec
+from ferlib.transforms import BatchAugment, InputSpec, normalization_of
 
 NORMALIZE = (0.5,), (0.5,)
 TORCHVISION = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5], [0.5])])
@@ -794,3 +794,107 @@ def test_a_pytorch_checkpoint_is_called_by_its_name(tmp_path: Path, name: str):
     )  # fmt: skip
     with pytest.raises(ValueError, match=match):
         load_model(path)
+
+
+class Unsteady(MyNet):
+    """A network with one of the mistakes that show only in training or after loading."""
+
+    def __init__(self, mistake: str):
+        super().__init__()
+        self.mistake, self.steps = mistake, 0
+        self.register_buffer("mu", torch.zeros(()), persistent=False)
+
+    def forward(self, faces: torch.Tensor) -> Any:
+        if self.training and self.mistake == "buffer":
+            self.mu = self.mu + 1
+        self.steps += self.training and self.mistake == "attribute"
+        logits = super().forward(faces) * (1 + self.mu + self.steps)
+        if self.training and self.mistake == "outputs":
+            return logits, logits
+        return torch.dropout(logits, 0.5, True) if self.mistake == "dropout" else logits
+
+
+@pytest.mark.parametrize(("mistake", "message"), [
+    ("dropout", "answers differently each time in evaluation mode; is F.dropout missing training=self.training"),
+    ("buffer", "changes something in training that its state_dict does not hold"),
+    ("attribute", "changes something in training that its state_dict does not hold"),
+    ("outputs", "gives a tuple in training; logits .* aux_logits=False"),
+])  # fmt: skip
+def test_what_would_differ_after_loading_is_told_before_training(
+    train: FaceDataset, val: FaceDataset, tmp_path: Path, mistake: str, message: str
+):
+    model = FaceModel(Unsteady(mistake), InputSpec(48), train.classes)
+    fails(model, train, val, message)
+    if mistake == "dropout":
+        with pytest.raises(ValueError, match=message):
+            save_model(model, tmp_path)
+
+
+class Extra(MyNet):
+    def get_extra_state(self) -> Any:
+        return {"steps": 3}
+
+
+def test_a_state_that_is_no_tensor_is_told_before_training(train: FaceDataset, val: FaceDataset, tmp_path: Path):
+    model = FaceModel(Extra(), InputSpec(48), train.classes)
+    with pytest.raises(ValueError, match="keeps _extra_state, which is no tensor"):
+        training.fit(model, train, val, TrainConfig(**QUICK), progress=False)
+    with pytest.raises(ValueError, match="keeps _extra_state, which is no tensor"):
+        save_model(model, tmp_path)
+
+
+def test_labels_of_two_kinds_and_settings_that_do_not_fit(train: FaceDataset, val: FaceDataset):
+    ready, ok, k = train.with_transform(standard()), val.with_transform(standard()), len(train.classes)
+    face = torch.randn(1, 48, 48)
+    fails(MyNet(), Listed([(face, torch.tensor(2.0))] * 40), ok, "a class index is due")
+    fails(MyNet(), Listed([(face, torch.eye(k, dtype=torch.long)[1])] * 40), ok, "a class index is due")
+    fails(MyNet(), Listed([(face, torch.eye(k + 1)[1])] * 40), ok, f"and the network {k} outputs")
+    mixed = Listed([(face, 1)] * 33 + [(face, torch.eye(k)[1])] + [(face, 1)] * 6)
+    fails(MyNet(), mixed, ok, "train_set has soft and hard labels")
+    fails(nn.DataParallel(MyNet()), ready, ok, "the model is in a DataParallel; give the network itself")
+    with pytest.raises(ValueError, match="batch_size is 33; mixup and cutmix need an even one"):
+        TrainConfig(batch_size=33, mixup=0.2)
+    with pytest.raises(ValueError, match="progressive needs a BatchAugment as train_transform"):
+        training.fit(MyNet(), ready, ok, TrainConfig(**QUICK | {"progressive": (36, 0.5)}), progress=False)
+
+
+def test_a_file_of_the_user_is_never_replaced(train: FaceDataset, val: FaceDataset, tmp_path: Path):
+    model = FaceModel(MyNet(), InputSpec(48), train.classes)
+    (tmp_path / "history.csv").write_text("mine")
+    fails(model, train, val, "holds a history.csv but no state.pt", out=tmp_path)
+    (tmp_path / "model.safetensors").write_text("mine")
+    with pytest.raises(ValueError, match="is kept as it is .*; give another folder"):
+        save_model(model, tmp_path)
+    assert save_model(model, tmp_path / "own") == save_model(model, tmp_path / "own")  # a cell that is run again
+
+
+class Bent(MyNet):
+    def forward(self, faces: torch.Tensor) -> torch.Tensor:
+        return super().forward(-faces) if self.__dict__.get("bent") else super().forward(faces)
+
+
+def test_a_resumed_run_has_its_forward_and_its_model(train: FaceDataset, val: FaceDataset, tmp_path: Path):
+    config = TrainConfig(**QUICK | {"epochs": 1, "keep": "best"})
+    training.fit(FaceModel(Bent(), InputSpec(48), train.classes), train, val, config, out=tmp_path, progress=False)
+    right = (tmp_path / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(right[:-9])
+    bent = FaceModel(Bent(), InputSpec(48), train.classes)
+    training.fit(bent, train, val, config, out=tmp_path, resume=True, progress=False)
+    assert (tmp_path / "model.safetensors").read_bytes() == right
+    bent.network.bent = True
+    with pytest.raises(ValueError, match="answers otherwise than that of .* was its forward changed"):
+        training.fit(bent, train, val, config, out=tmp_path, resume=True, progress=False)
+
+
+def test_a_normalize_in_a_sequential_is_found():
+    v2 = pytest.importorskip("torchvision.transforms.v2")
+    assert normalization_of(nn.Sequential(nn.Identity(), v2.Normalize([0.5], [0.25]))) == ((0.5,), (0.25,))
+
+
+def test_predict_warns_of_probabilities(val: FaceDataset, tmp_path: Path):
+    constant = nn.Sequential(nn.Flatten(), nn.Linear(48 * 48, len(val.classes)))
+    nn.init.zeros_(constant[1].weight)
+    model = FaceModel(constant, InputSpec(48), val.classes)
+    assert load_model(save_model(model, tmp_path), network=constant).classes == val.classes  # a range of 0
+    with pytest.warns(UserWarning, match="the network gives probabilities"):
+        evaluation.predict(FaceModel(nn.Sequential(constant, nn.Softmax(1)), InputSpec(48), val.classes), val)

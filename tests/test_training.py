@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import threading
 import warnings
 import zipfile
 from pathlib import Path
@@ -616,7 +617,7 @@ class Holder(torch.utils.data.Dataset):
         return torch.zeros(1, 48, 48), index % 7
 
 
-@pytest.mark.parametrize("kind", ["lambda", "nested", "attribute", "class", "subset"])
+@pytest.mark.parametrize("kind", ["lambda", "nested", "attribute", "class", "subset", "list", "lock", "generator"])
 def test_what_a_spawned_worker_cannot_get_is_told_before_it_hangs(faces: FaceDataset, monkeypatch, kind: str):
     def nested(image):
         return image
@@ -630,13 +631,16 @@ def test_what_a_spawned_worker_cannot_get_is_told_before_it_hangs(faces: FaceDat
         "attribute": lambda: Holder(nested),
         "class": lambda: Inside(None),
         "subset": lambda: torch.utils.data.Subset(faces.with_transform(nested), range(32)),
+        "list": lambda: Holder([nested]),
+        "lock": lambda: Holder(threading.Lock()),
+        "generator": lambda: Holder(face for face in ()),
     }[kind]()
-    check_workers(odd, 2)  # forked workers have all that there is
+    check_workers([odd], 2)  # forked workers have all that there is
     monkeypatch.setattr("multiprocessing.get_start_method", lambda *_: "spawn")
     monkeypatch.setattr("multiprocessing.Process", multiprocessing.get_context("spawn").Process)
-    check_workers(odd, 0)
+    check_workers([odd], 0)
     with pytest.raises(ValueError, match=r"workers cannot start \(.*\); put .*, and functions and classes of the data"):
-        check_workers(odd, 2)
+        check_workers([odd], 2)
 
 
 def test_a_script_without_a_guard_ends_with_a_sentence(tmp_path: Path):
@@ -646,7 +650,7 @@ def test_a_script_without_a_guard_ends_with_a_sentence(tmp_path: Path):
         "from ferlib.data import FaceDataset\n"
         "from ferlib.training.trainer import check_workers\n"
         "multiprocessing.set_start_method('spawn', force=True)\n"
-        "check_workers(FaceDataset.from_arrays(np.zeros((9, 48, 48), np.uint8), [0] * 9), 2)\n"
+        "check_workers([FaceDataset.from_arrays(np.zeros((9, 48, 48), np.uint8), [0] * 9)], 2)\n"
     )
     done = subprocess.run([sys.executable, str(tmp_path / "run.py")], capture_output=True, text=True, timeout=240)
     assert done.returncode == 1

@@ -1,5 +1,7 @@
 """A network with its input and its classes."""
 
+import copy
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -62,10 +64,12 @@ def unwrap(model: nn.Module) -> nn.Module:
         model: a `FaceModel` or any other module.
 
     Raises:
-        ValueError: `model` is compiled, or no module.
+        ValueError: `model` is compiled, or no module, or in a wrapper.
     """
     require(not hasattr(model, "_orig_mod"), "the model is compiled; give the one that torch.compile was given")
     require(isinstance(model, nn.Module), f"the model is {model!r:.80}; give an nn.Module, such as MyNet()")
+    wrapped = isinstance(model, nn.DataParallel | torch.jit.ScriptModule)
+    require(not wrapped, f"the model is in a {type(model).__name__}; give the network itself, as your class made it")
     return model.network if isinstance(model, FaceModel) else model
 
 
@@ -125,15 +129,76 @@ def check_outputs(network: nn.Module, shape: Sequence[int], classes: Sequence[st
     return int(count)
 
 
-def probabilities(network: nn.Module, shape: Sequence[int]) -> bool:
-    """Return whether the outputs are probabilities, as after a softmax.
+def warn_of_probabilities(network: nn.Module, shape: Sequence[int]) -> None:
+    """Warn if the outputs are probabilities, as after a softmax (over the classes, or by mistake over the faces).
 
     Args:
         network: any network.
         shape: (channels, h, w) of a face.
     """
     outputs = fixed_answers(network, shape)
-    return bool((outputs >= 0).all() and np.allclose(outputs.sum(1), 1, atol=1e-4))
+    if (outputs >= 0).all() and any(np.allclose(outputs.sum(axis), 1, atol=1e-4) for axis in (0, 1)):
+        warnings.warn("the network gives probabilities, and logits are due; remove the softmax", stacklevel=4)
+
+
+def check_steady(network: nn.Module, shape: Sequence[int]) -> None:
+    """Check that a network can be kept in a file: its state is tensors, and its answers are the same each time.
+
+    Args:
+        network: any network.
+        shape: (channels, h, w) of a face.
+
+    Raises:
+        ValueError: something of it would not be the same after loading.
+    """
+    name, state = type(network).__name__, network.state_dict()
+    odd = [key for key, value in state.items() if not isinstance(value, torch.Tensor)]
+    require(not odd, f"{name} keeps {', '.join(odd)}, which is no tensor; make it a buffer in place of get_extra_state")
+    first = fixed_answers(network, shape)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(1)
+        steady = alike(fixed_answers(network, shape), first, 1e-4)
+    require(steady, f"{name} answers differently each time in evaluation mode; is F.dropout missing "
+            "training=self.training?")  # fmt: skip
+
+
+@torch.no_grad()
+def check_training(network: nn.Module, shape: Sequence[int]) -> None:
+    """Let a copy of a network answer two faces in training mode, and check what the network keeps of them.
+
+    Args:
+        network: any network.
+        shape: (channels, h, w) of a face.
+
+    Raises:
+        ValueError: it gives no tensor in training, or changes something that its `state_dict` does not hold.
+    """
+    check_steady(network, shape)
+    name, faces = type(network).__name__, torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
+    try:
+        trial = copy.deepcopy(network)
+        with torch.random.fork_rng(devices=[]):
+            logits = trial.train()(faces.to(device_of(network)))
+    except Exception:  # BatchNorm may need more than two faces, and a real batch has them
+        return
+    require(isinstance(logits, torch.Tensor), f"{name} gives a {type(logits).__name__} in training; logits "
+            "(n, classes) are due: build it without extra outputs, such as aux_logits=False")  # fmt: skip
+    trial.load_state_dict(network.state_dict())
+    kept = alike(fixed_answers(trial, shape), fixed_answers(network, shape), 1e-4)
+    require(kept, f"{name} changes something in training that its state_dict does not hold; keep it in "
+            "self.register_buffer(name, tensor)")  # fmt: skip
+
+
+def alike(a: np.ndarray, b: np.ndarray, share: float) -> bool:
+    """Return whether two arrays of logits differ by at most a share of the range of `b`; NaN equals NaN.
+
+    Args:
+        a: logits.
+        b: logits.
+        share: of the range.
+    """
+    near = np.nan_to_num(share * np.ptp(b))
+    return a.shape == b.shape and np.allclose(a, b, rtol=1e-5, atol=near, equal_nan=True)
 
 
 @contextmanager

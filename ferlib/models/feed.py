@@ -97,7 +97,7 @@ def feed(
             _check_input(checked, shape, values, spec)
     checked.check_labels(check_outputs(network, shape, names))
     fed = dataset if isinstance(dataset, FaceDataset) else checked
-    return Feed(fed, transform or nn.Identity(), shape, names, raw, checked.soft, spec, values)
+    return Feed(fed, transform or nn.Identity(), shape, names, raw, bool(checked.soft), spec, values)
 
 
 def _check_transform(transform: Any, spec: InputSpec | None) -> InputSpec | None:
@@ -124,6 +124,7 @@ class CheckedDataset(Dataset):
         labels = None if isinstance(dataset, FaceDataset) else labels_of(dataset)
         self.labels = labels if labels is None or order is None else order[labels]
         self.outputs = None if order is None else len(order)  # of the network
+        self.soft: bool | None = None  # whether labels are shares; the first sample decides
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -131,8 +132,11 @@ class CheckedDataset(Dataset):
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int | torch.Tensor]:
         seed_pipelines(self.dataset)
         image, label = _sample(self.dataset[index], f"{self.role}[{index}]")
-        self.soft = isinstance(label, torch.Tensor)
-        if self.outputs is not None and not self.soft:
+        soft = isinstance(label, torch.Tensor)
+        self.soft = soft if self.soft is None else self.soft
+        require(soft == self.soft, f"{self.role} has soft and hard labels ({index} differs from the first); give one "
+                "kind")  # fmt: skip
+        if self.outputs is not None:
             self._check_label(label, index)
         if self.order is not None:
             label = label[np.argsort(self.order)] if self.soft else int(self.order[label])
@@ -148,9 +152,10 @@ class CheckedDataset(Dataset):
             for index in (int(self.labels.argmin()), int(self.labels.argmax())):
                 self._check_label(int(self.labels[index]), index)
 
-    def _check_label(self, label: int, index: int) -> None:
+    def _check_label(self, label: Any, index: int) -> None:
         last = int(self.outputs or 0) - 1
-        require(0 <= label <= last, f"{self.role}[{index}] has the label {label}, and the network {last + 1} outputs; "
+        fits = len(label) == last + 1 if isinstance(label, torch.Tensor) else 0 <= label <= last
+        require(fits, f"{self.role}[{index}] has the label {label}, and the network {last + 1} outputs; "
                 f"labels are 0 to {last}")  # fmt: skip
 
 
@@ -166,8 +171,10 @@ def _sample(sample: Any, name: str) -> tuple[torch.Tensor, Any]:
         shares = label.min() >= 0 and abs(label.sum() - 1) < 1e-3
         require(shares, f"{name} has soft labels that sum to {label.sum():.3g}; shares sum to 1")
         return image, label
-    require(hasattr(label, "__index__"), f"{name} has the label {label!r:.80}; a class index is due, such as 0")
-    return image, operator.index(label)
+    try:
+        return image, operator.index(label)
+    except TypeError as error:
+        raise ValueError(f"{name} has the label {label!r:.80}; a class index is due, such as 0") from error
 
 
 def _some_faces(dataset: CheckedDataset) -> torch.Tensor:

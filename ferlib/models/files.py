@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
-from ferlib.models.face_model import FaceModel, Weights, face_model, fixed_answers, unwrap
+from ferlib.models.face_model import FaceModel, Weights, alike, check_steady, face_model, fixed_answers, unwrap
 from ferlib.models.networks import Ensemble, create_network, network_options
 from ferlib.transforms import InputSpec
 from ferlib.utils import require, write_whole
@@ -42,7 +42,8 @@ def save_model(model: nn.Module, folder: str | Path, *, half: bool = False, **fa
         The file's path.
 
     Raises:
-        ValueError: the model is a bare network, or answers with NaN.
+        ValueError: the model is a bare network, answers with NaN or differently each time, or the folder holds a
+            model.safetensors that ferlib did not write.
 
     >>> import tempfile
     >>> from ferlib.models import build_model
@@ -50,6 +51,12 @@ def save_model(model: nn.Module, folder: str | Path, *, half: bool = False, **fa
     'model.safetensors'
     """
     model = with_rebuildable(face_model(model, "a file"))
+    path = Path(folder) / WEIGHTS_FILE
+    if path.exists():
+        try:
+            _read_file(path)
+        except ValueError as error:
+            raise ValueError(f"{path} is kept as it is ({error!s:.200}); give another folder") from error
     return write_model(model, folder, model.network.state_dict(), half=half, **facts)
 
 
@@ -93,6 +100,7 @@ def with_rebuildable(model: FaceModel) -> FaceModel:
 
 def _rebuildable(model: FaceModel) -> dict[str, Any] | None:
     """Return how to build a model's network again; None if that gives other answers."""
+    check_steady(model.network, _shape(model.input_spec))
     answers = fixed_answers(model.network, _shape(model.input_spec))
     require(np.isfinite(answers).all(), "the model answers with NaN or infinity; train it again at a lower lr")
     for architecture in filter(None, (model.architecture, _timm_architecture(model))):
@@ -102,7 +110,7 @@ def _rebuildable(model: FaceModel) -> dict[str, Any] | None:
             network.load_state_dict(model.network.state_dict())
         except Exception:  # a changed head, or options that JSON does not keep
             continue
-        if _alike(fixed_answers(network, _shape(model.input_spec)), answers, 1e-4):
+        if alike(fixed_answers(network, _shape(model.input_spec)), answers, 1e-4):
             return architecture
     return None
 
@@ -118,11 +126,6 @@ def _timm_architecture(model: FaceModel) -> dict[str, Any] | None:
 
 def _shape(spec: InputSpec) -> tuple[int, int, int]:
     return spec.channels, spec.size, spec.size
-
-
-def _alike(a: np.ndarray, b: np.ndarray, share: float) -> bool:
-    """Return whether two arrays of logits differ by at most a share of the range of `b`."""
-    return a.shape == b.shape and np.allclose(a, b, rtol=1e-6, atol=share * np.ptp(b))
 
 
 def load_model(path: str | Path, *, network: nn.Module | None = None) -> FaceModel:
@@ -160,7 +163,7 @@ def load_model(path: str | Path, *, network: nn.Module | None = None) -> FaceMod
     _fill(unwrap(network), tensors, kind)
     model = FaceModel(network, spec, about["classes"], architecture=architecture, about=about).eval()
     answers = np.array(about.get("answers", ()), np.float32)
-    if answers.size and not _alike(fixed_answers(model.network, _shape(spec)), answers, 2e-3):
+    if answers.size and not alike(fixed_answers(model.network, _shape(spec)), answers, 2e-3):
         raise ValueError(f"the {type(model.network).__name__} of {file} answers otherwise than the saved {kind} did: "
                          "another stride or activation, or another timm?")  # fmt: skip
     return model

@@ -90,3 +90,5 @@ class TrainConfig:
                 value = getattr(self, name)
                 if value is not None or name not in OPTIONAL:
                     require(isinstance(value, kind) and is_valid(value), f"{name} is {value!r}; it must be {words}")
+        even = self.batch_size % 2 == 0 or not (self.mixup or self.cutmix)
+        require(even, f"batch_size is {self.batch_size}; mixup and cutmix need an even one")

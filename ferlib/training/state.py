@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from ferlib.models.face_model import FaceModel, unwrap
+from ferlib.models.face_model import FaceModel, alike, fixed_answers, unwrap
 from ferlib.models.feed import Feed, describe_data, in_all, normalizations
 from ferlib.models.files import WEIGHTS_FILE, model_hash, with_rebuildable, write_model
 from ferlib.training.config import require
@@ -21,7 +21,7 @@ from ferlib.training.run import HISTORY, Run
 from ferlib.transforms import InputSpec
 from ferlib.utils import prepare_folder, write_whole
 
-STATE_FILE = "state.pt"
+STATE_FILE, HISTORY_FILE = "state.pt", "history.csv"
 # Settings that may differ in a resumed run.
 MAY_DIFFER = ("data", "epochs", "patience", "workers", "precision", "precision used")
 IN_MODEL = ("data", "faces", "augmentation", "per_image", "teacher")  # facts in the model's file, with the config
@@ -49,23 +49,27 @@ class Checkpoint:
         self.folder = prepare_folder(out, "give another out (`--out`)")
         has_model, has_state = ((self.folder / name).exists() for name in (WEIGHTS_FILE, STATE_FILE))
         require(resume or not (has_model or has_state), f"{out} holds a run; give resume=True or another out")
-        require(has_state or not has_model, f"{out} holds a model but no {STATE_FILE}; give another out")
+        has_history = (self.folder / HISTORY_FILE).exists()
+        require(has_state or not (has_model or has_history), f"{out} holds a {'model' if has_model else HISTORY_FILE} "
+                f"but no {STATE_FILE}; give another out")  # fmt: skip
         self.model = _model_to_save(model, train, val, transform)
         self.facts = {  # a resumed run must have the same
             "model": repr(self.model.architecture or self.model.network), "input": repr(self.model.input_spec),
             "classes": ", ".join(self.model.classes), "augmentation": _describe(transform),
             "per_image": _describe(in_all(train.dataset, "transform") or None),
+            "validation transform": _describe(in_all(val.dataset, "transform") or None),
             "trainable": [name for name, value in unwrap(model).named_parameters() if value.requires_grad],
             "data": getattr(train.dataset, "name", type(train.dataset).__name__), "faces": len(train.dataset),  # type: ignore[arg-type]
             "labels drawn": any(in_all(train.dataset, "draw")), "pixels and labels": describe_data(train.dataset),
             "validation": describe_data(val.dataset), "teacher": None if teacher is None else model_hash(teacher),
         }  # fmt: skip
 
-    def save(self, run: Run) -> None:
+    def save(self, run: Run, *, anew: bool = False) -> None:
         """Write history and state, and the model if its weights are new or its file is gone.
 
         Args:
             run: the run; only its main process writes.
+            anew: write the model in any case.
 
         Raises:
             OSError: the disk is full, or the folder cannot be written; its files stay whole.
@@ -75,16 +79,17 @@ class Checkpoint:
         settings, history = self._settings(run), pd.DataFrame(run.history, columns=HISTORY)
         state = {name: part.state_dict() for name, part in _parts(run).items()}
         state |= {"settings": settings, "history": run.history, "step": run.step, "kept_weights": run.kept_weights}
+        state["answers"] = torch.from_numpy(fixed_answers(run.network, run.train.shape))
         content = io.BytesIO()
         torch.save(state, content)  # in memory first: torch itself does not say that a disk is full
         epoch, is_new = run.kept_epoch(), run.kept_epoch() == len(run.history)
         try:
-            if epoch and (is_new or not (self.folder / WEIGHTS_FILE).exists()):
+            if epoch and (anew or is_new or not (self.folder / WEIGHTS_FILE).exists()):
                 self.model.network = run.eval_network
                 about = dataclasses.asdict(run.config) | {name: self.facts[name] for name in IN_MODEL}
                 write_model(self.model, self.folder, run.kept_weights, training=about, epoch=epoch)
-            write_whole(self.folder / "history.csv", lambda path: history.to_csv(path, index=False))
             write_whole(self.folder / STATE_FILE, lambda path: path.write_bytes(content.getbuffer()))
+            write_whole(self.folder / HISTORY_FILE, lambda path: history.to_csv(path, index=False))
         except OSError as error:
             reason = f"cannot write into {self.folder} after epoch {len(run.history)} ({error.strerror or error})"
             raise OSError(f"{reason}; make room, then continue with resume=True (`--resume`)") from error
@@ -122,6 +127,10 @@ class Checkpoint:
         for name, part in _parts(run).items():
             if name != "scaler" or state["scaler"]:  # empty where the run had no use for one
                 part.load_state_dict(state[name])
+        now_given = fixed_answers(run.network, run.train.shape)
+        same = "answers" not in state or alike(now_given, state["answers"].numpy(), 2e-3)  # older states have none
+        require(same, f"the {type(run.network).__name__} answers otherwise than that of {folder} did with these "
+                "weights; was its forward changed? Give the old one, or another out")  # fmt: skip
         run.history, run.step, run.kept_weights = state["history"], state["step"], state["kept_weights"]
         if done and old["epochs"] != epochs and run.config.schedule not in ("plateau", "constant"):
             change = f"the run had {old['epochs']} epochs and now has {epochs}"

@@ -2,7 +2,6 @@
 
 import contextlib
 import multiprocessing
-import pickle
 import signal
 import threading
 import warnings
@@ -19,10 +18,11 @@ from tqdm.auto import tqdm
 
 from ferlib.data import labels_of
 from ferlib.models import feed
-from ferlib.models.face_model import FaceModel, check_outputs, probabilities, unwrap
+from ferlib.models.face_model import FaceModel, check_outputs, check_training, unwrap, warn_of_probabilities
 from ferlib.training.config import TrainConfig, require
 from ferlib.training.run import HISTORY, Run, seed_of
 from ferlib.training.state import Checkpoint
+from ferlib.transforms import BatchAugment
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,13 +91,13 @@ def fit(
     require(out is not None or not resume, "resume needs out, the folder of the run")
     train = check_run(model, train_set, config, train_transform, teacher)
     val = check_validation(model, val_set, train)
-    check_workers(train.dataset, config.workers)
+    check_workers([train.dataset, val.dataset], config.workers)
     files = None if out is None else Checkpoint(out, resume, model, train, val, train_transform, teacher)
     run = Run(model, train, val, config, teacher)
     if files is not None and resume:
         files.resume(run)
     if files is not None:
-        files.save(run)  # so that a model is never without its state
+        files.save(run, anew=True)  # so that a model is never without its state, nor another run's
     try:
         with _note_ctrl_c(run):
             stopped = _train_epochs(run, files, progress and run.accelerator.is_main_process)
@@ -131,11 +131,11 @@ def _lost_process(error: RuntimeError) -> OSError | None:
     return None
 
 
-def check_workers(dataset: Any, workers: int) -> None:
+def check_workers(datasets: list[Any], workers: int) -> None:
     """Start a process as the loader's workers are started, where that can fail: wherever it is not a fork.
 
     Args:
-        dataset: the training data.
+        datasets: what the workers take their faces from.
         workers: number of the loader's workers.
 
     Raises:
@@ -143,14 +143,12 @@ def check_workers(dataset: Any, workers: int) -> None:
     """
     if not workers or multiprocessing.get_start_method() == "fork":
         return
-    parts = [*feed.parts_of(dataset)]
-    needed = [value for part in parts for value in vars(part).values() if callable(value)]
     reason = "its own message is above"
+    trial = multiprocessing.Process(target=len, args=(datasets,))
     try:
-        trial = multiprocessing.Process(target=len, args=([*map(type, parts), *needed],))
         trial.start()
         trial.join()
-    except (AttributeError, TypeError, pickle.PicklingError) as error:
+    except Exception as error:  # what cannot be pickled may raise anything
         reason = str(error)
     require(trial.exitcode == 0, f"the loader's workers cannot start ({reason:.200}); put a script's own lines under "
             'if __name__ == "__main__":, and functions and classes of the data into a module that you import; or set '
@@ -226,8 +224,10 @@ def check_run(model: nn.Module, train_set: Any, config: TrainConfig, transform: 
         due = [train.spec or teacher.input_spec, train.classes] if isinstance(teacher, FaceModel) else None
         equal = due is None or due == [teacher.input_spec, teacher.classes]
         require(equal, "the teacher's input or classes differ from the model's; give equal ones")
-    if probabilities(unwrap(model), train.shape):
-        warnings.warn("the network gives probabilities, and the loss takes logits; remove the softmax", stacklevel=3)
+    sizes = not config.progressive or isinstance(transform, BatchAugment)
+    require(sizes, "progressive needs a BatchAugment as train_transform; give one")
+    check_training(unwrap(model), train.shape)
+    warn_of_probabilities(unwrap(model), train.shape)
     twice = []
     for _ in range(2):
         set_seed(seed_of(config.seed))
