@@ -167,7 +167,7 @@ class Lesson:
 
     def claim(
         self, text: str, measured: float, threshold: float, *, n: int, seeds: int = 1, unit: str = "points",
-        at_most: bool = False, interval: Sequence[float] | None = None,
+        at_most: bool = False, interval: Sequence[float] | None = None, by_interval: bool = False,
     ) -> bool:  # fmt: skip
         """Print whether a measured value keeps a threshold, and add it to the file `FERLIB_CLAIMS`, if set.
 
@@ -177,6 +177,7 @@ class Lesson:
             threshold: what it must reach.
             at_most: whether it must stay at or below the threshold instead.
             interval: its 95% interval.
+            by_interval: whether the end of the interval nearer to the threshold must keep it, not only the value.
             unit: of the value.
             n: the number of faces that it is measured on.
             seeds: the number of trainings behind it.
@@ -184,8 +185,9 @@ class Lesson:
         Returns:
             Whether the claim held. On other faces than the drawn ones, or in a fast run, it is only reported.
         """
-        held = bool(measured <= threshold if at_most else measured >= threshold)
         low, high = interval if interval is not None else (np.nan, np.nan)
+        ends = (low, high) if by_interval and interval is not None else (measured, measured)
+        held = bool(ends[1] <= threshold if at_most else ends[0] >= threshold)
         between = "" if interval is None else f" [{low:.3g}, {high:.3g}]"
         counts = not self.fast and self.drawn
         verdict = ("held" if held else "FAILED") if counts else "reported only"

@@ -218,6 +218,46 @@ def test_a_fast_run_only_reports(claimed: Path, monkeypatch: pytest.MonkeyPatch,
     assert "1 claim reported, not judged" in (claimed / "build/course/index.html").read_text()
 
 
+BESIDE = {
+    "fast": {"FACES": 3},
+    "claims": [
+        {"text": "all of them", "value": "2 * FACES", "at_least": 18, "n": "FACES", "unit": "faces"},
+        {"text": "few", "value": "FACES", "interval": "(FACES - 5, FACES + 1)", "at_most": 9.5, "n": 7, "seeds": 3},
+    ],
+}
+THIN = """# %% tags=["parameters"]
+FACES = 9
+
+# %%
+from ferlib.lesson import Lesson
+
+here = Lesson("02b")
+print(FACES, "faces")
+"""
+
+
+def test_what_stands_beside_a_lesson_is_no_part_of_its_page(claimed: Path, capsys, monkeypatch: pytest.MonkeyPatch):
+    source = claimed / "notebooks/src/02b_more.py"
+    source.write_text(THIN)
+    source.with_suffix(".json").write_text(json.dumps(BESIDE))
+    assert course.main(["--only", "2b"], claimed) == 1
+    table = lesson.claims_table(claimed / "build/course/claims.csv")
+    columns = ["lesson", "held", "claim", "measured", "95% interval", "threshold", "n", "seeds"]
+    assert table[columns].to_numpy().tolist() == [
+        ["02b", "yes", "all of them", "18 faces", "", "at least 18", "9", "1"],
+        ["02b", "NO", "few", "9 points", "4 to 10", "at most 9.5", "7", "3"],  # its interval's end is above
+    ]
+    executed = json.loads((claimed / "build/course/02b_more.ipynb").read_text())
+    assert [cell["outputs"][0]["text"] for cell in executed["cells"] if cell["outputs"]] == [["9 faces\n"]]
+    page, index = ((claimed / f"build/course/{name}.html").read_text() for name in ("02b_more", "index"))
+    assert "Claim held" not in page and "here.claim" not in page and "Back: 02 Claim" in page
+    assert "<span class='number'>02b</span>" in index and "1 of 2 claims FAILED" in index
+    monkeypatch.setenv("FERLIB_FAST", "1")
+    assert course.main(["--only", "02b"], claimed) == 0
+    assert "3 faces" in (claimed / "build/course/02b_more.html").read_text()
+    assert lesson.claims_table(claimed / "build/course/claims.csv")["measured"].tolist() == ["6 faces", "3 points"]
+
+
 def test_a_page_folds_answers_leads_on_and_needs_no_other_file(claimed: Path):
     assert course.main(["--only", "2"], claimed) == 0
     page = (claimed / "build/course/02_train.html").read_text()
@@ -244,7 +284,9 @@ def test_the_repository_has_one_address():
     tracked = subprocess.run(
         ["git", "grep", "-lI", "github.com/OWNER"], cwd=course.ROOT, capture_output=True, text=True
     )
-    made = [line for line in tracked.stdout.splitlines() if not re.match(r"notebooks/\d\d_\w+\.ipynb|tests/", line)]
+    made = [
+        line for line in tracked.stdout.splitlines() if not re.match(r"notebooks/\d\d[a-z]?_\w+\.ipynb|tests/", line)
+    ]
     assert made in ([], ["pyproject.toml"])  # none: this is no git checkout
 
 
@@ -294,6 +336,6 @@ def test_jupytext_missing(root: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
 
 
 def test_the_real_notebooks_match_their_sources():
-    numbers = [path.name[:2] for path in course.find_lessons(course.ROOT)]
-    assert {"01", "02"} <= set(numbers)
+    numbers = [course.number_of(path) for path in course.find_lessons(course.ROOT)]
+    assert {"01", "02", "05b"} <= set(numbers)
     assert course.check(course.ROOT) == []

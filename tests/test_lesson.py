@@ -99,6 +99,17 @@ def test_claims_go_into_the_table_and_failures_are_counted(here: Lesson, tmp_pat
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("at_most", "interval", "held"),
+    [(False, (5.5, 9), True), (False, (4, 9), False), (True, (1, 4.5), True), (True, (1, 9), False)],
+)
+def test_a_claim_may_be_judged_by_its_intervals_end(here: Lesson, at_most: bool, interval, held: bool):
+    measured = 4.0 if at_most else 6.0
+    assert here.claim("a gap", measured, 5, n=10, at_most=at_most, interval=interval, by_interval=True) == held
+    assert here.claim("a gap", measured, 5, n=10, at_most=at_most, interval=interval)
+    assert here.claim("a gap", measured, 5, n=10, at_most=at_most, by_interval=True), "without one, by the value"
+
+
 @pytest.mark.parametrize("name", ["FERLIB_FAST", "FERLIB_DATA"])
 def test_fast_runs_and_photographs_only_report(here: Lesson, tmp_path: Path, monkeypatch, capsys, name):
     monkeypatch.setenv(name, "1")

@@ -1,6 +1,7 @@
 """How a lesson reads: its head, exercises, questions and references, the size of its cells, and what it imports."""
 
 import ast
+import builtins
 import re
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,9 @@ from packaging.requirements import Requirement
 import course
 
 LESSONS = course.find_lessons(course.ROOT)
+THIN = [source for source in LESSONS if course.read_beside(source)]  # those that leave the bookkeeping beside them
+AGAIN = {"_", "ax", "figure", "my_guess"}  # names that a thin lesson may give a new value in another cell
+MARKS = r"\.claim\(|here\.fast|FERLIB_|\*\*\w+[,)]|\blambda\b"  # bookkeeping that no reader needs
 WORDS, LINES, CORE_LINES = 120, 10, 15  # at most: of a markdown cell, of a function, of a core idea's function
 CORE = {
     "04": {"moved"},
@@ -84,7 +88,7 @@ def test_the_head_says_what_one_needs(source: Path, cells: list[Any]):
     run = r"(\d+(\s+to\s+\d+)?|half\s+a)\s+(minutes?|seconds)"
     assert re.match(rf"\s+\d+\s+minutes\s+to\s+read;\s+(about\s+)?{run}\s+on\s+a\s+laptop\s+CPU", time), time
     assert texts(cells, "markdown")[1:] and len(re.findall(r"^# ", "\n".join(texts(cells)), re.MULTILINE)) == 1
-    assert f'Lesson("{source.stem[:2]}"' in "\n".join(texts(cells, "code"))
+    assert f'Lesson("{course.number_of(source)}"' in "\n".join(texts(cells, "code"))
 
 
 def test_one_guesses_before_one_sees(cells: list[Any]):
@@ -96,8 +100,8 @@ def test_one_guesses_before_one_sees(cells: list[Any]):
     assert code.count("here.guess(") >= len(guesses), "each guess is held against what comes out"
 
 
-def test_something_is_claimed(cells: list[Any]):
-    assert any("here.claim(" in text for text in texts(cells, "code"))
+def test_something_is_claimed(source: Path, cells: list[Any]):
+    assert course.read_beside(source).get("claims") or any("here.claim(" in text for text in texts(cells, "code"))
 
 
 def test_exercises_have_a_check_and_a_folded_solution(cells: list[Any]):
@@ -144,7 +148,7 @@ def test_cells_are_short(source: Path):
 
 
 def test_functions_are_short(source: Path, cells: list[Any]):
-    core, seen = CORE.get(source.stem[:2], set()), set()
+    core, seen = CORE.get(course.number_of(source), set()), set()
     for code in texts(cells, "code"):
         for node in ast.walk(ast.parse(code)):
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
@@ -189,5 +193,82 @@ def test_links_to_other_lessons_lead_somewhere(source: Path, cells: list[Any]):
 
 
 def test_numbers_of_lessons_are_those_of_the_course():
-    numbers = [source.name[:2] for source in LESSONS]
-    assert numbers == [f"{number:02}" for number in range(12)]
+    numbers = [course.number_of(source) for source in LESSONS]
+    assert numbers == sorted([f"{number:02}" for number in range(12)] + ["05b"])
+
+
+@pytest.fixture(params=THIN, ids=lambda source: source.stem)
+def thin(request: pytest.FixtureRequest) -> Path:
+    return request.param
+
+
+def seen(source: Path) -> list[Any]:
+    """The code cells of a lesson that are not folded, with the set-up cell."""
+    folded = {"solution", "folded", "advanced"}
+    cells = [cell for cell in course.read_lesson(source).cells if not folded & {*cell.metadata.get("tags", [])}]
+    return [cell for cell in cells if cell.cell_type == "code"]
+
+
+def sentences(cells: list[Any]) -> list[str]:
+    """The sentences of a lesson's prose, without code, tables and addresses."""
+    prose = []
+    for text in texts(cells):
+        lines = [line for line in text.split("\n") if not re.match(r"\s*(\||#|<|!\[|    )", line)]
+        text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", re.sub(r"`[^`]*`", "x", "\n".join(lines)))
+        for paragraph in re.split(r"\n\s*\n|\n\s*[-0-9]+[.)]? ", re.sub(r"[*_>]", "", text)):
+            prose += re.split(r"(?<=[.!?:;])\s+(?=[A-Z(\"'])", " ".join(paragraph.split()))
+    return [sentence for sentence in prose if len(sentence.split()) > 2]
+
+
+def test_a_thin_lesson_shows_little_code(thin: Path):
+    codes = [re.sub(r"^\s*([#%!].*)?\n?", "", cell.source, flags=re.MULTILINE) for cell in seen(thin)]
+    lengths = [len(code.splitlines()) for code in codes]
+    assert sum(lengths) <= 170
+    assert max(lengths) <= 25 and sum(length > 15 for length in lengths) <= 3
+    first = next(place for place, cell in enumerate(seen(thin)) if "alt" in cell.metadata)
+    assert sum(lengths[: first + 1]) <= 25, "the first picture comes late"
+    marks = [mark for code in codes for mark in re.findall(MARKS, code)]
+    assert not marks, f"bookkeeping in sight: {marks}"
+
+
+def test_a_thin_lesson_is_short_and_plain(thin: Path):
+    lengths = {sentence: len(sentence.split()) for sentence in sentences(course.read_lesson(thin).cells)}
+    assert sum(lengths.values()) <= 1600
+    assert sum(lengths.values()) / len(lengths) <= 15, "words a sentence"
+    assert not [sentence for sentence, length in lengths.items() if length > 25]
+
+
+def bound(code: str) -> set[str]:
+    """The names that a cell gives a value, outside of functions and comprehensions."""
+    names, queue = set(), [*ast.parse(code).body]
+    for node in queue:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {(name.asname or name.name).split(".")[0] for name in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif not isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp | ast.Lambda):
+            queue.extend(ast.iter_child_nodes(node))
+    return names
+
+
+def test_a_name_means_one_thing_in_a_thin_lesson(thin: Path):
+    import jupytext
+
+    cells = jupytext.reads(thin.read_text(encoding="utf-8"), fmt="py:percent").cells
+    names = [name for code in texts(cells, "code") for name in bound(code)]
+    assert {name for name in names if names.count(name) > 1} <= AGAIN
+    assert not {*names} & {*dir(builtins)}, "a name of Python's own"
+
+
+def test_names_are_found_where_a_cell_binds_them():
+    code = (
+        "import a.b, c as d\nfor e, f in []:\n    g = [h for h in d]\ndef i(j):\n    k = 1\nwith d as m:\n    m.n = 1"
+    )
+    assert bound(code) == {"a", "d", "e", "f", "g", "i", "m"}
+
+
+def test_a_fast_run_overrides_what_the_parameters_cell_sets(thin: Path):
+    (parameters,) = [cell for cell in seen(thin) if "parameters" in cell.metadata.get("tags", [])]
+    assert {*course.read_beside(thin)["fast"]} <= bound(parameters.source)

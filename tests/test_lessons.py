@@ -1,5 +1,6 @@
 """The lessons run, on the drawn faces and on FER2013's layout, from wherever they are started, without a network."""
 
+import copy
 import csv
 import os
 import re
@@ -71,11 +72,19 @@ def run(source: Path, folder: Path, **env: str) -> list[Any]:
     """The code cells of a lesson after a fast run in `folder`."""
     import nbformat
 
-    notebook = course.read_lesson(source)
+    notebook = course.runnable(source, fast=True)
     notebook.cells.insert(0, nbformat.v4.new_code_cell(WATCH))
+    notebook.cells += exercises_of(notebook) if course.read_beside(source) else []
     failure = lesson.execute(notebook, folder, timeout=240, env={"FERLIB_FAST": "1", **env})
     assert failure is None, f"cell {failure.cell}:\n{failure.source}\n{failure.message}"
-    return [cell for cell in notebook.cells[1:] if cell.cell_type == "code"]
+    return [cell for cell in course.without_hidden(notebook).cells[1:] if cell.cell_type == "code"]
+
+
+def exercises_of(notebook: Any) -> list[Any]:
+    """Copies of the cells of a lesson's exercises, which must run after all others, too."""
+    tags = {"exercise", "solution"}
+    cells = [cell for cell in notebook.cells if tags & {*cell.metadata.get("tags", [])} or "here.check(" in cell.source]
+    return [*map(copy.deepcopy, cells)]
 
 
 def printed(cell: Any, stream: str = "stdout") -> str:
@@ -99,7 +108,7 @@ def test_lesson_runs(source: Path, kind: str, fer2013: Path, tmp_path: Path):
     if kind == "drawn":
         with claims.open(encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-        assert {row["lesson"] for row in rows} == {source.stem[:2]}
+        assert {row["lesson"] for row in rows} == {course.number_of(source)}
         assert {row["held"] for row in rows} == {""}, "a fast run only reports"
 
 

@@ -10,7 +10,7 @@ import lesson
 
 NOTEBOOKS = course.ROOT / "notebooks"
 PAGES = {path.stem: path for path in sorted(NOTEBOOKS.glob("*.md"))}
-LESSONS = {source.name[:2]: source for source in course.find_lessons(course.ROOT)}
+LESSONS = {course.number_of(source): source for source in course.find_lessons(course.ROOT)}
 WITH_LINKS = [*PAGES.values(), course.ROOT / "README.md", course.ROOT / "data/README.md"]
 WITH_LINKS += sorted((NOTEBOOKS / "assignments").glob("*.md"))
 
@@ -24,7 +24,7 @@ def slug(title: str) -> str:
 def test_links_lead_somewhere(page: Path):
     text = page.read_text(encoding="utf-8")
     targets = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r"^\[[^\]]+\]: (\S+)$", text, re.MULTILINE)
-    named = set(re.findall(r"\[(\d\d)\](?![(:])", text))
+    named = set(re.findall(r"\[(\d\d[a-z]?)\](?![(:])", text))
     assert all(f"\n[{name}]: " in text for name in named), "a reference without its address"
     for target in targets:
         if re.match(r"https?:", target):
@@ -44,7 +44,7 @@ def test_the_three_pages_are_there():
 
 def test_words_are_in_order_and_lead_to_a_lesson_that_uses_them():
     text = PAGES["glossary"].read_text(encoding="utf-8")
-    entries = re.findall(r"^- \*\*(.+?)\*\* \(\[(\d\d)\]\): ((?:.+\n)(?:  .+\n)*)", text, re.MULTILINE)
+    entries = re.findall(r"^- \*\*(.+?)\*\* \(\[(\d\d[a-z]?)\]\): ((?:.+\n)(?:  .+\n)*)", text, re.MULTILINE)
     assert len(entries) == text.count("\n- ") >= 60
     words = [word for word, _, _ in entries]
     assert words == sorted(words, key=str.lower)
@@ -58,11 +58,12 @@ def test_words_are_in_order_and_lead_to_a_lesson_that_uses_them():
 
 def test_the_notes_cover_every_lesson():
     parts = re.split(r"^## ", PAGES["teachers_notes"].read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
-    assert [part[:2] for part in parts] == list(LESSONS)
-    for part in parts:
-        source = LESSONS[part[:2]]
+    numbers = [part.split()[0] for part in parts]
+    assert numbers == list(LESSONS)
+    for number, part in zip(numbers, parts, strict=True):
+        source = LESSONS[number]
         title = source.read_text(encoding="utf-8").split("\n")[1].removeprefix("# # ")
-        assert part.splitlines()[0] == f"{part[:2]} {title}"
+        assert part.splitlines()[0] == f"{number} {title}"
         assert f"[Lesson]({source.stem}.ipynb)" in part
         beliefs = part.split("**Misconceptions.**")[1].split("**Five minutes.**")[0]
         assert len(re.findall(r'^- "', beliefs, re.MULTILINE)) == 2

@@ -3,6 +3,9 @@
 A lesson is the text source `notebooks/src/NN_name.py` (jupytext's percent format); `notebooks/NN_name.ipynb` is made
 from it and holds no outputs. So is `one_page`, which has no number and comes last. Lessons run in `notebooks/`, as for
 a student, with the very Python that runs this tool.
+
+A file `NN_name.json` beside the source may hold what no reader needs: `fast`, the values of a fast run for names in the
+cell tagged "parameters", and `claims`, what the lesson says of the drawn faces (see `runnable`).
 """
 
 import sys
@@ -15,11 +18,12 @@ import argparse
 import hashlib
 import importlib.util
 import json
+import os
 import re
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +42,7 @@ if "google.colab" in sys.modules and not importlib.util.find_spec("ferlib"):  # 
     !{{sys.executable}} /content/course/tools/colab.py install
 from ferlib.lesson import prepare  # no ferlib? In the course's folder, run: make lab
 prepare()  # or prepare(data="fer2013"): photographs instead of drawn faces"""
+NUMBERED = "[0-9][0-9]*_*"  # a lesson's name: 05_name, and 05b_name for more on its subject
 ONE_PAGE = "one_page"  # the whole project in one notebook: it has no set-up cell, for it needs no ferlib
 FOLDED_TAGS = {"solution", "folded"}
 FOLDED = {"jupyter": {"source_hidden": True}, "cellView": "form"}  # in JupyterLab, and on Colab
@@ -48,20 +53,21 @@ class CourseError(Exception):
 
 
 def find_lessons(root: Path) -> list[Path]:
-    """Sources of the lessons under `root`, in number order; raises `CourseError` when there are none."""
-    sources = sorted((root / "notebooks/src").glob("[0-9][0-9]_*.py"))
+    """Sources of the lessons under `root`, in number order ("05", "05b", "06"); `CourseError` when there are none."""
+    sources = sorted((root / "notebooks/src").glob(f"{NUMBERED}.py"))
     if not sources:
         raise CourseError("there are no lessons: no file matches notebooks/src/NN_name.py")
     return sources
 
 
 def find_sources(root: Path, only: Sequence[str] = ()) -> list[Path]:
-    """Sources of the lessons and of the one page, or of those in `only` ("1", "01", "one_page").
+    """Sources of the lessons and of the one page, or of those in `only` ("1", "01", "05b", "one_page").
 
     Raises `CourseError` when `only` names one that does not exist.
     """
     sources = [*find_lessons(root), *(root / "notebooks/src").glob(f"{ONE_PAGE}.py")]
-    numbers, wanted = [number_of(path) for path in sources], [number.zfill(2) for number in only]
+    numbers = [number_of(path) for path in sources]
+    wanted = [f"0{number}" if re.fullmatch(r"\d[a-z]?", number) else number for number in only]
     for number in wanted:
         if number not in numbers:
             raise CourseError(f"there is no lesson {number}; --only takes {', '.join(numbers)}")
@@ -69,8 +75,8 @@ def find_sources(root: Path, only: Sequence[str] = ()) -> list[Path]:
 
 
 def number_of(source: Path) -> str:
-    """Number of a lesson, such as "01"; the one page has its name."""
-    return source.stem if source.stem == ONE_PAGE else source.name[:2]
+    """Number of a lesson, such as "01" or "05b"; the one page has its name."""
+    return source.stem if source.stem == ONE_PAGE else source.stem.partition("_")[0]
 
 
 def repository(root: Path) -> str:
@@ -118,6 +124,49 @@ def read_lesson(source: Path) -> Any:
     return nbformat.from_dict({"cells": cells, "metadata": METADATA, "nbformat": 4, "nbformat_minor": 5})
 
 
+def read_beside(source: Path) -> dict[str, Any]:
+    """What stands beside a lesson's source in `NN_name.json`; nothing, if there is no such file."""
+    path = source.with_suffix(".json")
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def runnable(source: Path, fast: bool = False) -> Any:
+    """Notebook of a lesson as it is run: with cells tagged "hidden", which `without_hidden` removes again.
+
+    In a fast run, one after the cell tagged "parameters" sets these names to their `fast` values. One at the end
+    evaluates the `claims`: each has a `text`, the `value` (code over the lesson's names), `at_least` or `at_most`, the
+    number `n` of test faces and, where due, the 95% `interval` (code), `seeds` and `unit`.
+    """
+    import nbformat
+
+    notebook, beside = read_lesson(source), read_beside(source)
+    hidden = {"metadata": {"tags": ["hidden"]}}
+    if fast and "fast" in beside:
+        tags = [cell.metadata.get("tags", []) for cell in notebook.cells]
+        code = "\n".join(f"{name} = {value!r}" for name, value in beside["fast"].items())
+        after = [place for place, each in enumerate(tags, 1) if "parameters" in each]
+        notebook.cells.insert(after[0], nbformat.v4.new_code_cell(code, **hidden))
+    if "claims" in beside:
+        code = "\n".join(map(_claim_code, beside["claims"]))
+        notebook.cells.append(nbformat.v4.new_code_cell(code, **hidden))
+    return notebook
+
+
+def _claim_code(claim: Mapping[str, Any]) -> str:
+    """The call of the lesson's `here.claim` for a claim that stands beside the lesson."""
+    side = "at_most" if "at_most" in claim else "at_least"
+    options = f"n={claim['n']}, seeds={claim.get('seeds', 1)}, unit={claim.get('unit', 'points')!r}"
+    options += f", interval={claim['interval']}" if "interval" in claim else ""
+    options += f", at_most={side == 'at_most'}, by_interval=True"
+    return f"_ = here.claim({claim['text']!r}, {claim['value']}, {claim[side]}, {options})"
+
+
+def without_hidden(notebook: Any) -> Any:
+    """The notebook without the cells that `runnable` added."""
+    notebook.cells = [cell for cell in notebook.cells if "hidden" not in cell.metadata.get("tags", [])]
+    return notebook
+
+
 def notebook_text(source: Path) -> str:
     """Text of the notebook file that belongs to a lesson's source."""
     import nbformat
@@ -149,7 +198,7 @@ def check(root: Path, only: Sequence[str] = ()) -> list[str]:
         elif text != expected:
             problems.append(f"{path.name} differs from src/{source.name}; edit that source, then run: make notebooks")
     known = [notebook_of(source) for source in sources]
-    for path in [] if only else sorted((root / "notebooks").glob("[0-9][0-9]_*.ipynb")):
+    for path in [] if only else sorted((root / "notebooks").glob(f"{NUMBERED}.ipynb")):
         if path not in known:
             problems.append(f"{path.name} has no source src/{path.stem}.py; write one, or delete the notebook")
     return problems
@@ -170,7 +219,7 @@ def build(root: Path, out: Path, only: Sequence[str] = (), timeout: float = 1200
     """
     import nbformat
 
-    sources, begun = find_sources(root, only), time.monotonic()
+    sources, begun, fast = find_sources(root, only), time.monotonic(), bool(os.environ.get("FERLIB_FAST"))
     if out.resolve().is_relative_to((root / "notebooks").resolve()):
         raise CourseError(f"--out {out} lies in notebooks/, whose files it would overwrite; name another folder")
     try:
@@ -180,10 +229,10 @@ def build(root: Path, out: Path, only: Sequence[str] = (), timeout: float = 1200
         raise CourseError(f"cannot write to {out} ({error.strerror}); name another folder with --out") from error
     claims = (out / "claims.csv").resolve()
     for number, source in enumerate(sources, 1):
-        notebook, line = read_lesson(source), f"[{number}/{len(sources)}] {source.stem} ... "
+        notebook, line = runnable(source, fast), f"[{number}/{len(sources)}] {source.stem} ... "
         lesson.forget_claims(claims, number_of(source))
         failure, note = _run(notebook, root / "notebooks", timeout, line, {"FERLIB_CLAIMS": str(claims)})
-        notebook.metadata.course = note
+        without_hidden(notebook).metadata.course = note
         (out / f"{source.stem}.ipynb").write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
         if with_pages:
             _write_pages(root, out, source, notebook)
@@ -225,7 +274,7 @@ def _write_pages(root: Path, out: Path, source: Path, notebook: Any) -> None:
         if 0 <= other < len(names):
             name = names[other]
             title = lesson.describe(every[name])[0]
-            links.append((f"{name}.html", f"{way}: {'' if name == ONE_PAGE else name[:2] + ' '}{title}"))
+            links.append((f"{name}.html", f"{way}: {'' if name == ONE_PAGE else name.partition('_')[0] + ' '}{title}"))
     page = lesson.lesson_page(notebook, root / "notebooks", links)
     (out / f"{source.stem}.html").write_text(page, encoding="utf-8")
     texts = {}

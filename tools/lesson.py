@@ -200,8 +200,9 @@ def index_page(lessons: Mapping[str, Any], out: Path, texts: Mapping[str, str] |
             title = f'<a href="{html.escape(page.name)}">{title}</a>'
             note = nbformat.read(page.with_suffix(".ipynb"), as_version=4).metadata.get("course", "")
             note = html.escape(note if note.startswith("stopped") else f"ran in {note}")
-            note += _count(claims, name[:2])
-        number = f"<span class='number'>{html.escape(name[:2] if name[:2].isdigit() else '1p')}</span>"
+            note += _count(claims, name.partition("_")[0])
+        number = name.partition("_")[0] if name[:2].isdigit() else "1p"
+        number = f"<span class='number'>{html.escape(number)}</span>"
         items.append(f"<li>{number}<div><h2>{title}</h2>\n<p>{about}</p>\n<p class='note'>{note}</p></div></li>")
     body = "<h1>The course</h1>\n<ol class='lessons'>\n" + "\n".join(items) + "\n</ol>\n"
     if texts:

@@ -1,19 +1,17 @@
 # %% [markdown]
-# # Transfer
+# # Fine-tuning in depth
 #
-# A network that has read 28,709 photographs is asked to read drawings, of which we give it 20 for each emotion. How
-# much of what it knows is still worth something, and what does the same network reach that begins with random
-# weights?
+# *Advanced.* What happens inside while a network is fine-tuned? A network that was trained on 28,709 photographs has to
+# name drawings, and gets 20 of each emotion to learn from.
 #
 # {colab}
 #
-# **You will be able to** start from pretrained weights, turn a colour network gray, freeze layers and know what their
-# BatchNorm does meanwhile, give layers rates of their own, find a learning rate, choose a schedule, and say when
-# pretraining stops to pay.
+# **You will be able to** turn a colour network gray, say what BatchNorm does while layers are frozen, find a learning
+# rate, choose a schedule, find a group that does not learn, and say when pretraining stops to pay.
 #
-# **You need** lessons 03 and 04. **Data:** the drawn sample; FER2013 with `FERLIB_DATA`.
+# **You need** lessons 03 to 05. **Data:** the drawn sample; FER2013 with `FERLIB_DATA`.
 #
-# **Time:** 45 minutes to read; about 2 minutes on a laptop CPU.
+# **Time:** 50 minutes to read; about 2 minutes on a laptop CPU.
 
 # %%
 import copy
@@ -38,7 +36,7 @@ from ferlib.training import lr_finder
 from ferlib.training.optim import TrainConfig, build_optimizer, lr_factor
 from ferlib.transforms import EvalTransform
 
-here = Lesson("05")
+here = Lesson("05b")
 SEEDS = here.seeds
 EACH, FEW, ALL = (4, 1, 1) if here.fast else (20, 10, 4)  # faces a class; epochs
 
@@ -109,12 +107,8 @@ print("said most often:", EMOTIONS[often.argmax()], f"({often.max()} times)")
 # %% [markdown]
 # ## From colour to gray
 #
-# Most pretrained networks have seen ImageNet: 1.3 million photographs, in colour, of 1,000 things. With a network
-# connection this fetches one, once, into timm's cache:
-#
-#     network = models.build_model("resnet18.tv_in1k", weights="imagenet")
-#
-# Without one it says so. It is not run here, and no figure in this course comes from ImageNet's weights.
+# Most pretrained networks have seen ImageNet: 1.3 million photographs, in colour, of 1,000 things. [Lesson
+# 05](05_fine_tuning.ipynb) starts from such a network.
 #
 # Its first layer wants three channels; a face of ours has one. Two ways out: repeat the face three times, or make the
 # layer gray. For the second, each filter's three colour planes become one. Should they be averaged or summed? Guess

@@ -1,0 +1,471 @@
+# %% [markdown]
+# # Fine-tuning
+#
+# EfficientNet has learned from 1.3 million photographs of ImageNet. None of their 1,000 labels is an emotion. Can it
+# learn the seven emotions from 2,000 faces, in a minute, without a GPU?
+#
+# {colab}
+#
+# **You will be able to** load a timm network with ImageNet's weights and use it for feature extraction. You will train
+# a new head, fine-tune the whole network, and give its layers different learning rates. And you will compare all this
+# fairly with training from scratch.
+#
+# **You need** lessons 03 and 04. **Data:** drawn faces; FER2013 with `FERLIB_DATA`.
+#
+# **Time:** 35 minutes to read; about 3 minutes on a laptop CPU.
+
+# %% [markdown]
+# ## The faces
+#
+# These numbers set how long the lesson runs. On a GPU you can use all faces and a larger `SIZE`.
+
+# %% tags=["parameters"]
+TRAIN, VAL, TEST = 2000, 250, 1000  # faces
+EPOCHS, BATCH, LR = 4, 64, 0.001
+SIZE = 64  # pixels
+
+# %%
+from ferlib import protocol
+from ferlib.lesson import Lesson
+
+here = Lesson("05")
+faces = here.load()
+train_part, val_part = protocol.split(faces.subset("Training"), share=0.1)
+train_set, val_set = protocol.take(train_part, TRAIN), protocol.take(val_part, VAL)
+clean = protocol.audit(here.source).clean("PublicTest")  # no twin in Training
+test_set = protocol.take(faces.subset("PublicTest").subset(clean), TEST)
+print(len(train_set), "training,", len(val_set), "validation,", len(test_set), "test")
+
+# %% alt="Fourteen training faces with their emotions"
+from ferlib import plots
+
+emotions = [faces.classes[label] for label in train_set.labels[:14]]
+title = "Some faces to learn from"
+figure = plots.face_grid(train_set.images[:14], emotions, columns=7, title=title)
+
+# %% [markdown]
+# ## A network from timm
+#
+# *timm* is a library of more than a thousand image networks. `timm.create_model` builds one by its name. We take
+# EfficientNet-Lite0, a small network of the EfficientNet family. Our faces are gray, so it gets one input channel, and
+# it gets seven outputs.
+
+# %%
+import timm
+
+network = timm.create_model("tf_efficientnet_lite0", num_classes=7, in_chans=1)
+for part, module in network.named_children():
+    print(f"{part:12}{sum(p.numel() for p in module.parameters()):10,} parameters")
+
+# %% [markdown]
+# Read the list from top to bottom: it is the way of a picture through the network.
+#
+# - The *body* (`conv_stem` to `conv_head`) turns a picture into 1,280 numbers, the *features*.
+# - The *head* (`classifier`) turns the features into seven scores, one for each emotion.
+#
+# These weights are random. With `pretrained=True`, timm downloads ImageNet's weights. `build_model` does the same. For
+# this network it needs no connection, because `requirements.txt` brings the weights. It sums the three colour filters
+# of the first layer into one gray filter, and puts a new, random head on top.
+
+# %%
+import torch
+
+from ferlib import models
+
+
+def build(weights):
+    torch.manual_seed(0)  # the same random head each time
+    return models.build_model(
+        "tf_efficientnet_lite0", weights=weights, classes=faces.classes, size=SIZE,
+        small_stem=False, mean=(0.5,), std=(0.5,),
+    )  # fmt: skip
+
+
+pretrained = build("imagenet")
+print(pretrained.input_spec)
+
+# %% [markdown]
+# The network must see pixels on the scale on which it was trained. These weights expect mean 0.5 and standard deviation
+# 0.5. Other weights expect other numbers: read them in `network.pretrained_cfg`. (`small_stem=False` keeps timm's first
+# layer as it is, which is fast.)
+#
+# ## The pipelines
+#
+# Training faces are changed at random; validation and test faces are not. Both pipelines end with `Normalize` and
+# `ToTensorV2`. `transforms.light` is such a pipeline: a flip, a small rotation and shift, some brightness.
+
+# %%
+import albumentations as A
+from albumentations.pytorch import ToTensorV2
+
+from ferlib import transforms
+
+fixed = A.Compose([A.Resize(SIZE, SIZE), A.Normalize((0.5,), (0.5,)), ToTensorV2()])
+random = transforms.light(pretrained.input_spec)
+train_data = train_set.with_transform(random)
+val_data, test_data = val_set.with_transform(fixed), test_set.with_transform(fixed)
+print(random)
+
+# %% [markdown]
+# Look at what the network gets to see. Would you still name each face the same?
+
+# %% alt="Three training faces, each with five random versions of it"
+shown = [[train_data[i][0][0] for _ in range(5)] for i in range(3)]  # 5 draws of a face
+pixels = [[((face + 1) * 127.5).byte().numpy() for face in row] for row in shown]
+figure = plots.augmentation_grid(train_set.images[:3], pixels, emotions[:3])
+
+# %% [markdown]
+# ## Way 1: features and a linear model
+#
+# The cheapest way trains no network at all. Send each face through the pretrained body once, keep its 1,280 features,
+# and let scikit-learn's logistic regression separate the emotions. This is called *feature extraction*.
+#
+# The body has never seen a face with an emotion label. How many of the test faces will be named right? (Always "happy"
+# gets about 25%.)
+
+# %%
+from torch.utils.data import DataLoader
+
+
+@torch.no_grad()
+def features(dataset):
+    body, rows = pretrained.network.eval(), []
+    for images, _ in DataLoader(dataset.with_transform(fixed), batch_size=100):
+        maps = body.forward_features(images)  # (n, 1280, h, w)
+        rows.append(body.forward_head(maps, pre_logits=True))  # (n, 1280): their means
+    return torch.cat(rows).numpy()
+
+
+train_features, test_features = features(train_set), features(test_set)
+print(train_features.shape)
+
+# %%
+my_guess = ...  # percent; put yours here
+
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from ferlib import evaluation
+
+linear = make_pipeline(StandardScaler(), LogisticRegression(C=0.001, max_iter=1000))
+linear.fit(train_features, train_set.labels)
+scores = linear.decision_function(test_features)
+answers = {"features": evaluation.Predictions(scores, test_set.labels, faces.classes)}
+here.guess(my_guess, 100 * answers["features"].correct.mean())
+
+# %% [markdown]
+# Edges, curves and textures of cats and cars help to name emotions: this is *transfer*. But the features were made for
+# another task, and they stay as they are.
+#
+# ## Way 2: a new head on a frozen body
+#
+# The next ways train by gradient descent. One function serves them all, with an equal budget: the same faces, the same
+# number of epochs.
+
+# %%
+from ferlib import training
+from ferlib.training import TrainConfig
+
+histories = {}
+
+
+def train(name, model, lr=LR, lr_scales=()):
+    config = TrainConfig(
+        epochs=EPOCHS, batch_size=BATCH, lr=lr, lr_scales=lr_scales, precision="fp32"
+    )
+    result = training.fit(model, train_data, val_data, config, progress=False)
+    histories[name] = result.history
+    answers[name] = evaluation.predict(result.model, test_data)
+    print(f"{name}: {answers[name].correct.mean():.1%} of the test faces are right")
+
+
+# %% [markdown]
+# To *freeze* a parameter is to take it out of training: `requires_grad = False`. We freeze all but the head. Then only
+# 8,967 of 3.4 million numbers learn: 1,280 times 7 weights and 7 biases. So few can take large steps: we use ten times
+# the learning rate.
+
+# %%
+frozen = build("imagenet")
+for parameter_name, parameter in frozen.network.named_parameters():
+    parameter.requires_grad = parameter_name.startswith("classifier.")
+print("all and learning:", *models.count_parameters(frozen))
+train("head", frozen, lr=10 * LR)
+
+# %% [markdown]
+# This is the same model as in way 1: a linear layer on fixed features. What differs is the training. Each epoch shows
+# new random versions of the faces, and the body has to compute the features again.
+#
+# ## Way 3: the whole network
+#
+# Freezing kept the body as it was. Now everything may learn: this is *fine-tuning* in the narrow sense. It costs about
+# three times as much, because the gradient runs back through the whole body.
+
+# %%
+train("whole", build("imagenet"))
+
+# %% [markdown]
+# ## Way 4: a learning rate for each layer
+#
+# The first layers find edges, and an edge in a drawing is an edge. The last layers were made for cats and cars. So the
+# first should change little and the last much. `lr_scales` gives parts of the network a share of the learning rate.
+# Parts that are not named get all of it.
+
+# %%
+shares = (
+    ("conv_stem", 0.1), ("bn1", 0.1), ("blocks.0", 0.1), ("blocks.1", 0.2),
+    ("blocks.2", 0.3), ("blocks.3", 0.4), ("blocks.4", 0.5), ("blocks.5", 0.7),
+)  # fmt: skip
+train("layer-wise", build("imagenet"), lr=2 * LR, lr_scales=shares)
+
+# %% [markdown]
+# ## The same from scratch
+#
+# Is it the network that is good, or are it the weights? Train the same network from random weights, with the same
+# faces and the same four epochs. By how many points will "whole" be better?
+
+# %%
+my_guess = ...  # points; put yours here
+
+train("scratch", build(None))
+gain = answers["whole"].correct.mean() - answers["scratch"].correct.mean()
+here.guess(my_guess, 100 * gain, "points")
+
+# %% [markdown]
+# ## Compare
+
+# %% alt="Test accuracy of each of the five ways, with its 95% interval"
+import pandas as pd
+
+summaries = {way: evaluation.summarise(found) for way, found in answers.items()}
+table = pd.DataFrame({way: rows.loc["accuracy"] for way, rows in summaries.items()}).T
+ax = plots.plot_intervals(table)
+_ = ax.set(title=f"Test accuracy, {EPOCHS} epochs", xlabel="accuracy (%)", ylabel="way")
+
+# %% [markdown]
+# The lines are 95% intervals: with other test faces, a figure would move about that much. They say nothing about other
+# seeds: for that you train again.
+
+# %% alt="Validation accuracy after each epoch for the four ways that train by gradient descent"
+import matplotlib.pyplot as plt
+
+figure, ax = plt.subplots(figsize=(6.5, 4), layout="constrained")
+for (way, history), style in zip(
+    histories.items(), ("s:", "o-", "^--", "x-."), strict=True
+):
+    ax.plot(history["epoch"], 100 * history["val_accuracy"], style, label=way)
+ax.set(xlabel="epoch", ylabel="accuracy (%)", title=f"{len(val_set)} validation faces")
+_ = ax.legend()
+
+# %% [markdown]
+# Two things to read from curves like these:
+#
+# - Where does a line start? A good start is what pretrained weights give you.
+# - Does it still rise at the end? Then the budget ended the run, not the network. "Scratch" is far from its end after
+#   four epochs. The comparison is fair for this budget, and for no other.
+#
+# The validation faces are few, so a step of two or three points may be luck.
+#
+# Accuracy is one number. Which emotions does it hide? In a *confusion matrix*, each row is a true class, each column a
+# predicted one. What is right lies on the diagonal.
+
+# %% alt="Confusion matrices of the network from scratch and of the fine-tuned network on the test faces"
+names = {"scratch": "from scratch", "whole": "from ImageNet, whole network"}
+figure = plots.confusion_grid({text: answers[way] for way, text in names.items()})
+
+# %% [markdown]
+# Compare the two row by row. A network that has learned little names a few frequent classes and never the rare ones.
+# You see it in columns that are full from top to bottom. Fine-tuning puts most of the faces on the diagonal.
+#
+# ## FER2013
+#
+# Drawn faces are simple. What do photographs look like? Training on FER2013 takes an hour or more on two cores, so we
+# show stored answers. This is the network that comes with `ferlib`: FerNet, from scratch, 64 epochs.
+
+# %% alt="Confusion matrix of the shipped network on the 3,589 PublicTest photographs of FER2013"
+views = "flip_averaged"  # a face and its mirror image
+photographs = {"FerNet from scratch, 64 epochs": here.photographs(views=views)}
+for text, found in photographs.items():
+    print(f"{text}: {found.correct.mean():.1%} of {len(found.labels):,} photographs")
+figure = plots.confusion_grid(photographs)
+
+# %% [markdown]
+# Of this figure, 280 photographs are easy: they stand in `Training`, too. Without them it is 67.8%. Happy and surprise
+# are named best. Fear is right only every second time. Where do the missing faces of a row go?
+
+# %% [markdown]
+# ## What you have learned
+#
+# - A timm network is a body and a head. For other classes, keep the body and put a new head on top.
+# - Pretrained weights come with a mean and a standard deviation. Normalise your faces with these.
+# - Features and a linear model: seconds, and a baseline. A frozen body and a new head: the same model, more slowly.
+# - Fine-tuning lets the whole network learn. Lower rates for early layers keep what these layers know.
+# - Compare at an equal budget, with the same faces, and with an interval.
+#
+# What happens to BatchNorm in a frozen body, how to find a learning rate, and which schedule to choose:
+# [lesson 05b](05b_fine_tuning_in_depth.ipynb).
+
+# %% [markdown]
+# ## Exercises
+#
+# **Exercise 1.** You fine-tune for three classes: open, shut and hidden eyes. The features stay 1,280 numbers. How many
+# numbers has the new head?
+
+# %% tags=["exercise"]
+my_count = ...
+
+# %% tags=["solution"]
+solution_1 = 1280 * 3 + 3
+wrong_1 = [
+    (1280 * 3, "these are the weights; each output has a bias, too"),
+    (1280 * 7 + 7, "that is the head for seven classes"),
+    (1280 + 3, "each of the three outputs has a weight for every feature"),
+]
+
+# %%
+here.check(my_count, solution_1, wrong_1)
+
+# %% [markdown]
+# **Exercise 2.** To freeze a part, you must know which parameters lie in it. Return whether the parameter `name` is the
+# part itself or lies in it: `blocks.1.0.conv_pw.weight` lies in `blocks.1`.
+
+
+# %% tags=["exercise"]
+def my_is_in(name, part):
+    return ...
+
+
+# %% tags=["solution"]
+def solution_2(name, part):
+    return name == part or name.startswith(part + ".")
+
+
+def without_dot(name, part):
+    return name.startswith(part)
+
+
+def anywhere(name, part):
+    return part in name
+
+
+def only_below(name, part):
+    return name.startswith(part + ".")
+
+
+wrong_2 = [
+    (without_dot, "blocks.10 begins with blocks.1 and does not lie in it"),
+    (anywhere, "bn1 is also a layer inside of each block: compare the beginning"),
+    (only_below, "pos_embed is a single parameter, with no dot after its name"),
+]
+examples_2 = [
+    ("blocks.1.0.conv_pw.weight", "blocks.1"),
+    ("blocks.10.0.conv_pw.weight", "blocks.1"),
+    ("blocks.1.0.bn1.weight", "bn1"),
+    ("pos_embed", "pos_embed"),
+]
+
+# %%
+here.check(my_is_in, solution_2, wrong_2, on=examples_2)
+
+# %% [markdown]
+# **Exercise 3.** A common rule for layer-wise rates: the last part gets `lr`, and each part before it gets `decay`
+# times the rate of the next one. Return the list of rates, first part first.
+
+
+# %% tags=["exercise"]
+def my_rates(lr, decay, parts):
+    return ...
+
+
+# %% tags=["solution"]
+def solution_3(lr, decay, parts):
+    return [lr * decay ** (parts - 1 - k) for k in range(parts)]
+
+
+def last_first(lr, decay, parts):
+    return [lr * decay**k for k in range(parts)]
+
+
+def one_too_many(lr, decay, parts):
+    return [lr * decay ** (parts - k) for k in range(parts)]
+
+
+def in_equal_steps(lr, decay, parts):
+    return [lr * decay * (k + 1) / parts for k in range(parts)]
+
+
+wrong_3 = [
+    (last_first, "now the first part learns fastest: the order is the other way round"),
+    (one_too_many, "the last part gets the whole lr"),
+    (in_equal_steps, "each rate is decay times the next one, not a step less"),
+]
+examples_3 = [(0.1, 0.5, 4), (0.01, 0.8, 7)]
+
+# %%
+here.check(my_rates, solution_3, wrong_3, on=examples_3)
+
+# %% [markdown]
+# ## Questions
+#
+# **1.** You give ImageNet's weights pixels from 0 to 255 and forget `Normalize`. No error appears. What happens?
+#
+# <details><summary>Answer</summary>
+#
+# The first layer sees values that are hundreds of times larger than in its training. Every feature after it is off. A
+# fully trained network can partly adapt; a frozen one cannot. Wrong preprocessing is silent, so print the input spec
+# and compare it with your `Normalize`.
+#
+# </details>
+
+# %% [markdown]
+# **2.** Ways 1 and 2 are the same model, a linear layer on fixed features. Why are their results not the same?
+#
+# <details><summary>Answer</summary>
+#
+# Logistic regression finds its best weights for faces that never change. Way 2 takes some steps of gradient descent on
+# random versions of the faces. So one may fit these training faces closer, and the other sees more variety.
+#
+# </details>
+
+# %% [markdown]
+# **3.** A friend trains from scratch for 100 epochs, reaches the same accuracy as "whole", and says: "Pretraining is
+# useless." Is that right?
+#
+# <details><summary>Answer</summary>
+#
+# Pretraining saved 96 epochs. With many faces and enough time, training from scratch can catch up: K. He and others
+# found this for object detection. With few faces it often cannot. So say at which budget you compared.
+#
+# </details>
+
+# %% [markdown]
+# **4.** You have 20 faces of each emotion, not hundreds. Which way do you try first, and why?
+#
+# <details><summary>Answer</summary>
+#
+# Features and a linear model. It has the fewest numbers to learn, takes seconds, and gives you a baseline. With 140
+# faces, 3.4 million free weights can learn every face by heart. Then see whether a low learning rate still gains.
+#
+# </details>
+
+# %% [markdown]
+# **5.** In the FER2013 matrix, which two emotions are mistaken for each other most often, in both directions? Why is a
+# single accuracy blind to that?
+#
+# <details><summary>Answer</summary>
+#
+# Sad and neutral: 119 sad faces are called neutral, 70 neutral ones sad. Fear and sad follow, with 90 and 55. Accuracy
+# counts only the diagonal: it is the same whether fear is taken for sad or for happy.
+#
+# </details>
+
+# %% [markdown]
+# ## Further reading
+#
+# - J. Yosinski, J. Clune, Y. Bengio and H. Lipson, *How transferable are features in deep neural networks?*, NeurIPS
+#   2014.
+# - M. Tan and Q. V. Le, *EfficientNet: Rethinking model scaling for convolutional neural networks*, ICML 2019.
+# - K. He, R. Girshick and P. Dollár, *Rethinking ImageNet pre-training*, ICCV 2019.
+# - J. Howard and S. Ruder, *Universal language model fine-tuning for text classification*, ACL 2018 (a rate for each
+#   layer).
+# - R. Wightman, *PyTorch Image Models* (timm), https://github.com/huggingface/pytorch-image-models, since 2019.
