@@ -97,7 +97,7 @@ def write_whole(path: str | Path, write: Callable[[Path], object]) -> Path:
     'done'
     """
     path = Path(path)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f"{path.name[:60]}.{os.getpid()}.part")  # a long name has no room for more
     try:
         write(temporary)
         os.replace(temporary, path)

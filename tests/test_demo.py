@@ -15,7 +15,7 @@ import torch
 
 from ferlib import sample
 from ferlib.apps import demo
-from ferlib.apps.recognizer import BOX, EmotionRecognizer, annotate
+from ferlib.apps.recognizer import CROP, EmotionRecognizer, annotate
 from ferlib.emotions import EMOTIONS
 from ferlib.explain import occlusion, overlay
 from ferlib.models import build_model, save_model
@@ -90,7 +90,7 @@ def test_each_face_is_named_and_explained_from_the_left(recognizer: EmotionRecog
     np.testing.assert_allclose(table[[*EMOTIONS]], 100 * rows[[*EMOTIONS]], atol=0.0501)
     np.testing.assert_array_equal(marked, annotate(picture, rows))
     for (heat, _), row in zip(heats, rows.to_dict("records"), strict=True):
-        crop = recognizer.crop(picture, np.array([row[edge] for edge in BOX]))[None]
+        crop = recognizer.crop(picture, np.array([row[edge] for edge in CROP]))[None]
         batch = EvalTransform(recognizer.model.input_spec)(torch.tensor(crop)[:, None])
         want = overlay(crop, occlusion(recognizer.model, batch, EMOTIONS.index(row["emotion"])))[0]
         np.testing.assert_allclose(heat.astype(int), want.repeat(7, 0).repeat(7, 1), atol=1)  # 48 -> 336 px

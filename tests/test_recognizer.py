@@ -1,6 +1,7 @@
 """The recognizer on drawn scenes and stand-in detectors: files of all kinds, tables, batches, videos, drawing."""
 
 import base64
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -15,8 +16,8 @@ from PIL import Image
 
 from ferlib import sample
 from ferlib.apps.detection import crop_face, find_detector
-from ferlib.apps.pictures import camera_frames, capture_on_colab, read_image, read_shots, upload_on_colab
-from ferlib.apps.recognizer import BOX, EmotionRecognizer, annotate, plot_answers, save_annotated, writable_folder
+from ferlib.apps.pictures import camera_frames, capture_on_colab, read_image, read_shots, to_image, upload_on_colab
+from ferlib.apps.recognizer import BOX, CROP, EmotionRecognizer, annotate, plot_answers, save_annotated, writable_folder
 from ferlib.data import FaceDataset
 from ferlib.emotions import COLORS, EMOTIONS, class_colors
 from ferlib.evaluation import Predictions, flip, predict
@@ -25,7 +26,7 @@ from ferlib.sample import scenes
 from ferlib.transforms import InputSpec
 
 COLUMNS = [
-    "file", "frame", "time", "x0", "y0", "x1", "y1", "score",
+    "file", "frame", "time", "x0", "y0", "x1", "y1", "roll", "score",
     "angry", "disgust", "fear", "happy", "sad", "surprise", "neutral", "emotion", "confidence", "abstained", "error",
 ]  # fmt: skip
 
@@ -250,7 +251,7 @@ def test_other_classes_are_named_and_drawn(faces, names: tuple[str, ...]):
     rows = recognizer.predict(list(faces))
     faces_of = FaceDataset.from_arrays(faces, np.zeros(5, int), classes=names)
     expected = predict(other, faces_of, views=(None, flip))
-    assert list(rows) == [*COLUMNS[:8], *names, *COLUMNS[-4:]]
+    assert list(rows) == [*COLUMNS[:9], *names, *COLUMNS[-4:]]
     np.testing.assert_allclose(rows[list(names)], expected.probabilities, atol=1e-6)
     assert rows["emotion"].tolist() == [names[i] for i in expected.predicted]
     assert list(recognizer.predict(np.zeros((0, 4, 3), np.uint8))) == list(rows)
@@ -416,7 +417,7 @@ def rows_of(
         "frame": 0,
         "score": 1.0,
     }
-    table = pd.DataFrame([dict(zip(BOX, box, strict=True)) | chances | facts for box in rows])
+    table = pd.DataFrame([dict(zip(BOX, box, strict=True)) | {"roll": 0.0} | chances | facts for box in rows])
     return table.assign(file="image 0", time=np.nan)[COLUMNS]
 
 
@@ -580,3 +581,52 @@ def test_reading_leaks_no_warning(whole, tmp_path: Path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert whole.predict(tmp_path / "palette.png")["error"].tolist() == [""]
+
+
+def test_a_face_that_is_too_small_is_left_out(model):
+    boxes = FakeDetector([0, 0, 40, 40, 0.9], [50, 0, 60, 12, 0.8])
+    rows = EmotionRecognizer(model, detector=boxes, smallest=24).predict(np.zeros((100, 100), np.uint8))
+    assert rows[["y1", "roll"]].values.tolist() == [[40, 0]]
+
+
+def test_the_table_tells_the_roll_by_which_a_crop_is_upright(model):
+    class Turned(FakeDetector):
+        def detect(self, image, *, smallest=24):
+            return np.array([[30.0, 30.0, 70.0, 70.0, 0.9, 90.0]])
+
+    image = np.zeros((100, 100), np.uint8)
+    image[:, 50:] = 200  # light at the right: at the top of a head that is turned clockwise by 90 degrees
+    recognizer = EmotionRecognizer(model, detector=Turned())
+    rows = recognizer.predict(image)
+    crop = recognizer.crop(image, rows[CROP].to_numpy()[0])
+    assert rows["roll"].tolist() == [90] and (crop[:20] > 150).all() and (crop[-20:] < 50).all()
+
+
+def test_a_file_given_twice_is_read_once(whole, faces, tmp_path: Path):
+    save(tmp_path / "a.png", faces[0])
+    with pytest.warns(UserWarning, match="1 files are given more than once, and read once"):
+        rows = whole.predict([tmp_path / "a.png", tmp_path / ".." / tmp_path.name / "a.png"])
+    assert len(rows) == 1
+
+
+def test_annotated_pictures_of_a_generator_never_write_through_a_link(whole, faces, tmp_path: Path):
+    save(tmp_path / "a.png", faces[0])
+    (tmp_path / "kept.jpg").write_bytes(b"mine")
+    (tmp_path / "seen").mkdir()
+    (tmp_path / "seen" / "a.jpg").symlink_to(tmp_path / "kept.jpg")
+    rows = whole.predict(tmp_path / "a.png")
+    (saved,) = save_annotated(rows, (path for path in [tmp_path / "a.png"]), tmp_path / "seen")
+    assert (tmp_path / "kept.jpg").read_bytes() == b"mine" and not saved.is_symlink()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_a_named_pipe_is_no_picture(whole, tmp_path: Path):
+    os.mkfifo(tmp_path / "a.jpg")
+    with pytest.raises(ValueError, match="a.jpg is no ordinary file"):
+        whole.predict(tmp_path / "a.jpg")
+
+
+def test_more_kinds_of_pictures_in_memory(faces):
+    np.testing.assert_array_equal(to_image(Image.fromarray(faces[0].astype(np.int32))), faces[0])
+    light = torch.from_numpy(faces[0])[None].bfloat16() / 255
+    np.testing.assert_allclose(to_image(light).astype(int), faces[0], atol=2)

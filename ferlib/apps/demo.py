@@ -11,9 +11,9 @@ import pandas as pd
 import torch
 
 from ferlib import explain
-from ferlib.apps.recognizer import BOX, EmotionRecognizer, annotate
+from ferlib.apps.recognizer import CROP, EmotionRecognizer, annotate
 from ferlib.transforms import EvalTransform
-from ferlib.utils import import_extra
+from ferlib.utils import import_extra, require
 
 OFFLINE = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "GRADIO_RUN_HISTORY": "False"}
 TITLE = "Facial expressions, and how far to trust their names"
@@ -47,7 +47,7 @@ def answer(recognizer: EmotionRecognizer, picture: np.ndarray | None) -> Answer:
         names.append(f"face {number}: {doubt}{row['emotion']} ({row['confidence']:.0%})")
     chances = rows[[*recognizer.model.classes]]
     table = (100 * chances).round(1).set_axis(range(1, len(rows) + 1)).rename_axis("face").reset_index()
-    crops = np.stack([recognizer.crop(picture, box) for box in rows[BOX].to_numpy()])
+    crops = np.stack([recognizer.crop(picture, box) for box in rows[CROP].to_numpy()])
     batch = EvalTransform(recognizer.model.input_spec)(torch.from_numpy(crops)[:, None])
     falls = explain.occlusion(recognizer.model, batch, chances.to_numpy().argmax(1))
     times = max(1, 336 // crops.shape[1])
@@ -113,8 +113,9 @@ def launch(
         The page, a `gradio.Interface`.
 
     Raises:
-        ValueError: gradio is missing, or the port is taken.
+        ValueError: gradio is missing, or the port is wrong or taken.
     """
+    require(1 <= port <= 65535, f"port is {port}; allowed are 1 to 65535")
     interface = page(EmotionRecognizer.load(model, detector=detector))
     try:
         with _without_proxies():

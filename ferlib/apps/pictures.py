@@ -21,7 +21,7 @@ import torch
 from PIL import Image, ImageOps
 
 from ferlib.data.words import IMAGES
-from ferlib.utils import matching
+from ferlib.utils import matching, require
 
 VIDEOS = (
     ".3g2", ".3gp", ".asf", ".avi", ".f4v", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpe", ".mpeg", ".mpg",
@@ -73,7 +73,8 @@ def read_image(path: str | Path) -> np.ndarray:
     except FileNotFoundError:
         raise
     except Exception as error:  # each decoder has its own errors
-        is_heic = Path(path).is_file() and Path(path).read_bytes()[4:8] == b"ftyp"
+        head = Path(path).read_bytes()[4:12] if Path(path).is_file() else b""
+        is_heic = head[:4] == b"ftyp" and head[4:6] in (b"he", b"mi", b"ms")  # heic, heix, hevc, mif1, msf1
         reason = HEIC_ADVICE if is_heic else f"{error}; save or download it again"
         raise ValueError(f"cannot read {path} as an image: {reason}") from error
 
@@ -100,7 +101,10 @@ def to_image(picture: Picture) -> np.ndarray:
     """
     if isinstance(picture, Image.Image):
         return _to_array(ImageOps.exif_transpose(picture))
-    image = np.asarray(picture.detach().cpu() if isinstance(picture, torch.Tensor) else picture)
+    if isinstance(picture, torch.Tensor):
+        image = (picture.detach().float() if picture.is_floating_point() else picture).cpu().numpy()
+    else:
+        image = np.asarray(picture)
     if isinstance(picture, torch.Tensor) and image.ndim == 3 and image.shape[0] in (1, 3, 4):
         image = image.transpose(1, 2, 0)
     if image.ndim == 3 and image.shape[2] == 1:
@@ -118,7 +122,9 @@ def _to_array(image: Image.Image) -> np.ndarray:
     if image.mode == "F":
         raise ValueError("its pixels are fractions, where 8 or 16 bits are needed")
     if image.mode.startswith("I"):  # 16 bits, which some formats store in 32
-        return (np.asarray(image).clip(0, 65535) / 257).round().astype(np.uint8)
+        values = np.asarray(image).clip(0, 65535)
+        scale = 257 if image.mode != "I" or values.max(initial=0) > 255 else 1  # in "I" 8 bits are usual, too
+        return (values / scale).round().astype(np.uint8)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (128, 128, 128, 255)), image)
@@ -150,7 +156,12 @@ def read_shots(source: Source, *, every: int = 1, recursive: bool = False) -> It
     this array is int64 (2, 2); an image is uint8 (h, w), RGB or RGBA
     """
     items = [item for group in _list_items(source, recursive) for item in group]
-    return (shot for name, item in items for shot in _read_item(name, item, every))
+    once: dict[object, tuple[str, Picture | Path]] = {}
+    for name, item in items:
+        once.setdefault(item.resolve() if isinstance(item, Path) else name, (name, item))
+    if len(once) < len(items):
+        warnings.warn(f"{len(items) - len(once)} files are given more than once, and read once", stacklevel=2)
+    return (shot for name, item in once.values() for shot in _read_item(name, item, every))
 
 
 def list_files(source: Source, *, recursive: bool = False) -> list[Path]:
@@ -185,6 +196,7 @@ def _list_files(path: Path, recursive: bool) -> list[Path]:
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist; give the path of an image, a video or a folder of images")
     if not path.is_dir():
+        require(path.is_file(), f"{path} is no ordinary file; give the path of an image, a video or a folder of images")
         return [path]
     everything = sorted(path.rglob("*") if recursive else path.iterdir())
     content = [file for file in everything if not re.search(r"(^|[/\\])\.", str(file.relative_to(path)))]

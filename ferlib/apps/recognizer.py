@@ -8,6 +8,7 @@ plot_answers(picture, recognizer.predict(picture))      # its faces in boxes, an
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,18 @@ from PIL import Image, ImageDraw, ImageFont
 from tqdm.auto import tqdm
 
 from ferlib.apps.detection import SMALLEST, Detector, WholeImage, crop_face, find_detector
-from ferlib.apps.pictures import Picture, Shot, Source, list_files, read_shots, to_image
+from ferlib.apps.pictures import Item, Picture, Shot, Source, list_files, read_shots, to_image
 from ferlib.emotions import class_colors
 from ferlib.evaluation import flip
 from ferlib.models.face_model import FaceModel, device_of, face_model
 from ferlib.models.files import load_model
 from ferlib.plots import plot_probabilities
 from ferlib.transforms import EvalTransform
-from ferlib.utils import prepare_folder, user_path
+from ferlib.utils import prepare_folder, user_path, write_whole
 
 BOX = ["x0", "y0", "x1", "y1"]
-BEFORE, AFTER = ["file", "frame", "time", *BOX, "score"], ["emotion", "confidence", "abstained", "error"]
+CROP = [*BOX, "score", "roll"]  # what `EmotionRecognizer.crop` needs
+BEFORE, AFTER = ["file", "frame", "time", *BOX, "roll", "score"], ["emotion", "confidence", "abstained", "error"]
 UNSURE = "#8C8C8C"  # gray
 LIMITS = "It names a look, not what a person feels; its training labels are disputed. Do not judge people by it."
 
@@ -131,8 +133,8 @@ class EmotionRecognizer:
 
         Returns:
             One row per face, the best first in each picture. Columns: file, frame, time (s, of a video), x0, y0, x1, y1
-            (px of the upright picture), score (the detector's), one probability per class, emotion (the likeliest),
-            confidence (its probability), abstained, error.
+            (px of the upright picture), roll (degrees by which the face is turned clockwise), score (the detector's),
+            one probability per class, emotion (the likeliest), confidence (its probability), abstained, error.
 
         Raises:
             FileNotFoundError: a path does not exist; raised before any work.
@@ -150,7 +152,8 @@ class EmotionRecognizer:
             if not len(boxes) and (shot.error or no_face == "nan"):
                 rows.append(about)
             for box in boxes:
-                rows.append(about | dict(zip([*BOX, "score"], box[:5].tolist(), strict=True)))
+                roll = float(box[5]) if len(box) > 5 else 0.0
+                rows.append(about | dict(zip(CROP, [*box[:5].tolist(), roll], strict=True)))
                 waiting.append((rows[-1], self.crop(shot.image, box)))
                 if len(waiting) == self.batch_size:
                     self._add_probabilities(waiting)
@@ -162,7 +165,7 @@ class EmotionRecognizer:
 
         Args:
             image: uint8 gray (h, w) or RGB (h, w, 3).
-            box: (x0, y0, x1, y1, ...) in pixels.
+            box: (x0, y0, x1, y1, ...) in pixels; of a table's row, `row[CROP]`, so that a turned face becomes upright.
 
         Returns:
             uint8 gray (size, size).
@@ -170,11 +173,13 @@ class EmotionRecognizer:
         return crop_face(image, box, margin=self.margin or 0.0, size=self.model.input_spec.size)
 
     def _find_faces(self, shot: Shot) -> np.ndarray:
-        """Find the boxes (n, 5) of a shot; none where there is no picture."""
+        """Find the boxes (n, 5 or 6) of a shot; none where there is no picture."""
         if shot.image is None:
             return np.empty((0, 5))
         smallest = SMALLEST if math.isnan(shot.time) else max(SMALLEST, min(shot.image.shape[:2]) / 6)
-        return self.detector.detect(shot.image, smallest=self.smallest or smallest)
+        smallest = self.smallest or smallest
+        boxes = self.detector.detect(shot.image, smallest=smallest)
+        return boxes[boxes[:, 3] - boxes[:, 1] >= 0.75 * smallest]  # a box may be a little lower than its face
 
     def _add_probabilities(self, waiting: list[tuple[dict[str, Any], np.ndarray]]) -> None:
         """Add the classes' probabilities to the rows of the waiting faces, and empty the list."""
@@ -188,7 +193,7 @@ class EmotionRecognizer:
         """Build the table, with each face's likeliest class as its emotion."""
         classes = list(self.model.classes)
         table = pd.DataFrame(rows, columns=[*BEFORE, *classes, *AFTER])
-        table = table.astype(dict.fromkeys(["time", *BOX, "score", *classes], float))
+        table = table.astype(dict.fromkeys(["time", *CROP, *classes], float))
         table["emotion"] = table[classes].dropna().idxmax(axis=1).astype(object)
         table["confidence"] = table[classes].max(axis=1)
         table["abstained"] = table["confidence"] < self.threshold
@@ -301,7 +306,7 @@ def annotated_names(rows: pd.DataFrame) -> pd.Series:
     names: dict[tuple[str, int], str] = {}
     used: set[str] = set()
     for row in rows[rows["error"] == ""].itertuples():
-        stem = Path(row.file).stem + ("" if math.isnan(row.time) else f"_{row.frame:06d}")
+        stem = Path(row.file).stem[:60] + ("" if math.isnan(row.time) else f"_{row.frame:06d}")
         name, number = stem, 1
         while (row.file, row.frame) not in names and name.lower() in used:
             number += 1
@@ -325,12 +330,14 @@ def save_annotated(rows: pd.DataFrame, source: Source, folder: str | Path, *, re
     Raises:
         ValueError: the folder cannot be written; raised before any work.
     """
+    source = [source] if isinstance(source, Item) else list(source)
     folder, paths = writable_folder(folder, source, recursive=recursive), []
     named = rows.assign(annotated=annotated_names(rows))
     groups = dict(iter(named[named["annotated"] != ""].groupby(["file", "frame"], sort=False)))
     for shot in read_shots(source, recursive=recursive):
         faces = groups.get((shot.file, shot.frame))
         if faces is not None and shot.image is not None:
+            picture = Image.fromarray(annotate(shot.image, faces))
             paths.append(folder / faces["annotated"].iloc[0])
-            Image.fromarray(annotate(shot.image, faces)).save(paths[-1], quality=92, subsampling=0)
+            write_whole(paths[-1], partial(picture.save, format="JPEG", quality=92, subsampling=0))
     return paths

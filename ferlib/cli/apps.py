@@ -12,6 +12,7 @@ from ferlib.cli.options import (
     FORCE,
     MODEL,
     add_verb,
+    data_file,
     note,
     note_drawn,
     note_same,
@@ -109,7 +110,7 @@ def run_explain(args: argparse.Namespace) -> None:
     from ferlib.apps import pictures, recognizer
     from ferlib.transforms import EvalTransform
 
-    inputs = [args.model, args.detector, *(pictures.list_files(args.paths) if args.paths else [args.data])]
+    inputs = [args.model, args.detector, *(pictures.list_files(args.paths) if args.paths else [data_file(args.data)])]
     check_output(args.out, ".png", inputs=inputs, force=args.force)
     if args.faces < 1:
         raise ValueError(f"--faces is {args.faces}; give 1 or more")
@@ -135,8 +136,10 @@ def _photo_faces(args: argparse.Namespace, reader: Any) -> tuple[Any, list[str]]
     for shot in pictures.read_shots(args.paths):
         if shot.image is None:
             note(shot.error)
-        elif len(crops) < args.faces:
-            crops += [reader.crop(shot.image, box) for box in reader.detector.detect(shot.image)]
+            continue
+        crops += [reader.crop(shot.image, box) for box in reader.detector.detect(shot.image)]
+        if len(crops) >= args.faces:
+            break
     if not crops:
         raise ValueError("no face was found in these pictures; --detector whole takes each picture as a face")
     return np.stack(crops[: args.faces]), [""] * min(len(crops), args.faces)
@@ -163,8 +166,9 @@ def run_export(args: argparse.Namespace) -> None:
     from ferlib import data, models
     from ferlib.apps import export
 
-    check_output(args.out, ".onnx", inputs=[args.model, args.data], force=args.force)
+    check_output(args.out, ".onnx", inputs=[args.model, data_file(args.data)], force=args.force)
     model, dataset = models.load_model(args.model), data.load(args.data, classes=args.classes)
+    test = dataset.subset("PublicTest")
     if args.int8:
         faces = dataset.subset("Training").images
         spread = [number * len(faces) // 512 for number in range(512)] if len(faces) > 512 else slice(None)
@@ -173,10 +177,10 @@ def run_export(args: argparse.Namespace) -> None:
             path = export.quantise(whole, faces[spread], args.out)
     else:
         path = export.to_onnx(model, args.out)
-    test = dataset.subset("PublicTest")
     print(f"wrote {path}\n{export.describe(path)}")
     print(f"on the {len(test):,} PublicTest faces of {dataset.name}, the model -> this file:")
     print(export.report(export.parity(model, path, test)))
+    print("it answers for one view of a face; `ferlib predict` averages the face and its mirror image")
 
 
 def run_demo(args: argparse.Namespace) -> None:

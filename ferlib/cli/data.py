@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from ferlib.cli.options import CLASSES, DATA, SOURCE, add_verb, path_given, source_given
+from ferlib.cli.options import CLASSES, DATA, SOURCE, add_verb, data_file, path_given, source_given
 
 
 def add_verbs(verbs: Any) -> None:
@@ -76,7 +76,10 @@ def run_export(args: argparse.Namespace) -> None:
     from ferlib.data.export import export_faces
     from ferlib.emotions import EMOTIONS
 
-    if Path(args.data).resolve() in args.to.resolve().parents:
+    args.to = args.to.resolve()  # so that "." and links to folders are folders
+    if args.to.exists() and not args.to.is_dir():
+        raise ValueError(f"{args.to} is there already, and no folder; give a new folder")
+    if data_file(args.data).resolve() in args.to.parents:
         raise ValueError(f"{args.to} lies in {args.data}, whose faces would then be there twice; give another folder")
     dataset = data.load(args.data, classes=args.classes)
     path = export_faces(dataset, args.to)

@@ -5,7 +5,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ferlib.cli.options import A_MODEL, MEASURED, add_verb, note, note_drawn, note_same, path_given, save_plot
+from ferlib.cli.options import (
+    A_MODEL,
+    MEASURED,
+    add_verb,
+    data_file,
+    note,
+    note_drawn,
+    note_same,
+    path_given,
+    save_plot,
+)
 from ferlib.utils import check_output, readable, write_whole
 
 
@@ -93,7 +103,7 @@ def _check_outputs(args: argparse.Namespace, inputs: list[Any], *suffixes: str) 
     """Check before any work the files of `--json`, which are called alike but for their endings."""
     for suffix in suffixes if args.json is not None else ():
         path = args.json if suffix == ".json" else args.json.with_suffix(suffix)
-        check_output(path, suffix, inputs=[args.data, *inputs], force=args.force)
+        check_output(path, suffix, inputs=[data_file(args.data), *inputs], force=args.force)
 
 
 def _open_faces(args: argparse.Namespace, digest: str) -> Any:

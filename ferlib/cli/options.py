@@ -81,6 +81,16 @@ FORCE = option("--force", action="store_true", help="replace output files that a
 FACES, MEASURED = (DATA, CLASSES), (DATA, CLASSES, SPLIT, TTA, JSON, FORCE)
 
 
+def data_file(source: str | Path) -> Path:
+    """Return the file or folder that `--data` stands for, also for the name fer2013, or the name itself."""
+    from ferlib.data import sources
+
+    try:
+        return Path(source) if str(source) == "sample" else sources.find(source)
+    except FileNotFoundError:  # told where it is read
+        return Path(source)
+
+
 def add_verb(verbs: Any, name: str, run: Callable, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
     """Add a verb to the command line.
 

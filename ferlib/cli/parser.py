@@ -39,8 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     for name in {"paths", "model", "teacher"} & {name for name, value in vars(args).items() if isinstance(value, list)}:
         setattr(args, name, [path for given in getattr(args, name) for path in matching(given)])
-    # Of the processes of `accelerate launch`, only the first prints.
-    first = os.environ.get("WORLD_SIZE", "1") in ("", "1") or os.environ.get("RANK", "0") == "0"
+    # Of the processes of `accelerate launch`, which can train, only the first prints.
+    launched = args.verb == "train" and os.environ.get("WORLD_SIZE", "1") not in ("", "1")
+    first = not launched or os.environ.get("RANK", "0") == "0"
     try:
         with warnings.catch_warnings(), contextlib.redirect_stdout(sys.stdout if first else None):
             warnings.filterwarnings("default" if first else "ignore", module="ferlib")
