@@ -374,7 +374,7 @@ def test_a_rank_that_is_left_over_prints_all_the_same(capsys, monkeypatch, left:
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert "plain_cnn" in ferlib(capsys, "recipes")[1], "only `train` is run by several processes"
     monkeypatch.setattr("ferlib.cli.train.run_train", lambda args: print("it trains"))
-    assert ferlib(capsys, *TRAIN)[:2] == (0, ""), "of two processes, only the first prints"
+    assert ferlib(capsys, *TRAIN, "--out", "unused")[:2] == (0, ""), "of two processes, only the first prints"
 
 
 @pytest.mark.parametrize("before", [None, "example.com"])
