@@ -471,6 +471,7 @@ def test_lite0s_weights_fit_timms_network_name_by_name():
     assert torch.equal(colour.network.conv_stem.weight, stem)
     torch.testing.assert_close(gray["conv_stem.weight"], stem.mean(1, keepdim=True))
     assert gray["classifier.weight"].shape == (7, 1280)
+    assert gray["classifier.weight"].abs().max() <= 1280**-0.5, "a new head begins small, or its first loss is 20 nats"
 
 
 def test_a_damaged_or_missing_wheel_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

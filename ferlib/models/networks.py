@@ -171,12 +171,14 @@ def _with_imagenet_weights(name: str, options: dict[str, Any]) -> nn.Module:
     file = lite0_file() if name.partition(".")[0] == LITE0 else None
     try:
         with _hub_or_its_cache() if file is None else contextlib.nullcontext():
-            network = timm.create_model(name, pretrained=file is None, **options)
+            network: Any = timm.create_model(name, pretrained=file is None, **options)
         if file is not None:  # its tensors stand in timm's order, under other names
             values = torch.load(file, map_location="cpu", weights_only=True).values()
             weights = {"state_dict": dict(zip(network.state_dict(), values, strict=True))}
             source = vars(network)["pretrained_cfg"] | weights
             load_pretrained(network, source, options["num_classes"], options["in_chans"])
+        if options["num_classes"] != network.pretrained_cfg["num_classes"]:  # EfficientNet's would begin 13 times larger
+            network.reset_classifier(options["num_classes"])
         return network
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
         reason = " ".join(str(error).split())
