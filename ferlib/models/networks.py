@@ -177,7 +177,7 @@ def _with_imagenet_weights(name: str, options: dict[str, Any]) -> nn.Module:
             weights = {"state_dict": dict(zip(network.state_dict(), values, strict=True))}
             source = vars(network)["pretrained_cfg"] | weights
             load_pretrained(network, source, options["num_classes"], options["in_chans"])
-        if options["num_classes"] != network.pretrained_cfg["num_classes"]:  # EfficientNet's would begin 13 times larger
+        if options["num_classes"] != network.pretrained_cfg["num_classes"]:  # EfficientNet's would be 13 times larger
             network.reset_classifier(options["num_classes"])
         return network
     except (OSError, RuntimeError, ValueError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
