@@ -129,7 +129,7 @@ def test_models_of_other_classes_predict_explain_and_are_exported(capsys, datase
         capsys, "predict", album, *given, "--detector", "whole", "--csv", csv, "--annotate", tmp_path / "s"
     )
     written = pd.read_csv(csv)
-    assert code == 1 and list(written)[8:-5] == list(names) and written["annotated"][0] == "0.jpg"
+    assert code == 1 and list(written)[9:-5] == list(names) and written["annotated"][0] == "0.jpg"
     assert written["emotion"][:3].isin(names).all()
     np.testing.assert_allclose(written[list(names)][:3].sum(axis=1), 1, atol=1e-6)
     photos = tmp_path / "photos.png"
