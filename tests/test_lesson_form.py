@@ -259,7 +259,7 @@ def test_a_name_means_one_thing_in_a_thin_lesson(thin: Path):
     cells = jupytext.reads(thin.read_text(encoding="utf-8"), fmt="py:percent").cells
     names = [name for code in texts(cells, "code") for name in bound(code)]
     assert {name for name in names if names.count(name) > 1} <= AGAIN
-    assert not {*names} & {*dir(builtins)}, "a name of Python's own"
+    assert not {*names} & {*dir(builtins)} - {"_"}, "a name of Python's own"  # doctest leaves a _ there
 
 
 def test_names_are_found_where_a_cell_binds_them():
