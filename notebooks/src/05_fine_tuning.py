@@ -2,7 +2,7 @@
 # # Fine-tuning
 #
 # EfficientNet has learned from 1.3 million photographs of ImageNet. None of their 1,000 labels is an emotion. Can it
-# learn the seven emotions from 2,000 faces, in a minute, without a GPU?
+# learn the seven emotions from 2,000 faces, in minutes, without a GPU?
 #
 # {colab}
 #
@@ -104,7 +104,7 @@ fixed = A.Compose([A.Resize(SIZE, SIZE), A.Normalize((0.5,), (0.5,)), ToTensorV2
 random = transforms.light(pretrained.input_spec)
 train_data = train_set.with_transform(random)
 val_data, test_data = val_set.with_transform(fixed), test_set.with_transform(fixed)
-print(random)
+print([type(step).__name__ for step in random.transforms])
 
 # %% [markdown]
 # Look at what the network gets to see. Would you still name each face the same?
@@ -198,8 +198,8 @@ train("head", frozen, lr=10 * LR)
 #
 # ## Way 3: the whole network
 #
-# Freezing kept the body as it was. Now everything may learn: this is *fine-tuning* in the narrow sense. It costs about
-# three times as much, because the gradient runs back through the whole body.
+# Freezing kept the body as it was. Now everything may learn: this is *fine-tuning* in the narrow sense. It costs more,
+# because the gradient runs back through the whole body.
 
 # %%
 train("whole", build("imagenet"))
@@ -244,7 +244,7 @@ _ = ax.set(title=f"Test accuracy, {EPOCHS} epochs", xlabel="accuracy (%)", ylabe
 
 # %% [markdown]
 # The lines are 95% intervals: with other test faces, a figure would move about that much. They say nothing about other
-# seeds: for that you train again.
+# seeds: for that you train again. In our run the rates by layer gained nothing: 61.3%, and 61.9% for "whole".
 
 # %% alt="Validation accuracy after each epoch for the four ways that train by gradient descent"
 import matplotlib.pyplot as plt
@@ -255,6 +255,7 @@ for (way, history), style in zip(
 ):
     ax.plot(history["epoch"], 100 * history["val_accuracy"], style, label=way)
 ax.set(xlabel="epoch", ylabel="accuracy (%)", title=f"{len(val_set)} validation faces")
+ax.set_xticks(range(1, EPOCHS + 1))
 _ = ax.legend()
 
 # %% [markdown]
@@ -276,6 +277,7 @@ figure = plots.confusion_grid({text: answers[way] for way, text in names.items()
 # %% [markdown]
 # Compare the two row by row. A network that has learned little names a few frequent classes and never the rare ones.
 # You see it in columns that are full from top to bottom. Fine-tuning puts most of the faces on the diagonal.
+# But it named no face "disgust": the drawn test has 14 such faces, and so an accuracy of 62% hides a recall of 0.
 #
 # ## FER2013
 #
