@@ -4,6 +4,7 @@ import ipaddress
 import os
 import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -61,3 +62,16 @@ def free_port() -> Callable[[], int]:
             return server.getsockname()[1]
 
     return find
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a tiny network that was not trained."""
+    import torch
+
+    from ferlib import models
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("model")
+    models.save_model(models.build_model("fernet", widths=(8, 8, 8, 8)), folder)
+    return folder

@@ -30,14 +30,6 @@ OUTPUTS = {"--out", "--json", "--csv", "--annotate", "--to", "to"}  # options an
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("model")
-    models.save_model(models.build_model("fernet", widths=(8, 8, 8, 8)), folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A CSV of 42 Training and 21 PublicTest faces."""
     images, table = sample.draw(63, seed=4, balance="equal")

@@ -18,14 +18,6 @@ from ferlib.sample import scenes
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("model")
-    models.save_model(models.build_model("fernet", widths=(8, 8, 8, 8)), folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three faces of each emotion, in train and in valid."""
     images, table = sample.draw(42, seed=2, balance="equal")

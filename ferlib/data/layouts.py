@@ -125,7 +125,7 @@ def _choose_tables(root: Path, files: list[str], source: Source) -> list[str]:
 
 
 def _has_faces(path: Path) -> bool:
-    """Return whether a table has labels and pixels, or is broken, as its reader will say."""
+    """Return whether a table has labels and pixels; one that cannot be read has none, and is named as left out."""
     try:
         return has_ending(path.name, (".npz",)) or bool(kinds(read_head(path)))
     except Exception:
