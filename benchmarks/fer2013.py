@@ -34,6 +34,7 @@ RUNS = Path("runs/fer2013")
 BASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], int | None]] = {
     "long": ("long", {}, {}, None),
     "small": ("small", {}, {}, None),
+    "fine_tune": ("fine_tune", {}, {}, None),
     "third": ("long", {"widths": (32, 48, 96, 144)}, {"epochs": 40}, 9570),  # for two cores: a third of the faces
 }
 # What may be changed in a base, one at a time: its model, its settings, its augmentation.
@@ -58,6 +59,7 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
         {"mixup": 0.0, "label_smoothing": 0.0, "distill": 0.0, "epochs": 40, "progressive": None},
         {},
     ),
+    "from scratch": ({"weights": None}, {}, {}),
     "no teacher": ({}, {"distill": 0.0, "label_smoothing": 0.1}, {}),
     "no leaked faces": ({}, {}, {}),  # the 703 with a twin in a test split
     "FER+ votes": ({}, {"mixup": 0.0}, {}),  # soft labels, which mixup does not mix; needs --votes

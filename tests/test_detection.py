@@ -147,7 +147,7 @@ class FakeNetwork:
 def fake(monkeypatch: pytest.MonkeyPatch, rows: list) -> tuple[YuNet, FakeNetwork]:
     network = FakeNetwork(np.array(rows, np.float32) if rows else None)
     with monkeypatch.context() as patch:
-        patch.setattr(cv2.FaceDetectorYN, "create", lambda *args: network)
+        patch.setattr(cv2.FaceDetectorYN, "create", lambda *args: network)  # one for all sizes
         detector = YuNet()
     network.sizes, network.seen = [], []
     return detector, network
@@ -159,20 +159,20 @@ def test_yunet_is_shown_blue_first_at_two_sizes_and_its_boxes_are_scaled_back(mo
     image = np.zeros((400, 1600, 3), np.uint8)
     image[..., 0] = 255  # red
     boxes = detector.detect(image, smallest=40)
-    assert network.sizes == [(320, 80), (640, 160)], "for close faces, and so that 40 px become 16"
+    assert network.sizes == [(256, 64), (640, 160)], "for close faces, and so that 40 px become 16"
     assert all(seen[0, 0].tolist() == [0, 0, 255] for seen in network.seen)
-    at_320 = [[500, 100, 650, 300, 0.95, 0], [50, 100, 200, 300, 0.91, 0]]
-    at_640 = [[250, 50, 325, 150, 0.95, 0], [25, 50, 100, 150, 0.91, 0]]  # its second lies by a third in the other's
-    np.testing.assert_allclose(boxes, [at_320[0], at_640[0], at_320[1], at_640[1]], rtol=1e-6)
+    at_256 = [[625, 125, 812.5, 375, 0.95, 0], [62.5, 125, 250, 375, 0.91, 0]]
+    at_640 = [[250, 50, 325, 150, 0.95, 0], [25, 50, 100, 150, 0.91, 0]]  # its second lies by an eighth in the other's
+    np.testing.assert_allclose(boxes, [at_256[0], at_640[0], at_256[1], at_640[1]], rtol=1e-6)
 
 
 def test_yunet_turns_a_picture_only_where_it_found_nothing(monkeypatch: pytest.MonkeyPatch):
     detector, network = fake(monkeypatch, [])
     assert detector.detect(np.zeros((240, 320), np.uint8), smallest=24).shape == (0, 6)
-    assert network.sizes == [(320, 240), (320, 240), (427, 320), (320, 320), (320, 320)]
+    assert network.sizes == [(256, 192), (256, 192), (427, 320), (256, 256), (256, 256)]
     network.rows, network.sizes = np.array([[10, 20, 30, 40, 0, 0, 10, 0, 5, 5, 0, 10, 10, 10, 0.95]], np.float32), []
     assert detector.detect(np.zeros((240, 320), np.uint8)).shape == (1, 6)
-    assert network.sizes == [(320, 240)]
+    assert network.sizes == [(256, 192)]
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 1, 3), (1, 20_000), (9, 9), (30, 30), (2_000, 9)])
@@ -186,6 +186,17 @@ def test_a_close_face_is_found_at_any_resolution(yunet: YuNet, astronaut: np.nda
     boxes = yunet.detect(cv2.resize(close, (side, side), interpolation=cv2.INTER_CUBIC))
     assert len(boxes) == 1
     assert overlaps((ASTRONAUT - [145, 45, 145, 45]) * side / 150, boxes)[0, 0] > 0.7
+
+
+def test_two_boxes_that_level_to_the_same_face_are_one(
+    yunet: YuNet, astronaut: np.ndarray, monkeypatch: pytest.MonkeyPatch
+):
+    (box,) = yunet.detect(astronaut)
+    apart = np.stack([box + [0, 0, -36, -42, -0.2, 0], box + [36, 42, 0, 0, -0.2, 0]])
+    monkeypatch.setattr(YuNet, "_search", lambda *args: apart)
+    assert len(detection.nms(apart)) == 2, "they share less than 0.4 of either"
+    boxes = yunet.detect(astronaut)
+    assert len(boxes) == 1 and overlaps(box[None, :4], boxes)[0, 0] > 0.6
 
 
 def test_a_small_face_is_found_in_a_large_picture(yunet: YuNet, astronaut: np.ndarray):
@@ -221,13 +232,15 @@ def test_a_photographs_box_is_stable(yunet: YuNet, astronaut: np.ndarray):
 
 @pytest.mark.parametrize("angle", [-60, -45, -30, 30, 45, 60])
 def test_a_turned_face_is_found_and_cut_out_upright(yunet: YuNet, astronaut: np.ndarray, angle: int):
-    upright = crop_face(astronaut, yunet.detect(astronaut)[0], size=48)
+    tilt = 9  # degrees, of her head in the photograph as it is
+    box, side = ASTRONAUT.reshape(2, 2), np.sqrt((ASTRONAUT.ravel()[2:] - ASTRONAUT.ravel()[:2]).prod())
+    upright, _ = cut_square(detection.to_gray(astronaut), box.mean(0), side=side, roll=tilt, size=48)
     turned, _ = cut_square(astronaut, np.array([225, 120]), side=300, roll=-angle, size=300)
     (box,) = yunet.detect(turned)
-    assert box[5] == pytest.approx(angle + 4, abs=12), "she tilts her head a little"
+    assert box[5] == pytest.approx(angle + tilt, abs=4)
     crop, askew = crop_face(turned, box, size=48), crop_face(turned, box[:5], size=48)
     alike = [np.corrcoef(each.ravel(), upright.ravel())[0, 1] for each in (crop, askew)]
-    assert alike[0] > 0.65 and alike[0] > alike[1] + 0.2
+    assert alike[0] > 0.6 and alike[0] > alike[1] + 0.2
 
 
 def test_yunet_comes_with_a_package_and_its_absence_is_told_with_the_command(monkeypatch: pytest.MonkeyPatch):

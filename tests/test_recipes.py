@@ -23,6 +23,8 @@ from ferlib.transforms import apply_transform
 # resnet18 has 11,689,512 parameters: its 1000-way layer is 513,000 of them, a 7-way one is 3,591, and in gray its
 # first layer has 3,136 in place of 9,408. layer3 and layer4 have 2,099,712 and 8,393,728.
 GRAY_RESNET18 = 11_689_512 - 513_000 + 3_591 - 9_408 + 3_136
+# EfficientNet-Lite0 has 4,652,008 parameters, 1,281,000 of them in its 1000-way layer; a 7-way one has 8,967.
+LITE0 = 4_652_008 - 1_281_000 + 8_967 - 864 + 288
 TABLE: dict[str, dict[str, Any]] = {
     "fast": {
         "parameters": (1_978_663, 1_978_663), "input": (48, 1, 0.5077, 0.2550), "weights": None, "epochs": 3,
@@ -48,6 +50,12 @@ TABLE: dict[str, dict[str, Any]] = {
         "faces": {"flip": 0.5, "rotate": 12, "scale": 0.15, "shift": 0.1, "brightness": 0.2, "erase": 0},
         "optimizer": ("AdamW", 0.004, 0.05), "schedule": "linear", "batch_size": 128, "clip_norm": 2,
         "label_smoothing": 0, "keep": "last", "ema": 0.998, "distill": 0.7,
+    },
+    "fine_tune": {
+        "parameters": (LITE0, LITE0), "input": (96, 1, 0.5, 0.5), "weights": "imagenet", "epochs": 8,
+        "faces": {"flip": 0.5, "rotate": 12, "scale": 0.15, "shift": 0.08, "brightness": 0.2, "erase": 0.3},
+        "optimizer": ("AdamW", 0.001, 0.05), "schedule": "linear", "batch_size": 64, "clip_norm": 2,
+        "label_smoothing": 0.1, "keep": "last", "ema": 0.998,
     },
     "gpu": {
         "parameters": (7_755_079, 7_755_079), "input": (48, 1, 0.5077, 0.2550), "weights": None, "epochs": 100,
@@ -236,7 +244,7 @@ def test_altered_recipes_change_what_was_asked_and_drop_what_cannot_stay():
 
 def test_unknown_recipe_names_those_there_are():
     with pytest.raises(
-        ValueError, match=r"no recipe is called 'magic'; allowed are fast, cpu, long, small, gpu, scratch_jitter"
+        ValueError, match=r"no recipe is called 'magic'; allowed are fast, cpu, long, small, fine_tune, gpu_jitter"
     ):
         recipes.get_recipe("magic")
 

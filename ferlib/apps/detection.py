@@ -120,7 +120,7 @@ def find_yunet() -> Path:
 class YuNet:
     """Finds faces, also turned ones, by OpenCV's small network, `cv2.FaceDetectorYN`.
 
-    The network knows faces of about 10 to 300 px. An image is therefore searched at 320 px for close faces, and at up
+    The network knows faces of about 10 to 300 px. An image is therefore searched at 256 px for close faces, and at up
     to 1,600 px for small ones. Where nothing is found, it is searched finer, and turned by 40 degrees to either side. A
     dark image is made brighter first. A face that seems turned is looked at once more, enlarged and made upright. A
     box reaches from hairline to chin: in FER2013's Training faces it is as high as the frame, and 0.82 as wide. A score
@@ -141,18 +141,19 @@ class YuNet:
     """
 
     path: str | Path = field(default_factory=find_yunet)
-    threshold: float = 0.7
-    network: Any = field(default=None, init=False, repr=False)
+    threshold: float = 0.6
+    networks: Any = field(default=(), init=False, repr=False)  # one each for `_search`'s two sizes and for `_level`
 
     def __post_init__(self) -> None:
         if not Path(self.path).is_file():
             raise FileNotFoundError(f"{self.path} does not exist; give the path of YuNet's .onnx file, or 'yunet'")
         try:
-            network = cv2.FaceDetectorYN.create(str(self.path), "", (320, 320), self.threshold, 0.3)
-            network.detect(np.zeros((320, 320, 3), np.uint8))  # fails for another network's file
+            size = (256, 256)  # a network is slow after a change of size, so each keeps its own
+            networks = [cv2.FaceDetectorYN.create(str(self.path), "", size, self.threshold, 0.3) for _ in range(3)]
+            networks[0].detect(np.zeros((*size, 3), np.uint8))  # fails for another network's file
         except cv2.error as error:
             raise ValueError(f"{self.path} is not a YuNet model that OpenCV can read; download it again") from error
-        object.__setattr__(self, "network", network)
+        object.__setattr__(self, "networks", tuple(networks))
 
     def detect(self, image: np.ndarray, *, smallest: float = SMALLEST) -> np.ndarray:
         """Find faces.
@@ -176,24 +177,24 @@ class YuNet:
             if not len(boxes):
                 turned, back = cut_square(bgr, middle, side=side, roll=angle, size=min(round(side), MAX_SEARCH_SIDE))
                 boxes = _turn(self._search(turned, smallest * len(turned) / side), back, angle)
-        boxes = np.reshape([self._level(bgr, box) for box in boxes], (-1, 6))
-        return boxes[np.argsort(-boxes[:, 4])]
+        return nms(np.reshape([self._level(bgr, box) for box in boxes], (-1, 6)))
 
     def _search(self, bgr: np.ndarray, smallest: float) -> np.ndarray:
-        """Search an image at 320 px for close faces, and at larger sizes for small ones."""
+        """Search an image at 256 px for close faces, and at a larger size for small ones."""
         finest = min(max(bgr.shape[:2]) * 16 / smallest, MAX_SEARCH_SIDE)
-        sizes = (320.0, finest) if finest > 400 else (320.0,)
-        return nms(np.vstack([self._find(bgr, size) for size in sizes]))
+        sizes = (256.0, finest) if finest > 320 else (256.0,)
+        return nms(np.vstack([self._find(bgr, size, network) for network, size in enumerate(sizes)]))
 
-    def _find(self, bgr: np.ndarray, longest: float) -> np.ndarray:
-        """Find the faces (n, 6) of an image resized to a longest side."""
+    def _find(self, bgr: np.ndarray, longest: float, network: int) -> np.ndarray:
+        """Find the faces (n, 6) of an image resized to a longest side, by one of the networks."""
         resized, scale = _resize(bgr, longest)
-        self.network.setInputSize(resized.shape[1::-1])
+        self.networks[network].setInputSize(resized.shape[1::-1])
         found = None
         if min(resized.shape[:2]) >= 10:  # there is no room for a face in less; YuNet would then give wild numbers
-            _, found = self.network.detect(resized)  # x, y, width, height, five landmarks from the right eye on, score
+            _, found = self.networks[network].detect(resized)
         if found is None:
             return np.empty((0, 6))
+        # a row holds x, y, width, height, (x, y) of five landmarks from the right eye on, and the score
         right_eye, left_eye, _, right_mouth, left_mouth = found[:, 4:14].reshape(-1, 5, 2).swapaxes(0, 1)
         down = right_mouth + left_mouth - right_eye - left_eye
         across = [left_eye - right_eye, left_mouth - right_mouth, np.stack([down[:, 1], -down[:, 0]], 1)]
@@ -210,12 +211,13 @@ class YuNet:
         for _ in range(4 if abs(box[5]) > 3 or box[4] < 0.9 else 0):
             middle, side = (box[:2] + box[2:4]) / 2, 1.5 * float((box[2:4] - box[:2]).max())
             upright, back = cut_square(bgr, middle, side=side, roll=box[5], size=256)
-            again = self._find(upright, 256)
+            again = self._find(upright, 256, 2)
             again = again[np.abs(again[:, :4].reshape(-1, 2, 2).mean(1) - 128).max(1) < 64]
             if not len(again):
                 break
-            turned, box = box[5], _turn(again[:1], back, box[5])[0]
-            if abs(box[5] - turned) < 4:
+            left = again[0, 5]
+            box = _turn(again[:1], back, box[5] + 0.5 * left)[0]  # half as much again, for YuNet tells too little
+            if abs(left) < 4:
                 break
         return box
 
