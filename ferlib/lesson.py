@@ -137,19 +137,23 @@ class Lesson:
         print(f"the numbers of the FER2013 run {run} are not here: get the whole repository, they lie in benchmarks/")
         return None
 
-    def photographs(self, run: str = "long-2", views: str = "shift_flip_averaged") -> evaluation.Predictions | None:
+    def photographs(
+        self, run: str = "long-2", views: str = "shift_flip_averaged", *, clean: bool = False
+    ) -> evaluation.Predictions | None:
         """Return what a run answered on the 3,589 PublicTest photographs of FER2013; see `evidence`.
 
         Args:
             run: its name. `long-2` is the run whose weights ship as `fer2013`.
             views: a name in `evaluation.VIEWS`, whose views are averaged.
+            clean: whether to leave out the 280 photographs that have a twin in Training.
         """
         folder = self.evidence(run)
         if folder is None:
             return None
-        labels = np.loadtxt(folder.parent / "publictest.csv", int, delimiter=",", skiprows=1, usecols=0)
+        columns = np.loadtxt(folder.parent / "publictest.csv", int, delimiter=",", skiprows=1, usecols=(0, 1))
+        rows = np.flatnonzero(columns[:, 1]) if clean else np.arange(len(columns))
         with np.load(folder / "logits.npz") as kept:
-            return evaluation.Predictions(kept[views].astype(np.float32), labels)
+            return evaluation.Predictions(kept[views].astype(np.float32)[rows], columns[rows, 0])
 
     def guess(self, guessed: Any, value: float, unit: str = "%") -> None:
         """Print how far a guess was off the value.

@@ -198,6 +198,8 @@ def test_the_photographs_answers_are_those_of_the_shipped_run(here: Lesson, tmp_
     found = here.photographs()
     assert found is not None and (found.correct.sum(), len(found.labels)) == (2526, 3589)
     assert here.photographs(views="single_view").correct.sum() == 2453
+    clean = here.photographs(clean=True)
+    assert (clean.correct.sum(), len(clean.labels)) == (2268, 3309)  # 68.54%, as in benchmarks/fer2013/figures.csv
     assert here.evidence("long-0").name == "long-0"
     assert here.photographs("no such run") is None
     assert "get the whole repository" in capsys.readouterr().out
