@@ -263,7 +263,7 @@ def plot_answers(image: Picture, rows: pd.DataFrame, *, faces: int = 4) -> Figur
         grid = right.subplots(-(-len(first) // 2), min(2, len(first)), squeeze=False).ravel()
         for number, (ax, row) in enumerate(zip(grid, first.to_dict("records"), strict=False), 1):
             plot_probabilities([row[name] for name in classes], classes=classes, ax=ax)
-            ax.set(title=f"{number}: {'unsure' if row['abstained'] else row['emotion']}", xlabel="", ylabel="")
+            ax.set_title(f"{number}: {'unsure' if row['abstained'] else row['emotion']}")
             ax.set_xticks((0, 50, 100))
         for ax in grid[len(first) :]:
             ax.set_axis_off()
