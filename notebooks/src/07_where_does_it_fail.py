@@ -66,8 +66,8 @@ for true, said in zip(predictions.labels, predictions.predicted, strict=True):
 assert (confusion == predictions.confusion()).all()
 
 # %% [markdown]
-# Counts favour the frequent classes: there are 18 times as many happy faces as disgusted ones. So divide each row by
-# its sum. Where do you expect the largest share off the diagonal?
+# Counts favour the frequent classes: about 20 times as many faces are happy as disgusted. So divide each row by its
+# sum. Where do you expect the largest share off the diagonal?
 
 # %%
 import pandas as pd
@@ -147,7 +147,7 @@ print(f"{disgust.sum()} of {len(disgust)}: {ends.low:.0%} to {ends.high:.0%}")
 
 # %% [markdown]
 # The last line is a 95% *interval*. It is made by Wilson's formula, which contains the true share in about 95% of all
-# tests. With 25 faces it is 36 points wide.
+# tests. With 25 drawn faces it is 36 points wide.
 #
 # ## The worst errors
 #
@@ -229,8 +229,8 @@ print(f"dark pictures: {100 * dark_gap:.1f} points worse, +- {100 * half:.1f}")
 # ### Is it only luck?
 #
 # We looked at darkness alone. An honest search tries every trait that one can see. A *p-value* says how often chance
-# alone would show such a gap. Fisher's exact test computes it for two shares. But if you try 20 traits, about one has
-# p < 0.05 by chance. *Bonferroni's correction* multiplies each p-value by the number of tests.
+# alone would show such a gap. Fisher's exact test computes it for two shares. But if you try 20 traits, about one has p
+# < 0.05 by chance. *Bonferroni's correction* multiplies each p-value by the number of tests.
 
 # %%
 from scipy.stats import fisher_exact
