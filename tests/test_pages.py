@@ -11,8 +11,9 @@ import lesson
 NOTEBOOKS = course.ROOT / "notebooks"
 PAGES = {path.stem: path for path in sorted(NOTEBOOKS.glob("*.md"))}
 LESSONS = {course.number_of(source): source for source in course.find_lessons(course.ROOT)}
-WITH_LINKS = [*PAGES.values(), course.ROOT / "README.md", course.ROOT / "data/README.md"]
-WITH_LINKS += sorted((NOTEBOOKS / "assignments").glob("*.md"))
+WITH_LINKS = [*PAGES.values(), *sorted(course.ROOT.glob("*.md")), course.ROOT / "data/README.md"]
+WITH_LINKS += [course.ROOT / "ferlib/README.md", *sorted((NOTEBOOKS / "assignments").glob("*.md"))]
+WITH_LINKS += sorted((course.ROOT / "ferlib/weights").glob("fer*.md"))
 
 
 def slug(title: str) -> str:
@@ -36,6 +37,23 @@ def test_links_lead_somewhere(page: Path):
         if anchor:
             titles = re.findall(r"^#+ (.+)$", path.read_text(encoding="utf-8"), re.MULTILINE)
             assert anchor in map(slug, titles), target
+
+
+def test_the_readme_is_short_and_leads_to_each_lesson():
+    text = (course.ROOT / "README.md").read_text(encoding="utf-8")
+    assert text.count("\n") <= 120
+    for name in [source.stem for source in LESSONS.values()] + [course.ONE_PAGE]:
+        assert f"(notebooks/{name}.ipynb)" in text
+
+
+@pytest.mark.parametrize("name", ["fer2013", "fer2013-small"])
+def test_the_readme_has_the_figures_of_the_cards(name: str):
+    card = (course.ROOT / f"ferlib/weights/{name}.md").read_text(encoding="utf-8")
+    readme = (course.ROOT / "README.md").read_text(encoding="utf-8")
+    public = re.findall(r"^\| 18 \(`--tta`\) \| (?:all|clean) .*?\| ([\d.]+ \[[\d., ]+\])", card, re.MULTILINE)
+    private = re.findall(r"^\| (?:all|clean) .*\| 18 \(`--tta`\) \| ([\d.]+ \[[\d., ]+\])", card, re.MULTILINE)
+    (row,) = (line for line in readme.splitlines() if line.startswith(f"| `{name}`: ships"))
+    assert row.replace("*", "").split(" | ")[1:] == [*public, *private[:-1], private[-1] + " |"]
 
 
 def test_the_three_pages_are_there():
