@@ -32,4 +32,4 @@ that `save_model` writes. A name that goes is deprecated for one minor version f
 with a leading underscore, messages, and the layout of the cache may change in any version.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
