@@ -11,7 +11,7 @@ UNDER_WAY := .venv/.installing
 CODE := ferlib tools tests benchmarks notebooks/src
 
 .DEFAULT_GOAL := help
-.PHONY: help course lab test lint notebooks assignments class colab-check api bench mutations test-oldest test-newest torture clean
+.PHONY: help course lab test lint notebooks assignments class colab-check api bench mutations test-oldest test-newest torture publish-check clean
 
 help: ## list the goals
 	@grep -E '^[a-z -]+:.*## ' Makefile | sed -E 's/^([a-z -]+):.*## /  make \1\t/' | expand -t 32
@@ -60,6 +60,9 @@ test-oldest test-newest: $(DEV) ## run the tests with the oldest or newest packa
 torture: $(DEV) ## bad inputs, kills and full disks at many moments (N=10000 inputs a reader, KILLS=40; an hour or two)
 	FERLIB_TORTURE=$(N) $(PY) -m pytest -n 0 -s tests/test_hostile.py $(ARGS)
 	FERLIB_TORTURE=$(KILLS) $(PY) -m pytest -n 0 tests/test_faults.py tests/test_determinism.py $(ARGS)
+
+publish-check: $(DEV) ## set the address everywhere and name what is left (REPOSITORY=https://github.com/you/name)
+	$(PY) tools/publish.py $(REPOSITORY)
 
 clean: ## delete what was built, but not .venv
 	rm -rf build .pytest_cache .ruff_cache .mypy_cache
