@@ -20,7 +20,7 @@ AGAIN = {"_", "ax", "figure", "my_guess"}  # names that a thin lesson may give a
 MARKS = r"\.claim\(|here\.fast|FERLIB_|\*\*\w+[,)]|\blambda\b"  # bookkeeping that no reader needs
 WORDS, LINES, CORE_LINES = 120, 10, 15  # at most: of a markdown cell, of a function, of a core idea's function
 CORE = {
-    "04": {"moved"},
+    "02": {"FaceFolder"},
     "09": {"grad_cam"},
 }  # by lesson: core ideas, written in the open and asserted equal to ferlib's
 EMOJI = re.compile("[\u2600-\u27bf\u2b50\u2b55\ufe0f\U0001f000-\U0001faff]")
@@ -210,9 +210,9 @@ def seen(source: Path) -> list[Any]:
 
 
 def sentences(cells: list[Any]) -> list[str]:
-    """The sentences of a lesson's prose, without code, tables and addresses."""
+    """The sentences of a lesson's prose, without code, tables and addresses, and without its advanced part."""
     prose = []
-    for text in texts(cells):
+    for text in texts([cell for cell in cells if "advanced" not in cell.metadata.get("tags", [])]):
         lines = [line for line in text.split("\n") if not re.match(r"\s*(\||#|<|!\[|    )", line)]
         text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", re.sub(r"`[^`]*`", "x", "\n".join(lines)))
         for paragraph in re.split(r"\n\s*\n|\n\s*[-0-9]+[.)]? ", re.sub(r"[*_>]", "", text)):
