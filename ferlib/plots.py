@@ -108,7 +108,7 @@ def plot_counts(counts: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         ax: where to draw.
     """
     table = counts.T.set_axis([f"{split} ({total:,} faces)" for split, total in counts.sum(axis=1).items()], axis=1)
-    ax = table.plot.barh(ax=_axes(ax, (7.5, 5.5)), width=0.84, color=(DARK, LIGHT, MIDDLE), edgecolor="black", lw=0.5)
+    ax = table.plot.barh(ax=_axes(ax, (7.5, 5.5)), width=0.84, color=[DARK, LIGHT, MIDDLE], edgecolor="black", lw=0.5)
     for container, hatch in zip(ax.containers, ("", "////", "...."), strict=False):
         plt.setp(container, hatch=hatch)
         ax.bar_label(container, fmt="{:,.0f}", padding=3, fontsize=7.5)

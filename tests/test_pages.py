@@ -99,21 +99,6 @@ def test_they_are_made_into_web_pages(page: Path):
     assert set(re.findall(r'href="#([^"]+)"', made)) <= ids
 
 
-def test_the_race_that_lesson_06_shows_is_the_one_that_was_measured():
-    table = (course.ROOT / "benchmarks/README.md").read_text(encoding="utf-8")
-    figures = r"([\d,]+) \| ([\d.]+) \[([\d.]+), ([\d.]+)\]"
-    measured = {name: row for name, *row in re.findall(rf"^\| `(\w+)` \|.*\| {figures} \|$", table, re.MULTILINE)}
-    text = LESSONS["06"].read_text(encoding="utf-8")
-    copied = re.findall(r'^    "([^"]+)": \((\d+), ([\d.]+), ([\d.]+), ([\d.]+)\),$', text, re.MULTILINE)
-    recipes = {"ResNet-18, own stem": "scratch_jitter", "EfficientNet-B0, 96 px": "albumentations_timm"}
-    assert len(copied) == 8
-    for name, *row in copied:
-        recipe = recipes.get(name) or re.split(r"\W", name)[0]
-        assert [float(figure) for figure in row] == [float(figure.replace(",", "")) for figure in measured[recipe]], (
-            name
-        )
-
-
 def test_sentences_are_broken_and_tables_scroll():
     import nbformat
 

@@ -397,3 +397,8 @@ def test_the_rate_finder_draws_its_losses_over_the_rates_and_the_suggestion():
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["one batch", "smoothed", "suggested: 0.0003"]
     with pytest.raises(ValueError, match="without smoothed"):
         plots.plot_lr_finder(found.drop(columns="smoothed"))
+
+
+def test_counts_of_one_split():
+    ax = plots.plot_counts(COUNTS.iloc[:1])
+    assert [[bar.get_width() for bar in bars] for bars in ax.containers] == COUNTS.iloc[:1].to_numpy().tolist()
