@@ -295,7 +295,7 @@ credit(tried, CASES, points=3)
 # %% [markdown] nbgrader={"grade": false, "grade_id": "gap_task", "locked": true, "schema_version": 3, "solution": false, "task": false}
 # ## 7. Zero is inside (5 points)
 #
-# Suppose that a test like lesson 07's, with 168 faces of 35 persons of one group, finds the model 8 points worse on
+# Suppose that a test with 168 faces of 35 persons of one group finds the model 8 points worse on
 # them than on the others. Redrawing persons, the 95% interval reaches from -1 to 17 points. Somebody says: *"Zero is
 # inside. So there is no gap, and we can ship."*
 #
