@@ -81,9 +81,7 @@ def test_what_contradicts_itself_is_named(root: Path):
         (root / name).write_text(kept, encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    "address", ["github.com/a/b", "https://github.com/a", "https://a.org/a/b", publish.UNSET]
-)
+@pytest.mark.parametrize("address", ["github.com/a/b", "https://github.com/a", "https://a.org/a/b", publish.UNSET])
 def test_an_address_that_is_none_is_refused(root: Path, capsys: pytest.CaptureFixture[str], address: str):
     before = (root / "README.md").read_bytes()
     assert publish.main([address], root) == 2

@@ -31,6 +31,7 @@ import course
 ROOT = course.ROOT
 FOLDER = Path("notebooks/assignments")
 SETUP = "setup.py"  # cells with which each assignment begins, after its head
+TEMPLATE = "template"  # the assignment that a teacher's own one begins as; nobody is given it
 PUBLIC = "public"  # the secret of those who have none
 DRAWS = 50  # at most, until the hidden cases tell every wrong answer
 STUB = "# YOUR CODE HERE\nraise NotImplementedError()"
@@ -168,6 +169,25 @@ def find(names: Sequence[str] = (), root: Path = ROOT) -> list[Assignment]:
             raise AssignmentError(f"there is no assignment {name!r}; there are {', '.join(every)}")
         found.update(fits)
     return [Assignment(name, root) for name in every if not names or name in found]
+
+
+def begin(name: str, root: Path = ROOT) -> list[Path]:
+    """Begin an assignment as a copy of the template, source and key; their paths.
+
+    Raises `AssignmentError` for a name unlike a06_topic, and for a number or a file that is there already.
+    """
+    if not re.fullmatch(r"a\d\d_[a-z0-9_]+", name):
+        raise AssignmentError(f"{name!r} is no assignment's name; give a number and a topic, such as a06_top_k")
+    if taken := [one.name for one in find(root=root) if one.name.split("_")[0] == name.split("_")[0]]:
+        raise AssignmentError(f"{taken[0]} has that number already; take another")
+    made = []
+    for folder in ("src", "keys"):
+        path = root / FOLDER / folder / f"{name}.py"
+        text = path.with_stem(TEMPLATE).read_text(encoding="utf-8")
+        text = text.replace("# Assignment 0:", f"# Assignment {int(name[1:3])}:").replace("the template", name)
+        path.write_text(text, encoding="utf-8")
+        made.append(path)
+    return made
 
 
 def grade_id(cell: Any) -> str:

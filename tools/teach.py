@@ -384,6 +384,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add.add_argument("--id", dest="column", default="id", help="the roster's column with the students' ids (id)")
     add.add_argument("--form", choices=("plain", "canvas", "moodle"), default="plain", help="who shall read the CSV")
     add.add_argument("--out", type=path_given, metavar="CSV", help="where to write it (FOLDER/points_NAME.csv)")
+    add = verb("new", "begin an assignment of your own as a copy of the template", one=False)
+    add.add_argument("name", help="a number and a topic, such as a06_top_k")
     add = verb("sync", "write the students' notebooks of this repository from their sources", one=False)
     add.add_argument("--check", action="store_true", help="only name those that differ")
     add = verb("check", "prove every right and wrong answer through nbgrader", one=False)
@@ -405,6 +407,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _do(args: argparse.Namespace) -> int:
+    if args.verb == "new":
+        for path in assignments.begin(args.name):
+            print(f"wrote {path.relative_to(assignments.ROOT).as_posix()}")
+        number = args.name.split("_")[0]
+        print(f"change both, then: python tools/teach.py sync, and python tools/teach.py check --only {number}")
+        return 0
     if args.verb in ("sync", "check"):
         problems = sync(write=not args.check) if args.verb == "sync" else check(names=args.only, jobs=args.jobs)
         if args.verb == "sync" and not args.check:
