@@ -89,7 +89,7 @@ def tracked(root: Path) -> list[str]:
 
 def next_steps(address: str) -> str:
     """Return what a person does next, in words."""
-    owner, name = ADDRESS.fullmatch(address).groups()  # type: ignore[union-attr]
+    owner, name = ADDRESS.fullmatch(address).groups()
     return f"""\
 No placeholder is left; the repository is {address}. Next:
  1. Look at the change, and commit it:    git diff --stat && git commit -am "The repository's address"
