@@ -136,5 +136,7 @@ def test_workflows_call_goals_that_the_makefile_has():
     for path in (ROOT / ".github/workflows").glob("*.yml"):
         for job in yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"].values():
             for step in job["steps"]:
-                called |= set(re.findall(r"\bmake ([a-z-]+)", step.get("run", "")))
+                run = step.get("run", "")
+                called |= set(re.findall(r"\bmake ([a-z-]+)", run))
+                assert all((ROOT / name).is_file() for name in re.findall(r"(?:tests|tools)/\w+\.py", run))
     assert called and called <= set(re.findall(r"[a-z-]+", re.search(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)[1]))
