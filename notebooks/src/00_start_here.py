@@ -1,13 +1,14 @@
 # %% [markdown]
 # # Start here
 #
-# A computer can name the emotion that a face shows. How often is it right? Can you do it better? And what must you not
-# use it for?
+# A computer can name the emotion that a face shows. How often is it right? Can you do it better? And what must you
+# not use it for?
 #
 # {colab}
 #
 # **You will be able to** name the faces in a picture with a trained model. You will read a confusion matrix, compare
-# your own labels with a model's, and change a face by its muscles. And you will know the limits, in science and in law.
+# your own labels with a model's, and change a face by its muscles. And you will know the limits, in science and in
+# law.
 #
 # **You need** a little Python. **Data:** drawn faces; FER2013 with `FERLIB_DATA`. This lesson belongs to the core of
 # the course.
@@ -17,8 +18,8 @@
 # %% [markdown]
 # ## A first prediction
 #
-# Run a cell with Shift+Enter. The last three lines of the next cell load a trained model, find and name the faces of a
-# picture, and draw the answers. Nobody's photo is in this course, so we draw a scene with three people.
+# Run a cell with Shift+Enter. The last three lines of the next cell load a trained model, find and name the faces of
+# a picture, and draw the answers. Nobody's photo is in this course, so we draw a scene with three people.
 
 # %% alt="A drawn scene of three people, their faces in boxes with an emotion each, and seven bars for each face"
 from ferlib.apps.recognizer import EmotionRecognizer, plot_answers
@@ -111,8 +112,8 @@ found[away] = evaluation.predict(models.load_model(away), test_set)
 here.guess(my_guess, 100 * found[away].correct.mean())
 
 # %% [markdown]
-# It is a good model, for other faces. On photographs `fer2013` is right on about 70%. On the drawn faces it is right
-# on 36%: a little better than always "happy". So never trust a score without asking: on which faces? Nobody has
+# It is a good model, for other faces. On new photographs `fer2013` is right on about 68%. On the drawn faces it is
+# right on 36%: a little better than always "happy". So never trust a score without asking: on which faces? Nobody has
 # measured these models with your camera and your light.
 
 # %% [markdown]
@@ -200,8 +201,8 @@ figure = plots.face_grid(
 # %% [markdown]
 # ## Muscles, not feelings
 #
-# What does the model look at? Ekman and Friesen described faces by *action units* (AU), the smallest visible movements
-# of the face. Our drawn faces are made from them. Each unit has a strength from 0 to 1.
+# What does the model look at? Ekman and Friesen described faces by *action units* (AU), the smallest visible
+# movements of the face. Our drawn faces are made from them. Each unit has a strength from 0 to 1.
 #
 # We draw people who look straight ahead, at rest. From here on `drawn` answers, because these are drawings.
 
@@ -285,8 +286,8 @@ look(au6=0.6, au12=0.7)
 # %% [markdown]
 # ## What it cannot tell
 #
-# The sun comes out. A hundred drawn people squint: brows down (AU4), lids tight (AU7). They feel nothing; we drew them.
-# How many percent does the model call angry?
+# The sun comes out. A hundred drawn people squint: brows down (AU4), lids tight (AU7). They feel nothing; we drew
+# them. How many percent does the model call angry?
 
 # %%
 my_guess = ...  # percent; put yours here
@@ -299,26 +300,26 @@ here.guess(my_guess, 100 * called_angry.mean())
 # The model made no mistake about pixels. It has learned that brows down and tight lids are labelled "angry". The
 # mistake is ours, if we read the word as a feeling.
 #
-# It is the same with people. Barrett and others (2019) reviewed the evidence. People do scowl when they are angry more
-# often than by chance. But how they show an emotion varies with culture, situation and person, and a scowl often means
-# something else. So the seven words name looks. Nothing in this course tells what anybody feels.
+# It is the same with people. Barrett and others (2019) reviewed the evidence. People do scowl when they are angry
+# more often than by chance. But how they show an emotion varies with culture, situation and person, and a scowl often
+# means something else. So the seven words name looks. Nothing in this course tells what anybody feels.
 
 # %% [markdown]
 # ## What the law says
 #
-# In the European Union, Regulation 2024/1689, article 5(1)(f), prohibits AI systems that infer emotions at work and in
-# education. Medical and safety reasons are excepted. It has applied since 2 February 2025. Recital 44 gives the reason
-# that you have just seen: limited reliability. Elsewhere in life such systems count as high risk (annex III). Other
-# countries have other laws. This is not legal advice.
+# In the European Union, Regulation 2024/1689, article 5(1)(f), prohibits AI systems that infer emotions at work and
+# in education. Medical and safety reasons are excepted. It has applied since 2 February 2025. Recital 44 gives the
+# reason that you have just seen: limited reliability. Elsewhere in life such systems count as high risk (annex III).
+# Other countries have other laws. This is not legal advice.
 #
-# For you this means: do not point a camera at your class or your colleagues, not even for fun. Your own face, at home,
-# is yours.
+# For you this means: do not point a camera at your class or your colleagues, not even for fun. Your own face, at
+# home, is yours.
 
 # %% [markdown]
 # ## How the course works
 #
-# *Guess, run, compare.* A cell that begins with `my_guess` wants your number first. Exercises say what is wrong with a
-# wrong answer. Each lesson runs on its own, in minutes.
+# *Guess, run, compare.* A cell that begins with `my_guess` wants your number first. Exercises say what is wrong with
+# a wrong answer. Each lesson runs on its own, in minutes.
 
 # %% [markdown]
 # | core | | advanced | |
@@ -393,8 +394,8 @@ examples_1 = [
 here.check(my_answer, solution_1, wrong_1, on=examples_1)
 
 # %% [markdown]
-# **Exercise 2.** Write the softmax: from logits (an array) to probabilities. Take care: the exponential of 1,000 is too
-# large for a computer. Subtract the largest logit from all of them first; the result stays the same.
+# **Exercise 2.** Write the softmax: from logits (an array) to probabilities. Take care: the exponential of 1,000 is
+# too large for a computer. Subtract the largest logit from all of them first; the result stays the same.
 
 
 # %% tags=["exercise"]
@@ -503,20 +504,20 @@ here.check(name_of(my_units), name_of(solution_3), wrong_3)
 #
 # <details><summary>Answer</summary>
 #
-# One expects "happy", because AU12 is at its maximum. In our run it says angry, with 67%: the brows outweigh the mouth.
-# Of the 2,800 training faces, 344 smile broadly, and none of them has its brows far down. So the model has never
-# learned what the two mean together.
+# One expects "happy", because AU12 is at its maximum. In our run it says angry, with 67%: the brows outweigh the
+# mouth. Of the 2,800 training faces, 344 smile broadly, and none of them has its brows far down. So the model has
+# never learned what the two mean together.
 #
 # </details>
 
 # %% [markdown]
-# **5.** Your friend's model is right on 90% of the faces in her test. You try it with your camera, and it is wrong most
-# of the time. Name two reasons that need no bug.
+# **5.** Your friend's model is right on 90% of the faces in her test. You try it with your camera, and it is wrong
+# most of the time. Name two reasons that need no bug.
 #
 # <details><summary>Answer</summary>
 #
-# Your faces are of another kind: other light, other angles, colour turned to gray, a face cut out wider or closer. And
-# her test may have shared people or pictures with her training faces. Lessons 01 and 02 are about that.
+# Your faces are of another kind: other light, other angles, colour turned to gray, a face cut out wider or closer.
+# And her test may have shared people or pictures with her training faces. Lessons 01 and 02 are about that.
 #
 # </details>
 

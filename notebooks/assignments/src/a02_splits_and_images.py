@@ -122,7 +122,7 @@ credit(tried, CASES, points=3)
 # %% [markdown] nbgrader={"grade": false, "grade_id": "straddling_identities_task", "locked": true, "schema_version": 3, "solution": false, "task": false}
 # ## 3. Who stands on both sides? (5 points)
 #
-# When frames of films were split at random, the network of lesson 02 read 98% of "unseen" frames, and about a third of
+# When frames of films were split at random, the network of lesson 02 read 99% of "unseen" frames, and about a third of
 # strangers: it had learned who is who.
 #
 # Write `straddling_identities(identities, splits)`. Both arrays have shape (n,): for each image the number of the
