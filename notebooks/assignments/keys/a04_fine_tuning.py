@@ -1,238 +1,197 @@
-"""For the teacher: hidden cases of a04, drawn anew for each secret, and wrong answers that must lose points."""
+"""For the teacher: hidden cases of a04, drawn anew for each secret, and wrong answers that must lose points.
 
-import math
-
-import torch
-from torch import nn
+The answers run in the notebook, with its imports.
+"""
 
 
-# ---- gray_conv
-def cases_gray_conv(rng):
+# ---- build_network
+def cases_build_network(rng):
     """Arguments of each hidden case, by its name."""
-
-    def case(filters, size, biased, **settings):
-        weight = rng.uniform(-1, 1, (filters, 3, size, size)).round(2).tolist()
-        bias = rng.uniform(-1, 1, filters).round(2).tolist() if biased else None
-        means, sds = rng.uniform(0.35, 0.6, 3).round(3), rng.uniform(0.15, 0.4, 3).round(3)
-        mean, sd = rng.uniform(0.35, 0.6), rng.uniform(0.15, 0.4)
-        picture = rng.uniform(0, 1, (5, 5)).round(2).tolist()
-        norms = means.tolist(), sds.tolist(), round(float(mean), 3), round(float(sd), 3)
-        return weight, bias, *norms, picture, list(settings.items())
-
+    classes = rng.permutation([2, 3, 4, 5, 6, 8, 9, 10]).tolist()
     return {
-        "with a bias": case(2, 2, True),
-        "without a bias": case(3, 1, False),
-        "stride and padding": case(2, 3, True, stride=2, padding=1),
-        "dilation": case(2, 2, False, dilation=2),
+        "a ResNet": ("test_resnet", classes[0]),
+        "an EfficientNet": ("test_efficientnet", classes[1]),
+        "a MobileNet": ("mobilenetv3_small_050", classes[2]),
     }
 
 
-def gray_conv__sum(conv, means, sds, mean, sd):
-    """Right only if the same number stands in all three channels."""
-    gray = nn.Conv2d(
-        1, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation
-    )
+def build_network__three_channels(name, classes, colour):
+    """A gray face does not fit: in_chans is 3 by default."""
+    model = timm.create_model(name, num_classes=classes)
+    head = model.pretrained_cfg["classifier"] + "."
+    body = {key: tensor for key, tensor in colour.items() if not key.startswith(head)}
+    model.load_state_dict(body, strict=False)
+    return model
+
+
+def build_network__a_thousand_classes(name, classes, colour):
+    """The old head stays."""
+    model = timm.create_model(name, in_chans=1)
+    first = model.pretrained_cfg["first_conv"] + ".weight"
+    model.load_state_dict({**colour, first: colour[first].sum(1, keepdim=True)})
+    return model
+
+
+def build_network__mean(name, classes, colour):
+    """The first layer answers a third as strongly as in colour."""
+    model = timm.create_model(name, num_classes=classes, in_chans=1)
+    first = model.pretrained_cfg["first_conv"] + ".weight"
+    head = model.pretrained_cfg["classifier"] + "."
+    body = {key: tensor for key, tensor in colour.items() if not key.startswith(head)}
+    body[first] = body[first].mean(1, keepdim=True)
+    model.load_state_dict(body, strict=False)
+    return model
+
+
+def build_network__random_first_layer(name, classes, colour):
+    """Whatever does not fit is left out, and that is the first layer, too."""
+    model = timm.create_model(name, num_classes=classes, in_chans=1)
+    own = model.state_dict()
+    fits = {key: tensor for key, tensor in colour.items() if tensor.shape == own[key].shape}
+    model.load_state_dict(fits, strict=False)
+    return model
+
+
+def build_network__no_statistics(name, classes, colour):
+    """Copies the parameters alone: BatchNorm's statistics are buffers."""
+    model = timm.create_model(name, num_classes=classes, in_chans=1)
+    first = model.pretrained_cfg["first_conv"] + ".weight"
+    head = model.pretrained_cfg["classifier"] + "."
     with torch.no_grad():
-        gray.weight.copy_(conv.weight.sum(1, keepdim=True))
-        gray.bias.copy_(torch.zeros(conv.out_channels) if conv.bias is None else conv.bias)
-    return gray
+        for key, parameter in model.named_parameters():
+            if not key.startswith(head):
+                value = colour[key].sum(1, keepdim=True) if key == first else colour[key]
+                parameter.copy_(value)
+    return model
 
 
-def gray_conv__mean(conv, means, sds, mean, sd):
-    """Answers a third as strongly as the colour layer."""
-    gray = nn.Conv2d(
-        1, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation
-    )
-    with torch.no_grad():
-        gray.weight.copy_(conv.weight.mean(1, keepdim=True))
-        gray.bias.copy_(torch.zeros(conv.out_channels) if conv.bias is None else conv.bias)
-    return gray
+def build_network__names_of_a_resnet(name, classes, colour):
+    """Only a ResNet calls its head fc and its first layer conv1."""
+    model = timm.create_model(name, num_classes=classes, in_chans=1)
+    body = {key: tensor for key, tensor in colour.items() if not key.startswith("fc.")}
+    first = next(key for key in body if key.startswith("conv1."))
+    body[first] = body[first].sum(1, keepdim=True)
+    model.load_state_dict(body, strict=False)
+    return model
 
 
-def gray_conv__red_only(conv, means, sds, mean, sd):
-    """Throws green and blue away."""
-    gray = nn.Conv2d(
-        1, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation
-    )
-    with torch.no_grad():
-        gray.weight.copy_(conv.weight[:, :1] * sd / sds[0])
-        gray.bias.copy_(conv.weight[:, 0].sum((1, 2)) * (mean - means[0]) / sds[0])
-        if conv.bias is not None:
-            gray.bias += conv.bias
-    return gray
+def build_network__changes_colour(name, classes, colour):
+    """Sums in the given dictionary itself, so that it does not fit a second time."""
+    model = timm.create_model(name, num_classes=classes, in_chans=1)
+    first = model.pretrained_cfg["first_conv"] + ".weight"
+    head = model.pretrained_cfg["classifier"] + "."
+    colour[first] = colour[first].sum(1, keepdim=True)
+    body = {key: tensor for key, tensor in colour.items() if not key.startswith(head)}
+    model.load_state_dict(body, strict=False)
+    return model
 
 
-def gray_conv__luma(conv, means, sds, mean, sd):
-    """These shares turn a colour picture gray; the picture is gray already."""
-    shares = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
-    gray = nn.Conv2d(
-        1, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation
-    )
-    with torch.no_grad():
-        gray.weight.copy_((conv.weight * shares).sum(1, keepdim=True))
-        gray.bias.copy_(torch.zeros(conv.out_channels) if conv.bias is None else conv.bias)
-    return gray
+# ---- pipelines
+def cases_pipelines(rng):
+    """Arguments of each hidden case, by its name."""
+    cases = {}
+    for name in ("validation: values", "training: values", "validation: random changes",
+                 "training: flips", "training: rotation"):  # fmt: skip
+        mean, std = rng.uniform(0.4, 0.6), rng.uniform(0.2, 0.3)
+        shape = rng.choice([30, 40, 50, 60], 2, replace=False).tolist()
+        grays = rng.integers(1, 255, 3).tolist()
+        size = int(rng.integers(10, 20)) * 2
+        cases[name] = name, size, round(float(mean), 3), round(float(std), 3), shape, grays
+    return cases
 
 
-def gray_conv__no_shift(conv, means, sds, mean, sd):
-    """Minds the spreads and forgets that the means differ."""
-    sds = torch.tensor(sds).view(1, 3, 1, 1)
-    gray = nn.Conv2d(
-        1, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation
-    )
-    with torch.no_grad():
-        gray.weight.copy_((conv.weight * sd / sds).sum(1, keepdim=True))
-        gray.bias.copy_(torch.zeros(conv.out_channels) if conv.bias is None else conv.bias)
-    return gray
+def pipelines__one_for_both(size, mean, std):
+    """Validation is random, too: its accuracy changes from call to call."""
+    fixed = [A.Resize(size, size), A.Normalize((mean,), (std,)), ToTensorV2()]
+    train = A.Compose([A.HorizontalFlip(), A.Rotate((-10, 10)), *fixed])
+    return train, train
 
 
-def gray_conv__shift_alone(conv, means, sds, mean, sd):
-    """The layer's own bias is lost."""
-    means, sds = (torch.tensor(each).view(1, 3, 1, 1) for each in (means, sds))
-    gray = nn.Conv2d(
-        1, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation
-    )
-    with torch.no_grad():
-        gray.weight.copy_((conv.weight * sd / sds).sum(1, keepdim=True))
-        gray.bias.copy_((conv.weight * (mean - means) / sds).sum((1, 2, 3)))
-    return gray
+def pipelines__no_normalize(size, mean, std):
+    """Pixels from 0 to 255 stay uint8."""
+    fixed = [A.Resize(size, size), ToTensorV2()]
+    return A.Compose([A.HorizontalFlip(), A.Rotate((-10, 10)), *fixed]), A.Compose(fixed)
 
 
-def gray_conv__shift_the_wrong_way(conv, means, sds, mean, sd):
-    """Means taken off the wrong way round."""
-    means, sds = (torch.tensor(each).view(1, 3, 1, 1) for each in (means, sds))
-    gray = nn.Conv2d(
-        1, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation
-    )
-    with torch.no_grad():
-        gray.weight.copy_((conv.weight * sd / sds).sum(1, keepdim=True))
-        gray.bias.copy_((conv.weight * (means - mean) / sds).sum((1, 2, 3)))
-        if conv.bias is not None:
-            gray.bias += conv.bias
-    return gray
+def pipelines__validation_alone_normalized(size, mean, std):
+    """The network learns on one scale and is judged on another."""
+    fixed = [A.Resize(size, size), A.Normalize((mean,), (std,)), ToTensorV2()]
+    train = [A.HorizontalFlip(), A.Rotate((-10, 10)), A.Resize(size, size), ToTensorV2()]
+    return A.Compose(train), A.Compose(fixed)
 
 
-def gray_conv__upside_down(conv, means, sds, mean, sd):
-    """Divides by the gray sd and multiplies by the colour's."""
-    means, sds = (torch.tensor(each).view(1, 3, 1, 1) for each in (means, sds))
-    gray = nn.Conv2d(
-        1, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation
-    )
-    with torch.no_grad():
-        gray.weight.copy_((conv.weight * sds / sd).sum(1, keepdim=True))
-        gray.bias.copy_((conv.weight * (mean - means) / sd).sum((1, 2, 3)))
-        if conv.bias is not None:
-            gray.bias += conv.bias
-    return gray
+def pipelines__no_tensor(size, mean, std):
+    """PyTorch needs a tensor with the channel first, not an array."""
+    fixed = [A.Resize(size, size), A.Normalize((mean,), (std,))]
+    return A.Compose([A.HorizontalFlip(), A.Rotate((-10, 10)), *fixed]), A.Compose(fixed)
 
 
-def gray_conv__for_raw_pixels(conv, means, sds, mean, sd):
-    """As if the new layer saw p itself, and not (p - mean) / sd."""
-    means, sds = (torch.tensor(each).view(1, 3, 1, 1) for each in (means, sds))
-    gray = nn.Conv2d(
-        1, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation
-    )
-    with torch.no_grad():
-        gray.weight.copy_((conv.weight / sds).sum(1, keepdim=True))
-        gray.bias.copy_((conv.weight * -means / sds).sum((1, 2, 3)))
-        if conv.bias is not None:
-            gray.bias += conv.bias
-    return gray
+def pipelines__divided_twice(size, mean, std):
+    """Normalize divides by 255 itself: all faces come out almost black."""
+    fixed = [A.Resize(size, size), A.ToFloat(255), A.Normalize((mean,), (std,)), ToTensorV2()]
+    return A.Compose([A.HorizontalFlip(), A.Rotate((-10, 10)), *fixed]), A.Compose(fixed)
 
 
-def gray_conv__other_stride(conv, means, sds, mean, sd):
-    """Stride, padding and dilation are lost."""
-    means, sds = (torch.tensor(each).view(1, 3, 1, 1) for each in (means, sds))
-    gray = nn.Conv2d(1, conv.out_channels, conv.kernel_size)
-    with torch.no_grad():
-        gray.weight.copy_((conv.weight * sd / sds).sum(1, keepdim=True))
-        gray.bias.copy_((conv.weight * (mean - means) / sds).sum((1, 2, 3)))
-        if conv.bias is not None:
-            gray.bias += conv.bias
-    return gray
+def pipelines__imagenets_numbers(size, mean, std):
+    """Normalize without arguments takes ImageNet's mean and sd, whatever the weights expect."""
+    fixed = [A.Resize(size, size), A.Normalize(), ToTensorV2()]
+    return A.Compose([A.HorizontalFlip(), A.Rotate((-10, 10)), *fixed]), A.Compose(fixed)
 
 
-def gray_conv__bias_only_where_one_was(conv, means, sds, mean, sd):
-    """What is left over is dropped if the colour layer has no bias."""
-    means, sds = (torch.tensor(each).view(1, 3, 1, 1) for each in (means, sds))
-    settings = (conv.kernel_size, conv.stride, conv.padding, conv.dilation)
-    gray = nn.Conv2d(1, conv.out_channels, *settings, bias=conv.bias is not None)
-    with torch.no_grad():
-        gray.weight.copy_((conv.weight * sd / sds).sum(1, keepdim=True))
-        if conv.bias is not None:
-            gray.bias.copy_(conv.bias + (conv.weight * (mean - means) / sds).sum((1, 2, 3)))
-    return gray
+def pipelines__upside_down(size, mean, std):
+    """No face stands on its head: the flip is horizontal."""
+    fixed = [A.Resize(size, size), A.Normalize((mean,), (std,)), ToTensorV2()]
+    return A.Compose([A.VerticalFlip(), A.Rotate((-10, 10)), *fixed]), A.Compose(fixed)
 
 
-def gray_conv__changes_the_colour_layer(conv, means, sds, mean, sd):
-    """Scales the weights of the colour layer itself."""
-    means, sds = (torch.tensor(each).view(1, 3, 1, 1) for each in (means, sds))
-    gray = nn.Conv2d(
-        1, conv.out_channels, conv.kernel_size, conv.stride, conv.padding, conv.dilation
-    )
-    with torch.no_grad():
-        conv.weight /= sds
-        gray.weight.copy_((conv.weight * sd).sum(1, keepdim=True))
-        gray.bias.copy_((conv.weight * (mean - means)).sum((1, 2, 3)))
-        if conv.bias is not None:
-            gray.bias += conv.bias
-    return gray
+def pipelines__ninety_degrees(size, mean, std):
+    """Rotate without arguments goes up to 90 degrees."""
+    fixed = [A.Resize(size, size), A.Normalize((mean,), (std,)), ToTensorV2()]
+    return A.Compose([A.HorizontalFlip(), A.Rotate(), *fixed]), A.Compose(fixed)
+
+
+def pipelines__always_flipped(size, mean, std):
+    """With p=1, no face is seen as it is."""
+    fixed = [A.Resize(size, size), A.Normalize((mean,), (std,)), ToTensorV2()]
+    return A.Compose([A.HorizontalFlip(p=1), A.Rotate((-10, 10)), *fixed]), A.Compose(fixed)
+
+
+def pipelines__longest_side(size, mean, std):
+    """A face that is not square stays so, and does not fit into a batch."""
+    fixed = [A.LongestMaxSize(size), A.Normalize((mean,), (std,)), ToTensorV2()]
+    return A.Compose([A.HorizontalFlip(), A.Rotate((-10, 10)), *fixed]), A.Compose(fixed)
 
 
 # ---- freeze
 def cases_freeze(rng):
     """Arguments of each hidden case, by its name."""
-    head, stage, stem = (
-        str(rng.choice(names))
-        for names in (
-            ("head", "fc", "classifier"),
-            ("layer", "stage", "block"),
-            ("stem", "conv", "patches"),
-        )
-    )
-    body = [f"{stage}1.0", f"{stage}1.1", f"{stage}2.0", f"{stage}2.1"]
-
-    def batch():
-        return rng.integers(-9, 10, 5).astype(float).tolist()
-
-    def case(names, *calls):
-        return names, list(calls), batch()
-
+    stage, block = (str(one) for one in rng.choice([2, 3, 4], 2, replace=False))
     return {
-        "the head alone": case([stem, *body, head], [head]),
-        "names that look alike": case(
-            [f"{stage}1", f"{stage}10", f"my_{stage}1", f"{stem}.{head}", f"{head}_old", head],
-            [f"{stage}1", head],
-        ),
-        "a part in the depth": case(
-            [stem, f"{stage}1.0", f"{stage}1.1", f"{stage}1.11", f"{stage}11.1", head],
-            [f"{stage}1.1"],
-        ),
-        "thawed one after the other": case(
-            [stem, *body, head], [head], [f"{stage}2", head], [stem, head], []
-        ),
-        "a stage with all that is in it": case([stem, *body, head], [f"{stage}1", head]),
+        "the head alone": ([["fc"]],),
+        "a stage with all that is in it": ([[f"layer{stage}", "fc"]],),
+        "names that look alike": ([["layer1.1", "conv1", f"layer{block}.0.bn1"]],),
+        "one part after the other": ([["fc"], [f"layer{stage}.0.bn2", "fc"], [f"layer{block}"]],),
     }
 
 
 def freeze__substring(model, trainable):
-    """A name within another name is no module within a module."""
+    """layer1.0.conv1 is not in conv1."""
     model.train()
     for name, parameter in model.named_parameters():
         parameter.requires_grad = any(part in name for part in trainable)
     for name, module in model.named_modules():
-        if isinstance(module, nn.BatchNorm2d) and not any(part in name for part in trainable):
-            module.eval()
+        if isinstance(module, nn.BatchNorm2d):
+            module.train(any(part in name for part in trainable))
 
 
 def freeze__without_the_dot(model, trainable):
-    """layer10 passes for a part of layer1."""
+    """layer1.10 passes for a part of layer1.1."""
     model.train()
     for name, parameter in model.named_parameters():
         parameter.requires_grad = name.startswith(tuple(trainable))
     for name, module in model.named_modules():
-        if isinstance(module, nn.BatchNorm2d) and not name.startswith(tuple(trainable)):
-            module.eval()
+        if isinstance(module, nn.BatchNorm2d):
+            module.train(name.startswith(tuple(trainable)))
 
 
 def freeze__batchnorm_moves(model, trainable):
@@ -242,17 +201,8 @@ def freeze__batchnorm_moves(model, trainable):
         parameter.requires_grad = any(name.startswith(f"{part}.") for part in trainable)
 
 
-def freeze__modes_of_batchnorm_alone(model, trainable):
-    """Everything else stays in evaluation mode, dropout too, where the model came in it."""
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad = any(name.startswith(f"{part}.") for part in trainable)
-    for name, module in model.named_modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.train(any(f"{name}.".startswith(f"{part}.") for part in trainable))
-
-
 def freeze__all_batchnorm_still(model, trainable):
-    """BatchNorm in the parts that learn has to move on."""
+    """BatchNorm in the parts that learn has to move."""
     model.train()
     for name, parameter in model.named_parameters():
         parameter.requires_grad = any(name.startswith(f"{part}.") for part in trainable)
@@ -262,7 +212,7 @@ def freeze__all_batchnorm_still(model, trainable):
 
 
 def freeze__evaluation_mode_for_all(model, trainable):
-    """The parts that learn are not in training mode."""
+    """Dropout and the parts that learn need training mode."""
     for name, parameter in model.named_parameters():
         parameter.requires_grad = any(name.startswith(f"{part}.") for part in trainable)
     model.eval()
@@ -274,20 +224,8 @@ def freeze__the_named(model, trainable):
     for name, parameter in model.named_parameters():
         parameter.requires_grad = not any(name.startswith(f"{part}.") for part in trainable)
     for name, module in model.named_modules():
-        if isinstance(module, nn.BatchNorm2d) and any(name.startswith(f"{p}.") for p in trainable):
-            module.eval()
-
-
-def freeze__never_thaws(model, trainable):
-    """What a first call froze stays frozen."""
-    model.train()
-    for name, parameter in model.named_parameters():
-        if not any(name.startswith(f"{part}.") for part in trainable):
-            parameter.requires_grad = False
-    for name, module in model.named_modules():
-        inside = any(f"{name}.".startswith(f"{part}.") for part in trainable)
-        if isinstance(module, nn.BatchNorm2d) and not inside:
-            module.eval()
+        if isinstance(module, nn.BatchNorm2d):
+            module.train(not any(f"{name}.".startswith(f"{part}.") for part in trainable))
 
 
 def freeze__never_freezes_again(model, trainable):
@@ -303,501 +241,252 @@ def freeze__never_freezes_again(model, trainable):
             module.eval()
 
 
-def freeze__no_momentum(model, trainable):
-    """Without momentum the statistics stand still, but the batch's own are used."""
-    model.train()
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad = any(name.startswith(f"{part}.") for part in trainable)
-    for name, module in model.named_modules():
-        inside = any(f"{name}.".startswith(f"{part}.") for part in trainable)
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = 0.1 if inside else 0.0
-
-
-def freeze__only_weights(model, trainable):
-    """Biases go on learning."""
-    model.train()
-    for name, parameter in model.named_parameters():
-        if name.endswith("weight"):
-            parameter.requires_grad = any(name.startswith(f"{part}.") for part in trainable)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad:
-            module.eval()
-
-
-def freeze__first_name_only(model, trainable):
-    """Knows stages, and nothing within them."""
-    model.train()
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad = name.split(".")[0] in trainable
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad:
-            module.eval()
-
-
-def freeze__mode_as_it_was(model, trainable):
-    """A model that comes in evaluation mode stays in it."""
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad = any(name.startswith(f"{part}.") for part in trainable)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d) and not module.weight.requires_grad:
-            module.eval()
-
-
-# ---- param_groups
-def cases_param_groups(rng):
+# ---- moved
+def cases_moved(rng):
     """Arguments of each hidden case, by its name."""
-    head = str(rng.choice(("fc", "head", "classifier")))
-    stage = str(rng.choice(("layer", "stage", "block")))
-    plain = [("stem", "linear"), ("bn", "norm"), (f"{stage}1.0", "linear"), (f"{stage}1.1", "norm")]
-    plain += [(f"{stage}2.0", "linear"), (head, "linear")]
-    alike = [(f"{head}_norm", "norm"), (f"{stage}1.{head}", "linear"), (f"old_{head}", "linear")]
-    alike += [(f"{head}2", "linear"), (head, "linear")]
-    depth = [("body.0", "linear"), ("body.1", "norm"), (f"{stage}.{head}.0", "linear")]
-    depth += [(f"{stage}.{head}.1", "norm"), (f"{stage}.{head}_old", "linear"), (head, "linear")]
-    ends = [f"{name}.{end}" for name, _ in plain for end in ("weight", "bias")]
-    frozen = [ends[k] for k in sorted(rng.permutation(len(ends))[:4])]
-
-    def rates():
-        low, high = rng.uniform(0.01, 0.09), rng.uniform(0.2, 0.9)
-        return round(float(low), 3), round(float(high), 3), round(float(rng.uniform(0.1, 0.5)), 3)
-
+    kinds = ("everything", "the head alone", "frozen body", "statistics alone", "evaluation",
+             "one number", "other order")  # fmt: skip
+    names = ("stem", "conv"), ("norm", "bn1"), ("pool", "flat"), ("head", "fc")
     return {
-        "a body and a head": (plain, [], head, *rates()),
-        "names that look alike": (alike, [], head, *rates()),
-        "a head in the depth": (depth, [], f"{stage}.{head}", *rates()),
-        "some parameters are frozen": (plain, frozen, head, *rates()),
-        "the first layers are frozen": (plain, ends[:4], head, *rates()),
-    }
-
-
-def param_groups__twice(model, head, body_lr, head_lr, weight_decay):
-    """The head is in the body's groups as well."""
-    groups = []
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            decay = weight_decay if parameter.ndim > 1 else 0.0
-            groups.append({"params": [parameter], "lr": body_lr, "weight_decay": decay})
-            if name.startswith(f"{head}."):
-                groups.append({"params": [parameter], "lr": head_lr, "weight_decay": decay})
-    return groups
-
-
-def param_groups__frozen_kept(model, head, body_lr, head_lr, weight_decay):
-    """Frozen parameters are in the optimiser all the same."""
-    groups = []
-    for name, parameter in model.named_parameters():
-        lr = head_lr if name.startswith(f"{head}.") else body_lr
-        decay = weight_decay if parameter.ndim > 1 else 0.0
-        groups.append({"params": [parameter], "lr": lr, "weight_decay": decay})
-    return groups
-
-
-def param_groups__head_lost(model, head, body_lr, head_lr, weight_decay):
-    """The head is in no group, and never learns."""
-    groups = []
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad and not name.startswith(f"{head}."):
-            decay = weight_decay if parameter.ndim > 1 else 0.0
-            groups.append({"params": [parameter], "lr": body_lr, "weight_decay": decay})
-    return groups
-
-
-def param_groups__biases_decay(model, head, body_lr, head_lr, weight_decay):
-    """All parameters decay, biases and norms as well."""
-    learns = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-    inside = [p for name, p in learns if name.startswith(f"{head}.")]
-    outside = [p for name, p in learns if not name.startswith(f"{head}.")]
-    return [
-        {"params": outside, "lr": body_lr, "weight_decay": weight_decay},
-        {"params": inside, "lr": head_lr, "weight_decay": weight_decay},
-    ]
-
-
-def param_groups__norms_decay(model, head, body_lr, head_lr, weight_decay):
-    """Spares what is called bias, and not the weights of BatchNorm."""
-    groups = []
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            lr = head_lr if name.startswith(f"{head}.") else body_lr
-            decay = 0.0 if name.endswith("bias") else weight_decay
-            groups.append({"params": [parameter], "lr": lr, "weight_decay": decay})
-    return groups
-
-
-def param_groups__norms_by_name(model, head, body_lr, head_lr, weight_decay):
-    """In a Sequential a BatchNorm is called 1, not bn."""
-    groups = []
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            lr = head_lr if name.startswith(f"{head}.") else body_lr
-            spared = name.endswith("bias") or "bn" in name or "norm" in name
-            decay = 0.0 if spared else weight_decay
-            groups.append({"params": [parameter], "lr": lr, "weight_decay": decay})
-    return groups
-
-
-def param_groups__head_all_decays(model, head, body_lr, head_lr, weight_decay):
-    """Spares the body's biases and forgets the head's."""
-    groups = []
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            inside = name.startswith(f"{head}.")
-            decay = weight_decay if inside or parameter.ndim > 1 else 0.0
-            lr = head_lr if inside else body_lr
-            groups.append({"params": [parameter], "lr": lr, "weight_decay": decay})
-    return groups
-
-
-def param_groups__substring(model, head, body_lr, head_lr, weight_decay):
-    """layer1.fc and old_fc pass for the head."""
-    groups = []
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            lr = head_lr if head in name else body_lr
-            decay = weight_decay if parameter.ndim > 1 else 0.0
-            groups.append({"params": [parameter], "lr": lr, "weight_decay": decay})
-    return groups
-
-
-def param_groups__without_the_dot(model, head, body_lr, head_lr, weight_decay):
-    """fc_norm passes for a part of fc."""
-    groups = []
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            lr = head_lr if name.startswith(head) else body_lr
-            decay = weight_decay if parameter.ndim > 1 else 0.0
-            groups.append({"params": [parameter], "lr": lr, "weight_decay": decay})
-    return groups
-
-
-def param_groups__rates_swapped(model, head, body_lr, head_lr, weight_decay):
-    """Long steps for what is known, short ones for what is new."""
-    groups = []
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            lr = body_lr if name.startswith(f"{head}.") else head_lr
-            decay = weight_decay if parameter.ndim > 1 else 0.0
-            groups.append({"params": [parameter], "lr": lr, "weight_decay": decay})
-    return groups
-
-
-def param_groups__first_name_only(model, head, body_lr, head_lr, weight_decay):
-    """A head within another module is not found."""
-    groups = []
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            lr = head_lr if name.split(".")[0] == head else body_lr
-            decay = weight_decay if parameter.ndim > 1 else 0.0
-            groups.append({"params": [parameter], "lr": lr, "weight_decay": decay})
-    return groups
-
-
-# ---- one_cycle
-def cases_one_cycle(rng):
-    """Arguments of each hidden case, by its name."""
-
-    def rates():
-        peak = round(float(rng.uniform(0.5, 2)), 2)
-        return (
-            peak,
-            round(peak * rng.uniform(0.1, 0.3), 3),
-            round(peak * rng.uniform(0.01, 0.06), 3),
+        kind: (
+            [str(rng.choice(some)) for some in names],
+            kind,
+            (int(rng.integers(3)), int(rng.integers(8))),
         )
-
-    epochs, batches = (int(n) for n in rng.integers(3, 6, 2))
-    return {
-        "a few epochs": (epochs, batches, batches + 1, *rates()),
-        "one epoch": (1, int(rng.integers(8, 14)), 3, *rates()),
-        "one step of warm-up": (2, int(rng.integers(5, 8)), 1, *rates()),
-        "no warm-up": (2, int(rng.integers(4, 8)), 0, *rates()),
-        "a long warm-up": (4, 4, int(rng.integers(9, 13)), *rates()),
+        for kind in kinds
     }
 
 
-def one_cycle__per_epoch(epochs, batches, warmup, peak, first, last):
-    """One rate for all steps of an epoch."""
-    end, rates = epochs * batches - 1, []
-    for epoch in range(epochs):
-        step = epoch * batches
-        if step < warmup:
-            rate = first + (peak - first) * (1 - math.cos(math.pi * step / warmup)) / 2
-        else:
-            along = (step - warmup) / (end - warmup)
-            rate = peak + (last - peak) * (1 - math.cos(math.pi * along)) / 2
-        rates += [rate] * batches
-    return rates
+def moved__no_copy(model, step):
+    """Both are the same tensors, so nothing ever moves."""
+    before = model.state_dict()
+    step()
+    after = model.state_dict()
+    return sorted(name for name in before if not torch.equal(before[name], after[name]))
 
 
-def one_cycle__a_rate_an_epoch(epochs, batches, warmup, peak, first, last):
-    """As many rates as epochs, not as steps."""
-    rise, rates = warmup / batches, []
-    for epoch in range(epochs):
-        if epoch < rise:
-            rates.append(first + (peak - first) * (1 - math.cos(math.pi * epoch / rise)) / 2)
-        else:
-            along = (epoch - rise) / max(epochs - 1 - rise, 1e-9)
-            rates.append(peak + (last - peak) * (1 - math.cos(math.pi * along)) / 2)
-    return rates
+def moved__shallow_copy(model, step):
+    """A new dictionary with the same tensors in it."""
+    before = dict(model.state_dict())
+    step()
+    after = model.state_dict()
+    return sorted(name for name in before if not torch.equal(before[name], after[name]))
 
 
-def one_cycle__last_step_off(epochs, batches, warmup, peak, first, last):
-    """The last rate would come one step after the end."""
-    total, rates = epochs * batches, []
-    for step in range(total):
-        if step < warmup:
-            rates.append(first + (peak - first) * (1 - math.cos(math.pi * step / warmup)) / 2)
-        else:
-            along = (step - warmup) / (total - warmup)
-            rates.append(peak + (last - peak) * (1 - math.cos(math.pi * along)) / 2)
-    return rates
+def moved__parameters_alone(model, step):
+    """BatchNorm's statistics are no parameters, and they move."""
+    before = {name: one.detach().clone() for name, one in model.named_parameters()}
+    step()
+    after = dict(model.named_parameters())
+    return sorted(name for name in before if not torch.equal(before[name], after[name]))
 
 
-def one_cycle__peak_too_early(epochs, batches, warmup, peak, first, last):
-    """The peak stands one step before its place."""
-    end, top, rates = epochs * batches - 1, max(warmup - 1, 0), []
-    for step in range(end + 1):
-        if step < top:
-            rates.append(first + (peak - first) * (1 - math.cos(math.pi * step / top)) / 2)
-        else:
-            along = (step - top) / (end - top)
-            rates.append(peak + (last - peak) * (1 - math.cos(math.pi * along)) / 2)
-    return rates
+def moved__flags(model, step):
+    """requires_grad says what may move, not what did."""
+    step()
+    return sorted(name for name, one in model.named_parameters() if one.requires_grad)
 
 
-def one_cycle__steps_from_one(epochs, batches, warmup, peak, first, last):
-    """The first step is counted as number 1, so that no step has the first rate."""
-    end, rates = epochs * batches, []
-    for step in range(1, end + 1):
-        if step < warmup:
-            rates.append(first + (peak - first) * (1 - math.cos(math.pi * step / warmup)) / 2)
-        else:
-            along = (step - warmup) / (end - warmup)
-            rates.append(peak + (last - peak) * (1 - math.cos(math.pi * along)) / 2)
-    return rates
+def moved__gradients(model, step):
+    """A gradient is no step: the optimiser may not hold the parameter."""
+    step()
+    return sorted(name for name, one in model.named_parameters() if one.grad is not None)
 
 
-def one_cycle__straight_up(epochs, batches, warmup, peak, first, last):
-    """A straight line in place of a cosine on the way up."""
-    end, rates = epochs * batches - 1, []
-    for step in range(end + 1):
-        if step < warmup:
-            rates.append(first + (peak - first) * step / warmup)
-        else:
-            along = (step - warmup) / (end - warmup)
-            rates.append(peak + (last - peak) * (1 - math.cos(math.pi * along)) / 2)
-    return rates
+def moved__sums(model, step):
+    """Numbers can change while their sum stays."""
+    before = {name: one.double().sum().item() for name, one in model.state_dict().items()}
+    step()
+    after = {name: one.double().sum().item() for name, one in model.state_dict().items()}
+    return sorted(name for name in before if abs(before[name] - after[name]) > 1e-6)
 
 
-def one_cycle__straight_down(epochs, batches, warmup, peak, first, last):
-    """A straight line in place of a cosine on the way down."""
-    end, rates = epochs * batches - 1, []
-    for step in range(end + 1):
-        if step < warmup:
-            rates.append(first + (peak - first) * (1 - math.cos(math.pi * step / warmup)) / 2)
-        else:
-            rates.append(peak + (last - peak) * (step - warmup) / (end - warmup))
-    return rates
+def moved__each_number(model, step):
+    """A tensor has moved as soon as one of its numbers has."""
+    before = {name: one.clone() for name, one in model.state_dict().items()}
+    step()
+    after = model.state_dict()
+    return sorted(name for name in before if (before[name] != after[name]).all())
 
 
-def one_cycle__down_to_zero(epochs, batches, warmup, peak, first, last):
-    """Ends at 0, whatever the last rate should be."""
-    end, rates = epochs * batches - 1, []
-    for step in range(end + 1):
-        if step < warmup:
-            rates.append(first + (peak - first) * (1 - math.cos(math.pi * step / warmup)) / 2)
-        else:
-            rates.append(peak * (1 + math.cos(math.pi * (step - warmup) / (end - warmup))) / 2)
-    return rates
-
-
-def one_cycle__up_from_zero(epochs, batches, warmup, peak, first, last):
-    """Begins at 0, so that the first step does nothing."""
-    end, rates = epochs * batches - 1, []
-    for step in range(end + 1):
-        if step < warmup:
-            rates.append(peak * (1 - math.cos(math.pi * step / warmup)) / 2)
-        else:
-            along = (step - warmup) / (end - warmup)
-            rates.append(peak + (last - peak) * (1 - math.cos(math.pi * along)) / 2)
-    return rates
-
-
-def one_cycle__anew_in_each_epoch(epochs, batches, warmup, peak, first, last):
-    """Many cycles, one for each epoch."""
-    end, warmup, rates = batches - 1, min(warmup, batches - 2), []
-    for step in range(end + 1):
-        if step < warmup:
-            rates.append(first + (peak - first) * (1 - math.cos(math.pi * step / warmup)) / 2)
-        else:
-            along = (step - warmup) / (end - warmup)
-            rates.append(peak + (last - peak) * (1 - math.cos(math.pi * along)) / 2)
-    return rates * epochs
-
-
-def one_cycle__no_way_up(epochs, batches, warmup, peak, first, last):
-    """A cosine down from the first step on."""
-    end = epochs * batches - 1
-    return [
-        peak + (last - peak) * (1 - math.cos(math.pi * step / end)) / 2 for step in range(end + 1)
-    ]
-
-
-def one_cycle__division_by_zero(epochs, batches, warmup, peak, first, last):
-    """Fails where there is no warm-up."""
-    end, rates = epochs * batches - 1, []
-    for step in range(end + 1):
-        if step <= warmup:
-            rates.append(first + (peak - first) * (1 - math.cos(math.pi * step / warmup)) / 2)
-        else:
-            along = (step - warmup) / (end - warmup)
-            rates.append(peak + (last - peak) * (1 - math.cos(math.pi * along)) / 2)
-    return rates
-
-
-# ---- clip_by_norm
-def cases_clip_by_norm(rng):
+# ---- train_one_epoch
+def cases_train_one_epoch(rng):
     """Arguments of each hidden case, by its name."""
 
-    def some(*shape):
-        return (rng.choice([-1, 1], shape) * rng.uniform(0.5, 6, shape)).round(2)
+    def case(looked_at, sizes, classes=3, momentum=0.0):
+        weight = rng.uniform(-1, 1, (classes, 2)).round(2).tolist()
+        batches = [
+            (rng.uniform(-2, 2, (n, 2)).round(2).tolist(), rng.integers(0, classes, n).tolist())
+            for n in sizes
+        ]
+        return looked_at, weight, batches, momentum, round(float(rng.uniform(0.6, 0.9)), 2)
 
-    weight, bias, other = some(2, 3), some(3), some(2, 2)
     return {
-        "much too long": ([weight.tolist(), bias.tolist(), other.tolist()], 1.5),
-        "short enough": ([(weight / 50).round(3).tolist(), (bias / 50).round(3).tolist()], 2.0),
-        "some have no gradient": ([None, some(3).tolist(), None, some(2, 2).tolist()], 2.5),
-        "each short, together too long": ([(one / abs(one).max()).round(3).tolist() for one in (some(2), some(2), some(2), some(1, 2))], 1.5),
-        "all zero": ([[0.0, 0.0], [[0.0], [0.0]]], float(rng.integers(1, 4))),
-    }  # fmt: skip
+        "weights after two epochs": case("weights", (3, 3, 3)),
+        "seven classes and momentum": case("weights", (4, 4), 7, 0.9),
+        "a smaller last batch": case("losses", (5, 5, 1)),
+        "one batch": case("weights", (4,)),
+        "frozen BatchNorm": case("modes", (4, 2)),
+    }
 
 
-def clip_by_norm__each_on_its_own(parameters, max_norm):
-    """Clips each tensor by its own norm, which bends the step."""
-    total = 0.0
-    for parameter in parameters:
-        if parameter.grad is not None:
-            norm = parameter.grad.norm().item()
-            total += norm**2
-            if norm > max_norm:
-                parameter.grad *= max_norm / norm
-    return math.sqrt(total)
+def train_one_epoch__schedule_per_epoch(model, batches, optimizer, schedule):
+    """One-cycle would still be at its beginning when the run ends."""
+    total, faces = 0.0, 0
+    for images, labels in batches:
+        loss = F.cross_entropy(model(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        total += loss.item() * len(labels)
+        faces += len(labels)
+    schedule.step()
+    return total / faces
 
 
-def clip_by_norm__scales_up(parameters, max_norm):
-    """Short gradients are made longer."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = math.sqrt(sum(gradient.square().sum().item() for gradient in gradients))
-    for gradient in gradients:
-        gradient *= max_norm / max(norm, 1e-12)
-    return norm
+def train_one_epoch__schedule_first(model, batches, optimizer, schedule):
+    """The first learning rate is skipped."""
+    total, faces = 0.0, 0
+    for images, labels in batches:
+        schedule.step()
+        loss = F.cross_entropy(model(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        total += loss.item() * len(labels)
+        faces += len(labels)
+    return total / faces
 
 
-def clip_by_norm__each_number(parameters, max_norm):
-    """Cuts each number off, which bends the step."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = math.sqrt(sum(gradient.square().sum().item() for gradient in gradients))
-    for gradient in gradients:
-        gradient.clamp_(-max_norm, max_norm)
-    return norm
+def train_one_epoch__gradients_add_up(model, batches, optimizer, schedule):
+    """zero_grad once an epoch: each step takes all earlier gradients along."""
+    total, faces = 0.0, 0
+    optimizer.zero_grad()
+    for images, labels in batches:
+        loss = F.cross_entropy(model(images), labels)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        total += loss.item() * len(labels)
+        faces += len(labels)
+    return total / faces
 
 
-def clip_by_norm__sum_of_norms(parameters, max_norm):
-    """Norms do not add up; their squares do."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = sum(gradient.norm().item() for gradient in gradients)
-    if norm > max_norm:
-        for gradient in gradients:
-            gradient *= max_norm / norm
-    return norm
+def train_one_epoch__cleared_too_late(model, batches, optimizer, schedule):
+    """zero_grad after backward leaves nothing to step along."""
+    total, faces = 0.0, 0
+    for images, labels in batches:
+        loss = F.cross_entropy(model(images), labels)
+        loss.backward()
+        optimizer.zero_grad()
+        optimizer.step()
+        schedule.step()
+        total += loss.item() * len(labels)
+        faces += len(labels)
+    return total / faces
 
 
-def clip_by_norm__no_root(parameters, max_norm):
-    """The sum of the squares is the norm squared."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = sum(gradient.square().sum().item() for gradient in gradients)
-    if norm > max_norm:
-        for gradient in gradients:
-            gradient *= max_norm / norm
-    return norm
+def train_one_epoch__training_mode(model, batches, optimizer, schedule):
+    """model.train() puts the frozen BatchNorm back into training mode."""
+    model.train()
+    total, faces = 0.0, 0
+    for images, labels in batches:
+        loss = F.cross_entropy(model(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        total += loss.item() * len(labels)
+        faces += len(labels)
+    return total / faces
 
 
-def clip_by_norm__mean_of_squares(parameters, max_norm):
-    """Divides by how many numbers there are, so that large networks are never clipped."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    squares = torch.cat([gradient.flatten() for gradient in gradients]).square()
-    norm = squares.mean().sqrt().item()
-    if norm > max_norm:
-        for gradient in gradients:
-            gradient *= max_norm / norm
-    return norm
+def train_one_epoch__mean_of_batches(model, batches, optimizer, schedule):
+    """A face in a small last batch counts more than others."""
+    losses = []
+    for images, labels in batches:
+        loss = F.cross_entropy(model(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.item())
+    return sum(losses) / len(losses)
 
 
-def clip_by_norm__sum_of_sizes(parameters, max_norm):
-    """Adds up absolute values."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = sum(gradient.abs().sum().item() for gradient in gradients)
-    if norm > max_norm:
-        for gradient in gradients:
-            gradient *= max_norm / norm
-    return norm
+# ---- confusion_and_recall
+def cases_confusion_and_recall(rng):
+    """Arguments of each hidden case, by its name."""
+
+    def case(n, classes, there, named):
+        scores = rng.normal(0, 1, (n, classes))
+        scores[:, named] += 5  # only these are ever the largest
+        return scores.round(3).tolist(), rng.permutation(cycle(there, n)).tolist()
+
+    def cycle(values, n):
+        return [values[i % len(values)] for i in range(n)]
+
+    every = list(range(7))
+    return {
+        "seven emotions": case(40, 7, every, every),
+        "a class without faces": case(20, 5, [0, 1, 3], [0, 1, 2]),
+        "a class that is never predicted": case(20, 4, [0, 1, 2, 3], [0, 1, 3]),
+        "one class is there": case(9, 3, [int(rng.integers(3))], [0, 1, 2]),
+        "as many faces as classes": case(6, 6, [0, 1, 2, 2, 4, 5], list(range(6))),
+    }
 
 
-def clip_by_norm__the_largest_number(parameters, max_norm):
-    """The largest number is not the length."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = max(gradient.abs().max().item() for gradient in gradients)
-    if norm > max_norm:
-        for gradient in gradients:
-            gradient *= max_norm / norm
-    return norm
+def confusion_and_recall__columns_true(scores, labels):
+    """Rows and columns are exchanged."""
+    matrix = np.zeros((scores.shape[1],) * 2, int)
+    np.add.at(matrix, (scores.argmax(1).numpy(), labels.numpy()), 1)
+    sums = matrix.sum(0)
+    return matrix, [float(matrix[k, k] / n) if n else None for k, n in enumerate(sums)]
 
 
-def clip_by_norm__norm_afterwards(parameters, max_norm):
-    """Returns the norm that is left."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = math.sqrt(sum(gradient.square().sum().item() for gradient in gradients))
-    if norm > max_norm:
-        for gradient in gradients:
-            gradient *= max_norm / norm
-    return min(norm, max_norm)
+def confusion_and_recall__precision(scores, labels):
+    """Divides by the column: which of the faces called so are so."""
+    matrix = np.zeros((scores.shape[1],) * 2, int)
+    np.add.at(matrix, (labels.numpy(), scores.argmax(1).numpy()), 1)
+    sums = matrix.sum(0)
+    return matrix, [float(matrix[k, k] / n) if n else None for k, n in enumerate(sums)]
 
 
-def clip_by_norm__walked_through_twice(parameters, max_norm):
-    """A generator has nothing left for the second loop."""
-    squares = sum(p.grad.square().sum().item() for p in parameters if p.grad is not None)
-    norm = math.sqrt(squares)
-    if norm > max_norm:
-        for parameter in parameters:
-            if parameter.grad is not None:
-                parameter.grad *= max_norm / norm
-    return norm
+def confusion_and_recall__zero_without_faces(scores, labels):
+    """Nothing was missed where nothing is."""
+    matrix = np.zeros((scores.shape[1],) * 2, int)
+    np.add.at(matrix, (labels.numpy(), scores.argmax(1).numpy()), 1)
+    return matrix, [float(matrix[k, k] / max(n, 1)) for k, n in enumerate(matrix.sum(1))]
 
 
-def clip_by_norm__copies(parameters, max_norm):
-    """Scales copies, and leaves the gradients as they are."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = math.sqrt(sum(gradient.square().sum().item() for gradient in gradients))
-    if norm > max_norm:
-        for gradient in gradients:
-            gradient = gradient * max_norm / norm
-    return norm
+def confusion_and_recall__shrinks(scores, labels):
+    """Only the classes that occur get a row: the matrix loses its disgust."""
+    predicted = scores.argmax(1)
+    there = sorted({*labels.tolist(), *predicted.tolist()})
+    matrix = np.array(
+        [[int(((labels == a) & (predicted == b)).sum()) for b in there] for a in there]
+    )
+    return matrix, [float(matrix[k, k] / n) if n else None for k, n in enumerate(matrix.sum(1))]
 
 
-def clip_by_norm__all_have_gradients(parameters, max_norm):
-    """Fails at a parameter without a gradient."""
-    gradients = [parameter.grad for parameter in parameters]
-    norm = math.sqrt(sum(gradient.square().sum().item() for gradient in gradients))
-    if norm > max_norm:
-        for gradient in gradients:
-            gradient *= max_norm / norm
-    return norm
+def confusion_and_recall__each_pair_once(scores, labels):
+    """matrix[rows, columns] += 1 counts a pair that comes twice as one."""
+    matrix = np.zeros((scores.shape[1],) * 2, int)
+    matrix[labels.numpy(), scores.argmax(1).numpy()] += 1
+    return matrix, [float(matrix[k, k] / n) if n else None for k, n in enumerate(matrix.sum(1))]
 
 
-def clip_by_norm__zero_by_zero(parameters, max_norm):
-    """Divides by the norm also where it is 0."""
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = torch.stack([gradient.norm() for gradient in gradients]).norm()
-    for gradient in gradients:
-        gradient *= torch.clamp(norm, max=max_norm) / norm
-    return norm
+def confusion_and_recall__shares(scores, labels):
+    """Each row is divided by its sum: no counts are left."""
+    matrix = np.zeros((scores.shape[1],) * 2)
+    np.add.at(matrix, (labels.numpy(), scores.argmax(1).numpy()), 1)
+    sums = matrix.sum(1)
+    matrix /= np.maximum(sums, 1)[:, None]
+    return matrix, [float(matrix[k, k]) if n else None for k, n in enumerate(sums)]
+
+
+def confusion_and_recall__of_all_faces(scores, labels):
+    """Divides by the number of all faces."""
+    matrix = np.zeros((scores.shape[1],) * 2, int)
+    np.add.at(matrix, (labels.numpy(), scores.argmax(1).numpy()), 1)
+    return matrix, [matrix[k, k] / len(labels) if n else None for k, n in enumerate(matrix.sum(1))]
