@@ -192,7 +192,7 @@ def test_two_boxes_that_level_to_the_same_face_are_one(
     yunet: YuNet, astronaut: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ):
     (box,) = yunet.detect(astronaut)
-    apart = np.stack([box + [0, 0, -36, -42, -0.2, 0], box + [36, 42, 0, 0, -0.2, 0]])
+    apart = box + np.array([[0, 0, -36, -42, -0.2, 0], [36, 42, 0, 0, -0.2, 0]])
     monkeypatch.setattr(YuNet, "_search", lambda *args: apart)
     assert len(detection.nms(apart)) == 2, "they share less than 0.4 of either"
     boxes = yunet.detect(astronaut)

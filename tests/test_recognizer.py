@@ -382,6 +382,17 @@ class FakeCapture:
         pass
 
 
+def test_the_answers_to_three_framings_are_averaged(model):
+    image = np.random.default_rng(0).integers(0, 256, (90, 90), np.uint8)
+    recognizer = EmotionRecognizer(model, detector=FakeDetector([20, 20, 70, 70, 1]), margin=0.1)
+    crops = [crop_face(image, np.array([20, 20, 70, 70]), margin=margin, size=48) for margin in (0.06, 0.1, 0.14)]
+    assert (crops[0] != crops[1]).any() and (crops[1] != crops[2]).any()
+    answers = recognizer.predict(image)[list(model.classes)].to_numpy()
+    np.testing.assert_allclose(answers[0], recognizer.probabilities(np.stack(crops)).mean(0), atol=1e-6)
+    cut_out = EmotionRecognizer(model, detector="whole").predict(crops[1])[list(model.classes)].to_numpy()
+    np.testing.assert_allclose(cut_out, recognizer.probabilities(crops[1][None]), atol=1e-6)
+
+
 def test_a_video_is_streamed_and_a_video_cut_short_is_told(model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "long.mp4").write_bytes(b"")
     monkeypatch.setattr(cv2, "VideoCapture", FakeCapture)
@@ -395,7 +406,7 @@ def test_a_video_is_streamed_and_a_video_cut_short_is_told(model, tmp_path: Path
     )
     rows = recognizer.predict(tmp_path / "long.mp4")
     assert rows["frame"].tolist() == list(range(200)) and (rows["error"] == "").all()
-    assert FakeCapture.most <= 3 and sizes == [16] * 12 + [8]
+    assert FakeCapture.most <= 3 and sizes == [3 * 16] * 12 + [3 * 8], "three framings of each face"
     for stated in (204, 400):
         monkeypatch.setattr(FakeCapture, "stated", stated)
         rows = recognizer.predict(tmp_path / "long.mp4")
