@@ -1,14 +1,14 @@
 # %% [markdown]
 # # Fine-tuning
 #
-# EfficientNet has learned from 1.3 million photographs of ImageNet. None of their 1,000 labels is an emotion. Can it
-# learn the seven emotions from 2,000 faces, in minutes, without a GPU?
+# EfficientNet has learned from 1.3 million photographs of ImageNet. None of their 1,000 labels is an emotion. Can
+# it learn the seven emotions from 2,000 faces, in minutes, without a GPU?
 #
 # {colab}
 #
-# **You will be able to** load a timm network with ImageNet's weights and use it for feature extraction. You will train
-# a new head, fine-tune the whole network, and give its layers different learning rates. And you will compare all this
-# fairly with training from scratch.
+# **You will be able to** load a timm network with ImageNet's weights and use it for feature extraction. You will
+# train a new head, fine-tune the whole network, and give its layers different learning rates. And you will compare
+# all this fairly with training from scratch.
 #
 # **You need** lessons 03 and 04. **Data:** drawn faces; FER2013 with `FERLIB_DATA`.
 #
@@ -17,7 +17,7 @@
 # %% [markdown]
 # ## The faces
 #
-# These numbers set how long the lesson runs. On a GPU you can use all faces and a larger `SIZE`.
+# These numbers set how long the lesson runs. On a GPU, raise them.
 
 # %% tags=["parameters"]
 TRAIN, VAL, TEST = 2000, 250, 1000  # faces
@@ -30,9 +30,12 @@ from ferlib.lesson import Lesson
 
 here = Lesson("05")
 faces = here.load()
+# A tenth is for validation; twins stay together.
 train_part, val_part = protocol.split(faces.subset("Training"), share=0.1)
+# `take` picks so many faces, with the classes in proportion.
 train_set, val_set = protocol.take(train_part, TRAIN), protocol.take(val_part, VAL)
-clean = protocol.audit(here.source).clean("PublicTest")  # no twin in Training
+# `clean` is True for the test faces that are not in Training, too.
+clean = protocol.audit(here.source).clean("PublicTest")
 test_set = protocol.take(faces.subset("PublicTest").subset(clean), TEST)
 print(len(train_set), "training,", len(val_set), "validation,", len(test_set), "test")
 
@@ -47,8 +50,8 @@ figure = plots.face_grid(train_set.images[:14], emotions, columns=7, title=title
 # ## A network from timm
 #
 # *timm* is a library of more than a thousand image networks. `timm.create_model` builds one by its name. We take
-# EfficientNet-Lite0, a small network of the EfficientNet family. Our faces are gray, so it gets one input channel, and
-# it gets seven outputs.
+# EfficientNet-Lite0, a small network of the EfficientNet family. It gets one input channel, because our faces are
+# gray, and seven outputs.
 
 # %%
 import timm
@@ -58,14 +61,15 @@ for part, module in network.named_children():
     print(f"{part:12}{sum(p.numel() for p in module.parameters()):10,} parameters")
 
 # %% [markdown]
-# Read the list from top to bottom: it is the way of a picture through the network.
+# From top to bottom, it is the way of a picture through the network.
 #
-# - The *body* (`conv_stem` to `conv_head`) turns a picture into 1,280 numbers, the *features*.
+# - The *body* (`conv_stem` to `global_pool`) is made of convolutions and BatchNorm layers. Its last part averages
+#   each of 1,280 maps to one number. These 1,280 numbers are the *features*.
 # - The *head* (`classifier`) turns the features into seven scores, one for each emotion.
 #
-# These weights are random. With `pretrained=True`, timm downloads ImageNet's weights. `build_model` does the same. For
-# this network it needs no connection, because `requirements.txt` brings the weights. It sums the three colour filters
-# of the first layer into one gray filter, and puts a new, random head on top.
+# These weights are random. With `pretrained=True`, timm downloads ImageNet's weights. `build_model` loads the same
+# weights, for this network without a connection, and puts a new, random head on top. For gray faces, the three
+# colour channels of each first filter are added up. A gray face in three equal channels would give the same.
 
 # %%
 import torch
@@ -77,7 +81,7 @@ def build(weights):
     torch.manual_seed(0)  # the same random head each time
     return models.build_model(
         "tf_efficientnet_lite0", weights=weights, classes=faces.classes, size=SIZE,
-        small_stem=False, mean=(0.5,), std=(0.5,),
+        mean=(0.5,), std=(0.5,), small_stem=False,  # timm's first layer as it is: fast
     )  # fmt: skip
 
 
@@ -85,14 +89,13 @@ pretrained = build("imagenet")
 print(pretrained.input_spec)
 
 # %% [markdown]
-# The network must see pixels on the scale on which it was trained. These weights expect mean 0.5 and standard deviation
-# 0.5. Other weights expect other numbers: read them in `network.pretrained_cfg`. (`small_stem=False` keeps timm's first
-# layer as it is, which is fast.)
+# The network must see pixels on the scale on which it was trained. These weights expect mean 0.5 and standard
+# deviation 0.5. Other weights expect other numbers: read them in `network.pretrained_cfg`.
 #
 # ## The pipelines
 #
 # Training faces are changed at random; validation and test faces are not. Both pipelines end with `Normalize` and
-# `ToTensorV2`. `transforms.light` is such a pipeline: a flip, a small rotation and shift, some brightness.
+# `ToTensorV2`. `transforms.light` is one: a flip, a small rotation and shift, some brightness.
 
 # %%
 import albumentations as A
@@ -100,28 +103,31 @@ from albumentations.pytorch import ToTensorV2
 
 from ferlib import transforms
 
+train_transform = transforms.light(pretrained.input_spec)
 fixed = A.Compose([A.Resize(SIZE, SIZE), A.Normalize((0.5,), (0.5,)), ToTensorV2()])
-random = transforms.light(pretrained.input_spec)
-train_data = train_set.with_transform(random)
+train_data = train_set.with_transform(train_transform)
 val_data, test_data = val_set.with_transform(fixed), test_set.with_transform(fixed)
-print([type(step).__name__ for step in random.transforms])
+print([type(step).__name__ for step in train_transform.transforms])
 
 # %% [markdown]
 # Look at what the network gets to see. Would you still name each face the same?
 
 # %% alt="Three training faces, each with five random versions of it"
-shown = [[train_data[i][0][0] for _ in range(5)] for i in range(3)]  # 5 draws of a face
-pixels = [[((face + 1) * 127.5).byte().numpy() for face in row] for row in shown]
-figure = plots.augmentation_grid(train_set.images[:3], pixels, emotions[:3])
+versions = []
+for i in range(3):
+    draws = [train_data[i] for _ in range(5)]  # each draw is a new (tensor, label)
+    gray = [tensor[0] for tensor, label in draws]  # the only channel, from -1 to 1
+    versions.append([((face + 1) * 127.5).byte().numpy() for face in gray])  # 0 to 255
+figure = plots.augmentation_grid(train_set.images[:3], versions, emotions[:3])
 
 # %% [markdown]
 # ## Way 1: features and a linear model
 #
-# The cheapest way trains no network at all. Send each face through the pretrained body once, keep its 1,280 features,
-# and let scikit-learn's logistic regression separate the emotions. This is called *feature extraction*.
+# The cheapest way trains no network at all. Send each face through the pretrained body once, keep its 1,280
+# features, and let scikit-learn's logistic regression separate the emotions. This is called *feature extraction*.
 #
-# The body has never seen a face with an emotion label. How many of the test faces will be named right? (Always "happy"
-# gets about 25%.)
+# The body has never seen a face with an emotion label. How many of the test faces will be named right? (Always
+# "happy" gets about 25%.)
 
 # %%
 from torch.utils.data import DataLoader
@@ -132,12 +138,16 @@ def features(dataset):
     body, rows = pretrained.network.eval(), []
     for images, _ in DataLoader(dataset.with_transform(fixed), batch_size=100):
         maps = body.forward_features(images)  # (n, 1280, h, w)
-        rows.append(body.forward_head(maps, pre_logits=True))  # (n, 1280): their means
+        rows.append(body.global_pool(maps))  # (n, 1280): the mean of each map
     return torch.cat(rows).numpy()
 
 
 train_features, test_features = features(train_set), features(test_set)
 print(train_features.shape)
+
+# %% [markdown]
+# `StandardScaler` gives each feature mean 0 and standard deviation 1. A small `C` keeps the weights small, against
+# overfitting.
 
 # %%
 my_guess = ...  # percent; put yours here
@@ -151,17 +161,20 @@ from ferlib import evaluation
 linear = make_pipeline(StandardScaler(), LogisticRegression(C=0.001, max_iter=1000))
 linear.fit(train_features, train_set.labels)
 scores = linear.decision_function(test_features)
-answers = {"features": evaluation.Predictions(scores, test_set.labels, faces.classes)}
-here.guess(my_guess, 100 * answers["features"].correct.mean())
+predictions = {
+    "features": evaluation.Predictions(scores, test_set.labels, faces.classes)
+}
+here.guess(my_guess, 100 * predictions["features"].correct.mean())
 
 # %% [markdown]
-# Edges, curves and textures of cats and cars help to name emotions: this is *transfer*. But the features were made for
-# another task, and they stay as they are.
+# Edges, curves and textures of cats and cars help to name emotions: this is *transfer*. But the features were made
+# for another task, and they stay as they are.
 #
 # ## Way 2: a new head on a frozen body
 #
-# The next ways train by gradient descent. One function serves them all, with an equal budget: the same faces, the same
-# number of epochs.
+# The next ways train by gradient descent. One function serves them all, with an equal budget: the same faces, the
+# same number of epochs. `fit` uses AdamW. The learning rate rises to `lr` in 15% of the steps, then falls to zero.
+# The last epoch's weights are kept.
 
 # %%
 from ferlib import training
@@ -176,14 +189,14 @@ def train(name, model, lr=LR, lr_scales=()):
     )
     result = training.fit(model, train_data, val_data, config, progress=False)
     histories[name] = result.history
-    answers[name] = evaluation.predict(result.model, test_data)
-    print(f"{name}: {answers[name].correct.mean():.1%} of the test faces are right")
+    predictions[name] = evaluation.predict(result.model, test_data)
+    print(f"{name}: {predictions[name].correct.mean():.1%} of the test faces are right")
 
 
 # %% [markdown]
-# To *freeze* a parameter is to take it out of training: `requires_grad = False`. We freeze all but the head. Then only
-# 8,967 of 3.4 million numbers learn: 1,280 times 7 weights and 7 biases. So few can take large steps: we use ten times
-# the learning rate.
+# To *freeze* a parameter is to take it out of training: `requires_grad = False`. We freeze all but the head. Then
+# only 8,967 of 3.4 million parameters learn: 1,280 times 7 weights and 7 biases. So few can take large steps: we
+# use ten times the learning rate. `fit` keeps a frozen body's BatchNorm in evaluation mode (lesson 05b).
 
 # %%
 frozen = build("imagenet")
@@ -193,13 +206,13 @@ print("all and learning:", *models.count_parameters(frozen))
 train("head", frozen, lr=10 * LR)
 
 # %% [markdown]
-# This is the same model as in way 1: a linear layer on fixed features. What differs is the training. Each epoch shows
-# new random versions of the faces, and the body has to compute the features again.
+# This is the same model as in way 1: a linear layer on fixed features. What differs is the training. Each epoch
+# shows new random versions of the faces, and the body has to compute the features again.
 #
 # ## Way 3: the whole network
 #
-# Freezing kept the body as it was. Now everything may learn: this is *fine-tuning* in the narrow sense. It costs more,
-# because the gradient runs back through the whole body.
+# Freezing kept the body as it was. Now everything may learn: this is *fine-tuning* in the narrow sense. It costs
+# more, because the gradient runs back through the whole body.
 
 # %%
 train("whole", build("imagenet"))
@@ -207,28 +220,28 @@ train("whole", build("imagenet"))
 # %% [markdown]
 # ## Way 4: a learning rate for each layer
 #
-# The first layers find edges, and an edge in a drawing is an edge. The last layers were made for cats and cars. So the
-# first should change little and the last much. `lr_scales` gives parts of the network a share of the learning rate.
-# Parts that are not named get all of it.
+# The first layers find edges, and an edge in a drawing is an edge. The last layers were made for cats and cars. So
+# the first should change little and the last much. `lr_scales` gives parts of the network a share of the learning
+# rate. The others get all of it. Nothing else differs from way 3.
 
 # %%
 shares = (
     ("conv_stem", 0.1), ("bn1", 0.1), ("blocks.0", 0.1), ("blocks.1", 0.2),
     ("blocks.2", 0.3), ("blocks.3", 0.4), ("blocks.4", 0.5), ("blocks.5", 0.7),
 )  # fmt: skip
-train("layer-wise", build("imagenet"), lr=2 * LR, lr_scales=shares)
+train("layer-wise", build("imagenet"), lr_scales=shares)
 
 # %% [markdown]
 # ## The same from scratch
 #
-# Is it the network that is good, or are it the weights? Train the same network from random weights, with the same
-# faces and the same four epochs. By how many points will "whole" be better?
+# Is it the network that is good, or its weights? Train the same network from random weights, with the same faces
+# and four epochs. By how many points will "whole" be better?
 
 # %%
 my_guess = ...  # points; put yours here
 
 train("scratch", build(None))
-gain = answers["whole"].correct.mean() - answers["scratch"].correct.mean()
+gain = predictions["whole"].correct.mean() - predictions["scratch"].correct.mean()
 here.guess(my_guess, 100 * gain, "points")
 
 # %% [markdown]
@@ -237,14 +250,15 @@ here.guess(my_guess, 100 * gain, "points")
 # %% alt="Test accuracy of each of the five ways, with its 95% interval"
 import pandas as pd
 
-summaries = {way: evaluation.summarise(found) for way, found in answers.items()}
+summaries = {way: evaluation.summarise(found) for way, found in predictions.items()}
 table = pd.DataFrame({way: rows.loc["accuracy"] for way, rows in summaries.items()}).T
 ax = plots.plot_intervals(table)
 _ = ax.set(title=f"Test accuracy, {EPOCHS} epochs", xlabel="accuracy (%)", ylabel="way")
 
 # %% [markdown]
-# The lines are 95% intervals: with other test faces, a figure would move about that much. They say nothing about other
-# seeds: for that you train again. In our run the rates by layer gained nothing: 61.3%, and 61.9% for "whole".
+# The lines are 95% intervals: with other test faces, an accuracy would move about that much. They say nothing about
+# other seeds: for that you train again. On the drawn faces the lower rates cost about ten points. In four epochs,
+# these layers may learn too little.
 
 # %% alt="Validation accuracy after each epoch for the four ways that train by gradient descent"
 import matplotlib.pyplot as plt
@@ -261,28 +275,31 @@ _ = ax.legend()
 # %% [markdown]
 # Two things to read from curves like these:
 #
-# - Where does a line start? A good start is what pretrained weights give you.
-# - Does it still rise at the end? Then the budget ended the run, not the network. "Scratch" is far from its end after
-#   four epochs. The comparison is fair for this budget, and for no other.
+# - Where does a line start? Pretrained weights give a good start.
+# - Does it still rise at the end? Then more epochs would help. "Scratch" has hardly begun to learn in four epochs.
+#   The comparison is fair for this budget, and for no other.
 #
 # The validation faces are few, so a step of two or three points may be luck.
 #
-# Accuracy is one number. Which emotions does it hide? In a *confusion matrix*, each row is a true class, each column a
-# predicted one. What is right lies on the diagonal.
+# Accuracy is one number. Which emotions does it hide? In a *confusion matrix*, each row is a true class, each
+# column a predicted one. What is right lies on the diagonal.
 
 # %% alt="Confusion matrices of the network from scratch and of the fine-tuned network on the test faces"
 names = {"scratch": "from scratch", "whole": "from ImageNet, whole network"}
-figure = plots.confusion_grid({text: answers[way] for way, text in names.items()})
+figure = plots.confusion_grid({text: predictions[way] for way, text in names.items()})
 
 # %% [markdown]
-# Compare the two row by row. A network that has learned little names a few frequent classes and never the rare ones.
-# You see it in columns that are full from top to bottom. Fine-tuning puts most of the faces on the diagonal.
-# But it named no face "disgust": the drawn test has 14 such faces, and so an accuracy of 62% hides a recall of 0.
+# Compare the two row by row. A network that has learned little names a few frequent classes and never the rare
+# ones: some columns are full from top to bottom. Fine-tuning puts most of the faces on the diagonal.
 #
+# The share of a class that is named right is its *recall*. On the drawn faces, "whole" named none of the 14
+# disgusted faces right. So an accuracy above 60% hides a recall of 0.
+
+# %% [markdown]
 # ## FER2013
 #
-# Drawn faces are simple. What do photographs look like? Training on FER2013 takes an hour or more on two cores, so we
-# show stored answers. This is the network that comes with `ferlib`: FerNet, from scratch, 64 epochs.
+# Drawn faces are simple. What do photographs look like? Training on FER2013 takes an hour or more on two cores, so
+# we show stored predictions. They come from the network that comes with `ferlib`: FerNet, from scratch, 64 epochs.
 
 # %% alt="Confusion matrix of the shipped network on the 3,589 PublicTest photographs of FER2013"
 views = "flip_averaged"  # a face and its mirror image
@@ -292,8 +309,8 @@ for text, found in photographs.items():
 figure = plots.confusion_grid(photographs)
 
 # %% [markdown]
-# Of this figure, 280 photographs are easy: they stand in `Training`, too. Without them it is 67.8%. Happy and surprise
-# are named best. Fear is right only every second time. Where do the missing faces of a row go?
+# 280 of these photographs are easy: they are also in `Training`. Without them the accuracy is 67.8%. Happy and
+# surprise are named best. About half of the fear faces are right. Where do the missing faces of a row go?
 
 # %% [markdown]
 # ## What you have learned
@@ -301,17 +318,17 @@ figure = plots.confusion_grid(photographs)
 # - A timm network is a body and a head. For other classes, keep the body and put a new head on top.
 # - Pretrained weights come with a mean and a standard deviation. Normalise your faces with these.
 # - Features and a linear model: seconds, and a baseline. A frozen body and a new head: the same model, more slowly.
-# - Fine-tuning lets the whole network learn. Lower rates for early layers keep what these layers know.
+# - Fine-tuning lets the whole network learn. Lower rates for early layers keep what they know, and may cost
+#   accuracy.
 # - Compare at an equal budget, with the same faces, and with an interval.
 #
-# What happens to BatchNorm in a frozen body, how to find a learning rate, and which schedule to choose:
-# [lesson 05b](05b_fine_tuning_in_depth.ipynb).
+# BatchNorm in a frozen body, the learning rate and the schedule: [lesson 05b](05b_fine_tuning_in_depth.ipynb).
 
 # %% [markdown]
 # ## Exercises
 #
-# **Exercise 1.** You fine-tune for three classes: open, shut and hidden eyes. The features stay 1,280 numbers. How many
-# numbers has the new head?
+# **Exercise 1.** You fine-tune for three classes: open, shut and hidden eyes. The features stay 1,280 numbers. How
+# many parameters does the new head have?
 
 # %% tags=["exercise"]
 my_count = ...
@@ -328,8 +345,8 @@ wrong_1 = [
 here.check(my_count, solution_1, wrong_1)
 
 # %% [markdown]
-# **Exercise 2.** To freeze a part, you must know which parameters lie in it. Return whether the parameter `name` is the
-# part itself or lies in it: `blocks.1.0.conv_pw.weight` lies in `blocks.1`.
+# **Exercise 2.** To freeze a part, you must know which parameters lie in it. Return whether the parameter `name` is
+# the part itself or lies in it: `blocks.1.0.conv_pw.weight` lies in `blocks.1`.
 
 
 # %% tags=["exercise"]
@@ -371,29 +388,29 @@ here.check(my_is_in, solution_2, wrong_2, on=examples_2)
 
 # %% [markdown]
 # **Exercise 3.** A common rule for layer-wise rates: the last part gets `lr`, and each part before it gets `decay`
-# times the rate of the next one. Return the list of rates, first part first.
+# times the rate of the next one. A network has `count` parts. Return the list of their rates, first part first.
 
 
 # %% tags=["exercise"]
-def my_rates(lr, decay, parts):
+def my_rates(lr, decay, count):
     return ...
 
 
 # %% tags=["solution"]
-def solution_3(lr, decay, parts):
-    return [lr * decay ** (parts - 1 - k) for k in range(parts)]
+def solution_3(lr, decay, count):
+    return [lr * decay ** (count - 1 - k) for k in range(count)]
 
 
-def last_first(lr, decay, parts):
-    return [lr * decay**k for k in range(parts)]
+def last_first(lr, decay, count):
+    return [lr * decay**k for k in range(count)]
 
 
-def one_too_many(lr, decay, parts):
-    return [lr * decay ** (parts - k) for k in range(parts)]
+def one_too_many(lr, decay, count):
+    return [lr * decay ** (count - k) for k in range(count)]
 
 
-def in_equal_steps(lr, decay, parts):
-    return [lr * decay * (k + 1) / parts for k in range(parts)]
+def in_equal_steps(lr, decay, count):
+    return [lr * decay * (k + 1) / count for k in range(count)]
 
 
 wrong_3 = [
@@ -409,13 +426,14 @@ here.check(my_rates, solution_3, wrong_3, on=examples_3)
 # %% [markdown]
 # ## Questions
 #
-# **1.** You give ImageNet's weights pixels from 0 to 255 and forget `Normalize`. No error appears. What happens?
+# **1.** You forget `Normalize`. PyTorch stops, because the pixels are still `uint8`. You convert them to float, and
+# no error appears any more. What is wrong?
 #
 # <details><summary>Answer</summary>
 #
-# The first layer sees values that are hundreds of times larger than in its training. Every feature after it is off. A
-# fully trained network can partly adapt; a frozen one cannot. Wrong preprocessing is silent, so print the input spec
-# and compare it with your `Normalize`.
+# The pixels go from 0 to 255, and the weights expect -1 to 1. All features are off. A network that is trained in
+# all layers can partly adapt; a frozen one cannot. Wrong preprocessing is silent. So compare your `Normalize` with
+# the input spec.
 #
 # </details>
 
@@ -424,14 +442,15 @@ here.check(my_rates, solution_3, wrong_3, on=examples_3)
 #
 # <details><summary>Answer</summary>
 #
-# Logistic regression finds its best weights for faces that never change. Way 2 takes some steps of gradient descent on
-# random versions of the faces. So one may fit these training faces closer, and the other sees more variety.
+# The training differs. Way 1 scales the features, and `C` limits the weights. It finds the best weights for faces
+# that never change. Way 2 takes some steps of gradient descent on random versions of the faces. BatchNorm is no
+# reason: it is in evaluation mode in both.
 #
 # </details>
 
 # %% [markdown]
-# **3.** A friend trains from scratch for 100 epochs, reaches the same accuracy as "whole", and says: "Pretraining is
-# useless." Is that right?
+# **3.** A friend trains from scratch for 100 epochs, reaches the same accuracy as "whole", and says: "Pretraining
+# is useless." Is that right?
 #
 # <details><summary>Answer</summary>
 #
@@ -445,29 +464,30 @@ here.check(my_rates, solution_3, wrong_3, on=examples_3)
 #
 # <details><summary>Answer</summary>
 #
-# Features and a linear model. It has the fewest numbers to learn, takes seconds, and gives you a baseline. With 140
-# faces, 3.4 million free weights can learn every face by heart. Then see whether a low learning rate still gains.
+# Features and a linear model. It takes seconds, needs no learning rate, and gives you a baseline. It has 8,967
+# numbers to learn, as many as a new head. 3.4 million could learn 140 faces by heart. Then see whether fine-tuning
+# gains.
 #
 # </details>
 
 # %% [markdown]
-# **5.** In the FER2013 matrix, which two emotions are mistaken for each other most often, in both directions? Why is a
-# single accuracy blind to that?
+# **5.** In the FER2013 matrix, which two emotions are mistaken for each other most often, in both directions? Why
+# is a single accuracy blind to that?
 #
 # <details><summary>Answer</summary>
 #
-# Sad and neutral: 119 sad faces are called neutral, 70 neutral ones sad. Fear and sad follow, with 90 and 55. Accuracy
-# counts only the diagonal: it is the same whether fear is taken for sad or for happy.
+# Sad and neutral: 119 sad faces are called neutral, 70 neutral ones sad. Fear and sad follow, with 90 and 55.
+# Accuracy counts only the diagonal: it is the same whether fear is taken for sad or for happy.
 #
 # </details>
 
 # %% [markdown]
 # ## Further reading
 #
-# - J. Yosinski, J. Clune, Y. Bengio and H. Lipson, *How transferable are features in deep neural networks?*, NeurIPS
-#   2014.
+# - J. Yosinski, J. Clune, Y. Bengio and H. Lipson, *How transferable are features in deep neural networks?*,
+#   NeurIPS 2014.
 # - M. Tan and Q. V. Le, *EfficientNet: Rethinking model scaling for convolutional neural networks*, ICML 2019.
 # - K. He, R. Girshick and P. Dollár, *Rethinking ImageNet pre-training*, ICCV 2019.
-# - J. Howard and S. Ruder, *Universal language model fine-tuning for text classification*, ACL 2018 (a rate for each
-#   layer).
+# - J. Howard and S. Ruder, *Universal language model fine-tuning for text classification*, ACL 2018 (a rate for
+#   each layer).
 # - R. Wightman, *PyTorch Image Models* (timm), https://github.com/huggingface/pytorch-image-models, since 2019.
