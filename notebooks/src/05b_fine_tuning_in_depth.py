@@ -212,9 +212,9 @@ ax = plots.plot_lr_finder(curve, suggested)
 print(f"suggested: {suggested:.2g}")
 
 # %% [markdown]
-# Left of the line the loss falls, right of it training breaks. Is the suggested rate also the best for fine-tuning?
-# Train the whole network with it, with a third and with a tenth of it. By how many points is the best of the three
-# better than the suggested rate?
+# The loss is lowest a little to the right of the line. Beyond, it rises: training breaks. Is the suggested rate
+# also the best for fine-tuning? Train the whole network with it, with a third and with a tenth of it. By how many
+# points is the best of the three better than the suggested rate?
 
 # %%
 my_guess = ...  # points; put yours here
@@ -232,9 +232,9 @@ here.guess(my_guess, max(means) - means[0], "points")
 #
 # ## Which schedule?
 #
-# A *schedule* changes the learning rate during training. Four are planned before the run. *One-cycle* rises slowly
-# to the peak and falls to almost nothing. The fifth, *plateau*, plans nothing: it halves the rate when the
-# validation loss has not improved for more than two epochs.
+# A *schedule* changes the learning rate during training. Four are planned before the run. Three of them rise first,
+# in the *warm-up*, and then fall; *one-cycle* does both along a cosine. The fifth, *plateau*, plans nothing: it
+# halves the rate when the validation loss has not improved for more than two epochs.
 
 # %% alt="Share of the highest learning rate over a run for the schedules constant, linear, cosine and one-cycle"
 from ferlib.training.optim import lr_factor
