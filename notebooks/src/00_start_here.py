@@ -60,7 +60,7 @@ if my_photo is not ...:
 # ## How often is it right?
 #
 # One picture is an anecdote, so we count. A *test set* holds faces that the model has not learned from, with a label
-# each. These numbers set how long the lesson runs.
+# each. In this course it is the part called `PublicTest`. These numbers set how long the lesson runs.
 
 # %% tags=["parameters"]
 TEST = 1000  # test faces
@@ -72,7 +72,7 @@ from ferlib.lesson import Lesson
 
 here = Lesson("00")
 faces = here.load()
-new = protocol.audit(here.source).clean("PublicTest")  # not in the training set, too
+new = protocol.audit(here.source).clean("PublicTest")  # True: no copy of it in Training
 test_set = protocol.take(faces.subset("PublicTest").subset(new), TEST)
 home, away = ("drawn", "fer2013") if here.drawn else ("fer2013", "drawn")
 model = models.load_model(home)
@@ -81,6 +81,9 @@ found = {home: evaluation.predict(model, test_set)}
 # %% [markdown]
 # `home` is the model that was made for these faces. A model that always says "happy" would be right on a quarter of
 # them, because a quarter shows "happy". How often is `home` right?
+#
+# *Guess, run, compare:* a cell that begins with `my_guess` wants your number first. `here.guess` then tells how far you
+# were off.
 
 # %%
 my_guess = ...  # percent; put yours here
@@ -113,8 +116,8 @@ here.guess(my_guess, 100 * found[away].correct.mean())
 
 # %% [markdown]
 # It is a good model, for other faces. On new photographs `fer2013` is right on about 68%. On the drawn faces it is
-# right on 36%: a little better than always "happy". So never trust a score without asking: on which faces? Nobody has
-# measured these models with your camera and your light.
+# right on 36%, eleven points more than always "happy". So never trust a score without asking: on which faces? Nobody
+# has measured these models with your camera and your light.
 
 # %% [markdown]
 # ## What a model does
@@ -157,7 +160,7 @@ figure = plots.face_grid(
 )  # fmt: skip
 
 # %%
-my_labels = "??????? ??????? ???????"  # one letter a face, row by row: a d f h s u n
+my_labels = "??????? ??????? ???????"  # 21 letters, row by row: a d f h s u n
 
 # %%
 letters = my_labels.replace(" ", "")
@@ -167,8 +170,7 @@ if "?" not in letters:
     right["you"] = yours == test_set.labels[picks]
 
 # %% [markdown]
-# With other faces, your score would be a different one. A *95% interval* says by how much. For a share of few faces
-# one takes Wilson's.
+# The score would change with other faces. A *95% interval* shows the range. For few faces we use Wilson's formula.
 
 # %% alt="Share of the 21 faces named right by the model, and by you if you labelled them, with its 95% interval"
 import pandas as pd
@@ -204,7 +206,8 @@ figure = plots.face_grid(
 # What does the model look at? Ekman and Friesen described faces by *action units* (AU), the smallest visible
 # movements of the face. Our drawn faces are made from them. Each unit has a strength from 0 to 1.
 #
-# We draw people who look straight ahead, at rest. From here on `drawn` answers, because these are drawings.
+# We draw people who look straight ahead, at rest: `person | at_rest` is the person with other strengths. From here on
+# `drawn` answers, because these are drawings.
 
 # %%
 from ferlib import sample
@@ -222,8 +225,8 @@ at_rest = dict.fromkeys(sample.ACTION_UNITS, 0.0)
 people = [person | at_rest for person in table.to_dict("records")]
 
 # %% [markdown]
-# `sample.redraw` draws a person again. With `|` we give some units another strength. We take one person and pull at
-# one unit at a time, at full strength. How many of the 12 units change the answer?
+# `sample.redraw` draws a person again. We take one person, `ana`, and pull at one unit at a time, at full strength. How
+# many of the 12 units change the answer?
 
 # %%
 my_guess = ...  # units; put yours here
@@ -297,7 +300,7 @@ called_angry = ask(squinting).argmax(1) == faces.classes.index("angry")
 here.guess(my_guess, 100 * called_angry.mean())
 
 # %% [markdown]
-# The model made no mistake about pixels. It has learned that brows down and tight lids are labelled "angry". The
+# The model read the pixels correctly. It has learned that brows down and tight lids are labelled "angry". The
 # mistake is ours, if we read the word as a feeling.
 #
 # It is the same with people. Barrett and others (2019) reviewed the evidence. People do scowl when they are angry
@@ -318,8 +321,7 @@ here.guess(my_guess, 100 * called_angry.mean())
 # %% [markdown]
 # ## How the course works
 #
-# *Guess, run, compare.* A cell that begins with `my_guess` wants your number first. Exercises say what is wrong with
-# a wrong answer. Each lesson runs on its own, in minutes.
+# Each lesson runs on its own, in minutes. Exercises say what is wrong with a wrong answer.
 
 # %% [markdown]
 # | core | | advanced | |
@@ -436,8 +438,8 @@ examples_2 = [(np.array([2.0, 1.0, -1.0]),), (np.array([1000.0, 999.0, 0.0]),)]
 here.check(my_softmax, solution_2, wrong_2, on=examples_2)
 
 # %% [markdown]
-# **Exercise 3.** Make the person look frightened, in the model's eyes. Give strengths to some of the units, such as
-# `{"au1": 0.5, "au26": 1.0}`. The sliders help.
+# **Exercise 3.** Find strengths of some units with which the model says `fear`, such as `{"au1": 0.5, "au26": 1.0}`.
+# The sliders and the table `UNITS` help.
 
 # %% tags=["exercise"]
 my_units = ...

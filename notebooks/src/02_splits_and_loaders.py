@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Datasets, splits and loaders
 #
-# Between files and a network stand two things of PyTorch: a `Dataset` and a `DataLoader`. You write both. Then you meet
-# two mistakes that raise no error and ruin a result.
+# Between files and a network stand two things of PyTorch: a `Dataset` and a `DataLoader`. You write the first and use
+# the second. Then you meet two mistakes that raise no error and ruin a result.
 #
 # {colab}
 #
@@ -32,7 +32,7 @@ from ferlib.lesson import Lesson
 
 here = Lesson("02")
 faces = here.load()
-new = protocol.audit(here.source).clean("PublicTest")  # not in the training set, too
+new = protocol.audit(here.source).clean("PublicTest")  # True: no copy of it in Training
 train_set = protocol.take(faces.subset("Training"), TRAIN)
 test_set = protocol.take(faces.subset("PublicTest").subset(new), TEST)
 root = tempfile.mkdtemp()
@@ -97,8 +97,8 @@ print(f"{len(train_data)} faces; the first: {tuple(image.shape)}, {image.dtype}"
 print(f"pixels from {image.min():.2f} to {image.max():.2f}, label {label}")
 
 # %% [markdown]
-# Where do mean and standard deviation come from? From the *training* faces of the network, and never from test faces.
-# Else the test leaks into the training.
+# Where do mean and standard deviation come from? From *training* faces (here, those of FER2013), and never from test
+# faces. Else the test leaks into the training.
 #
 # ## A DataLoader makes batches
 #
@@ -140,7 +140,7 @@ my_guess = ...  # times; put yours here
 import multiprocessing
 import time
 
-# Only a forked process knows the classes of a notebook: on Windows and macOS, put them into a file.
+# Only a forked process knows the classes of a notebook: on Windows, macOS and Python 3.14, put them into a file.
 can_fork = multiprocessing.get_start_method() == "fork"
 seconds = []
 for workers in (0, 2 if can_fork else 0):
@@ -194,15 +194,15 @@ answers = {}
 for order, classes in {"FER2013's order": model.classes, "alphabet": alphabet}.items():
     answers[order] = predict(FaceFolder(test_folder, classes, transform))
 right = {order: true == predicted for order, (true, predicted) in answers.items()}
-cost = right["FER2013's order"].astype(float) - right["alphabet"]
+cost = right["FER2013's order"].mean() - right["alphabet"].mean()
 print({order: f"{hits.mean():.1%} right" for order, hits in right.items()})
-here.guess(my_guess, 100 * cost.mean(), "points")
+here.guess(my_guess, 100 * cost, "points")
 
 # %% [markdown]
 # No error appeared. The accuracy is lower, but not zero; a weak network has such an accuracy, too. The confusion
 # matrix tells the two apart. Each row is a true class, each column an answer.
 
-# %% alt="Two confusion matrices: with the right order most faces are on the diagonal, with the wrong one three classes are beside it"
+# %% alt="Two confusion matrices: with the right order most faces are on the diagonal, with the wrong one three classes are off it"
 import matplotlib.pyplot as plt
 from sklearn.metrics import ConfusionMatrixDisplay
 
@@ -217,7 +217,8 @@ for ax, name in zip(axes, answers, strict=True):
 
 # %% [markdown]
 # On the left is a normal matrix: the diagonal is full, and errors are scattered. On the right, three full cells stand
-# *beside* the diagonal: sad, surprise and neutral go in a circle. No network errs like that. If you see it, look at
+# *off* the diagonal, because these rows have wrong names: the row "sad" holds the neutral files. No network errs like
+# that. If you see it, look at
 # your class numbers, not at your network.
 #
 # The cure: map by name, never by position. `ferlib` does this when a dataset has `.classes`.
@@ -234,7 +235,7 @@ print(
 # ## Three splits
 #
 # - `Training`: the network learns from it.
-# - `PublicTest`: you choose by it. Which network? How many epochs?
+# - `PublicTest`: you choose by it. Which network? How many epochs? "Test" in this course means this open one.
 # - `PrivateTest`: it is opened once, at the end, when all is chosen.
 #
 # Why a third one? Suppose that you try 20 ideas which change nothing. Each is right on 60% of 2,000 faces, give or
@@ -325,7 +326,7 @@ def judge(train_rows, test_rows):
     )
     config = TrainConfig(epochs=EPOCHS, batch_size=32)
     train, test = films.subset(train_rows), films.subset(test_rows)
-    training.fit(small, train, test, config, progress=False)
+    training.fit(small, train, test, config, progress=False)  # nothing is chosen by it
     return evaluation.predict(small, test).correct
 
 
@@ -335,8 +336,8 @@ here.guess(my_guess, 100 * (hits_by_frame.mean() - hits_by_film.mean()), "points
 
 # %% [markdown]
 # By frame, the network is right on 99.6%; by film, on 29.6%. That is little more than a model that always says the most
-# frequent emotion. The network has learned the people, not the emotions. Its validation score does not show this: the
-# frames to validate come from the same films.
+# frequent emotion. The network has learned the people, not the emotions. A validation part cut
+# from the same films would not show this.
 #
 # So ask how a data set was made before you split it. If you know the person or the film, split by it.
 # `protocol.split` does this for faces with an `identity`. It also keeps identical pictures on one side, and the
@@ -355,13 +356,14 @@ print(len(larger), "faces to learn from,", len(smaller), "to validate")
 # - A `Dataset` has `__len__` and `__getitem__`; the transform belongs into `__getitem__`.
 # - A `DataLoader` stacks items to batches. Shuffle for training. For a test, keep the order and the last batch.
 # - Workers help when preparing a face takes long.
-# - Map classes by name. Swapped numbers show as full cells beside the diagonal.
+# - Map classes by name. Swapped numbers show as full cells off the diagonal.
 # - Choose on `PublicTest`, open the sealed test once, and split by person or film.
 
 # %% [markdown]
 # ## Exercises
 #
-# **Exercise 1.** Write a `Dataset` for faces that lie in memory, as two arrays: images (n, 48, 48) and labels (n,).
+# **Exercise 1.** Write a `Dataset` for faces that lie in memory, as two arrays: images (n, 48, 48) and labels (n,). An
+# item is the transformed face and its label, as in `FaceFolder`.
 
 
 # %% tags=["exercise"]
@@ -419,8 +421,8 @@ wrong_1 = [
 here.check(summary(MyFaces), solution_1, wrong_1)
 
 # %% [markdown]
-# **Exercise 2.** Labels come in another order: `theirs[k]` is what the number k means *there*. Return the labels in
-# the order of `ours`.
+# **Exercise 2.** Labels come in another order: `theirs[k]` is the class that the number k means *there*. For each
+# number, return the number of the same class in `ours`.
 
 
 # %% tags=["exercise"]
@@ -511,7 +513,8 @@ here.check(my_count, solution_3, wrong_3, on=examples_3)
 #
 # <details><summary>Answer</summary>
 #
-# In our run 72%, where 89% is right with `A.Normalize`. The network sees values that are hundreds of times too large.
+# In our run 72%, where 89% is right with `A.Normalize`. (`A.ToFloat(max_value=1)` only turns bytes into floats.) The
+# network sees values on a scale that is 65 times too large.
 # No error appears, and 72% looks like a weak network. So print the range of your first image, as above.
 #
 # </details>

@@ -61,8 +61,8 @@ answer.T
 # %% [markdown]
 # - `x0, y0, x1, y1` is the box in pixels, from the top left corner.
 # - `score` belongs to the detector. It says how sure it is that this is a face.
-# - `confidence` belongs to the model. It says how sure it is of the *name*. Below 0.5 the recognizer *abstains*, and
-#   `abstained` is True.
+# - `confidence` belongs to the model. It says how sure it is of the *name*. Below 0.5 the recognizer *abstains*:
+#   `abstained` is True. `emotion` is always the likeliest name.
 #
 # ## Three steps
 #
@@ -87,7 +87,8 @@ figure = plots.face_grid(crops, names, size=1.3, title="What the model gets")
 
 # %% [markdown]
 # The wall gets a name, too: the model has no word for "no face". So each mistake of the detector becomes a mistake of
-# the model. (`predict` averages over three such crops, so its numbers differ a little.)
+# the model. (`margin` is room around the box, see below. `predict` averages over three margins, so its numbers differ
+# a little.)
 #
 # ## Found, but how well?
 #
@@ -96,8 +97,7 @@ figure = plots.face_grid(crops, names, size=1.3, title="What the model gets")
 
 
 # %%
-def iou(a, b):
-    """Intersection over union of two boxes (x0, y0, x1, y1)."""
+def iou(a, b):  # boxes (x0, y0, x1, y1)
     width = min(a[2], b[2]) - max(a[0], b[0])
     height = min(a[3], b[3]) - max(a[1], b[1])
     shared = max(width, 0) * max(height, 0)
@@ -153,7 +153,8 @@ for detector, rows in found_by.items():
     hit = truth.index.isin(rows["face"][rows["iou"] >= 0.5])
     for kind, part in (("frontal", frontal), ("others", ~frontal)):
         test = binomtest(int(hit[part].sum()), int(part.sum()))
-        shares[f"{detector}, {kind}"] = (test.statistic, *test.proportion_ci())
+        ends = test.proportion_ci(method="wilson")
+        shares[f"{detector}, {kind}"] = (test.statistic, *ends)
 table = pd.DataFrame(shares, index=["value", "low", "high"]).T
 ax = plots.plot_intervals(table)
 _ = ax.set(title="Faces found", xlabel="found at IoU 0.5 (%)", ylabel="faces")
@@ -208,7 +209,7 @@ _ = ax.set(xlabel="margin (share of the box's side)", ylabel="named right (%)", 
 
 # %% [markdown]
 # The frame need not be exact, but it must be near that of training. You cannot draw this curve for your own pictures,
-# for they have no labels. So look at some crops before you trust the names. (The intervals redraw faces. Faces of one
+# for they have no labels. So look at some crops before you trust the names. (The intervals resample faces. Faces of one
 # picture share its light, so the true intervals are a little wider.)
 #
 # ## Let it say "unsure"
@@ -274,8 +275,8 @@ listed[["file", "score", "emotion", "confidence", "error"]].round(2)
 #
 # ## A video
 #
-# We draw a clip of twelve seconds. One person shows six emotions, each for two seconds; between them the face is
-# neutral. `every=3` reads each third frame. How many of these frames will be named right?
+# We draw a clip of twelve seconds. One person shows six emotions. Every two seconds one comes and goes, from
+# neutral and back. `every=3` reads each third frame. How many of these frames will be named right?
 
 # %%
 my_guess = ...  # percent; put yours here
@@ -297,8 +298,8 @@ _ = ax.set(title="A clip of one face; white: the truth", xlabel="frame (10 a sec
 
 # %% [markdown]
 # In our run five emotions are right in every frame. Disgust fails: this person's disgust is called sad or angry. The
-# other errors lie where an expression comes or goes. There the truth is a convention: we call a face neutral until half
-# of the movement is done. And a hundred frames are not a hundred people: who fails on a face fails in a row.
+# other errors are neutral frames, where an expression comes or goes. There the truth is a convention: we call a face
+# neutral until half of the movement is done. And 120 frames of one person are not 120 people.
 #
 # `ferlib demo` does it live: it opens a page on your computer for pictures and the camera.
 
@@ -315,7 +316,7 @@ import importlib.util
 
 from ferlib import protocol
 
-my_model, faces = here.model("03"), here.load()
+my_model, faces = here.model("03"), here.load()  # your model, else a shipped one
 clean = protocol.audit(here.source).clean("PublicTest")
 test_set = faces.subset("PublicTest").subset(clean)
 HAS_ONNX = all(map(importlib.util.find_spec, ("onnx", "onnxruntime")))
@@ -357,7 +358,7 @@ card = f"""
 **Accuracy:** {accuracy:.1%} [{low:.1%}, {high:.1%}] on {len(test_set):,} clean faces of
 PublicTest, which also chose the settings: a little too high. PrivateTest is sealed.
 **Recall:** {", ".join(recalls.index + " " + recalls)}.
-**Calibration error:** {evaluation.ece(answers):.1%}. **Groups:** not measured; see lesson 07.
+**Calibration error (lesson 08):** {evaluation.ece(answers):.1%}. **Groups:** not measured; see lesson 07.
 **Not for** inferring what somebody feels, in the EU never at work or in education
 (Regulation 2024/1689, article 5), nor for people that it was not measured on."""
 _ = (here.folder / "card.md").write_text(card, encoding="utf-8")
@@ -416,7 +417,7 @@ for window in (1, 3, 5, 9, 15):
 # ## Exercises
 #
 # **Exercise 1.** Return the square (left, top, side) around the middle of a box (x0, y0, x1, y1). Its side is the
-# longer side of the box, and a margin is added on each side, as a share of it. Do not round.
+# longer side of the box times (1 + 2 * margin). Do not round.
 
 
 # %% tags=["exercise"]
@@ -457,7 +458,7 @@ here.check(my_square, solution_1, wrong_1, on=examples_1)
 
 # %% [markdown]
 # **Exercise 2.** `table` holds IoUs: a row for each true face, a column for each box. Return two numbers: how many
-# faces are found (at 0.5), and how many boxes lie on no face.
+# faces are found (at 0.5), and how many boxes have no IoU of 0.5.
 
 
 # %% tags=["exercise"]
@@ -564,12 +565,12 @@ here.check(my_names, solution_3, wrong_3, on=examples_3)
 # </details>
 
 # %% [markdown]
-# **3.** A friend says: "`fer2013` on drawings is safe if I set the threshold to 0.9." Try it with `stranger`. Is he
+# **3.** A friend says: "`fer2013` on drawings is safe if I set the threshold to 0.9." Try it with `chances`. Is he
 # right?
 #
 # <details><summary>Answer</summary>
 #
-# Hardly any face gets a name, and so few answers prove nothing. Confidence speaks about faces like those of the
+# No. Hardly any face gets a name, and so few answers prove nothing. Confidence speaks about faces like those of the
 # training. On other faces it is only a number.
 #
 # </details>
