@@ -16,7 +16,7 @@
 # %% [markdown]
 # ## A network that knows other faces
 #
-# We train on 140 faces only, 20 of each emotion on average. So we can train many times.
+# We train on 140 faces only. So we can train many times.
 
 # %% tags=["parameters"]
 TRAIN, VAL, TEST = 140, 70, 1000  # faces
@@ -51,7 +51,7 @@ _ = ax.set_title("The pretrained network, as it is")
 
 # %% [markdown]
 # The labels mean the same, and the pictures look different. This is a *domain shift*. The network still knows
-# something: always "happy" gets about 25%.
+# something: a program that always answers "happy" gets about 25%.
 #
 # ## From colour to gray
 #
@@ -132,8 +132,8 @@ ax.axline((0, 0), slope=1, linestyle="--", color="gray")
 ax.set(title="Running means of the first BatchNorm", xlabel="before", ylabel="after")
 
 # %% [markdown]
-# A channel on the dashed line has the same mean for both kinds of faces. Part of a domain shift is only this: mean
-# and variance of the feature maps. Y. Li and others called the method *adaptive batch normalization* (2016).
+# A channel on the dashed line has the same mean for both kinds of faces. A part of this shift is the mean
+# and the variance of the feature maps. Y. Li and others called the method *adaptive batch normalization* (2016).
 #
 # ## What moves in a frozen body?
 #
@@ -226,14 +226,14 @@ means = [np.mean(row) for name, row in results.items() if "suggested" in name]
 here.guess(my_guess, max(means) - means[0], "points")
 
 # %% [markdown]
-# On the drawn faces, the suggested rate gave 52.9%, and the two lower rates 61.3%. Large first steps destroy some
-# of what the pretrained weights know. The finder shows where training breaks, not what is best. For fine-tuning,
-# try rates well below it.
+# On the drawn faces, the suggested rate gave 52.9%, and the two lower rates 61.3%. Large steps may destroy what
+# the pretrained weights know. The finder shows where training breaks, not what is best. For fine-tuning, try rates
+# well below it. (Here we look at test faces, to learn about rates. In your own work, choose on validation faces.)
 #
 # ## Which schedule?
 #
-# A *schedule* changes the learning rate during training. Four are planned before the run. Three of them rise first,
-# in the *warm-up*, and then fall; *one-cycle* does both along a cosine. The fifth, *plateau*, plans nothing: it
+# A *schedule* changes the learning rate during training. Four are planned before the run. *Constant* stays. The
+# other three rise first, in the *warm-up*, and then fall; *one-cycle* does both along a cosine. The fifth, *plateau*, plans nothing: it
 # halves the rate when the validation loss has not improved for more than two epochs.
 
 # %% alt="Share of the highest learning rate over a run for the schedules constant, linear, cosine and one-cycle"
@@ -272,9 +272,10 @@ ax.set(
 _ = ax.legend()
 
 # %% [markdown]
-# On the drawn faces, the four schedules lie within one point, and the seeds of one schedule up to three points
-# apart. So we choose none of them. Plateau gave exactly the same as constant: in eight epochs, the loss never stood
-# still for so long. But the rate matters, and what is frozen: these rows lie further apart.
+# On the drawn faces, the four schedules that we ran lie within one point, and the seeds of one schedule up to three
+# points apart. So we choose none of them. Plateau gave exactly the same as constant: in eight epochs, the loss never
+# stood still for so long. The rate matters more: those rows lie further apart. What is frozen cannot be judged here,
+# for the rows of the head had another rate. And all runs share one sample of 140 faces.
 #
 # ## A part that learns nothing
 #
