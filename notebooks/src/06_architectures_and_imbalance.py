@@ -335,7 +335,7 @@ my_guess = ...  # percent; put yours here
 
 from ferlib.emotions import FER2013_COUNTS
 
-photographs = here.photographs()
+photographs = here.photographs(clean=True)
 fer_counts = np.array(FER2013_COUNTS["Training"])
 logits = photographs.logits - chosen * np.log(fer_counts / fer_counts.sum())
 moved = evaluation.Predictions(logits, photographs.labels)
