@@ -232,9 +232,9 @@ here.guess(my_guess, max(means) - means[0], "points")
 #
 # ## Which schedule?
 #
-# A *schedule* changes the learning rate during training. Four are planned before the run. *Constant* stays. The
-# other three rise first, in the *warm-up*, and then fall; *one-cycle* does both along a cosine. The fifth, *plateau*, plans nothing: it
-# halves the rate when the validation loss has not improved for more than two epochs.
+# A *schedule* changes the learning rate during training. Four are planned before the run. *Constant* stays. The other
+# three rise first, in the *warm-up*, and then fall; *one-cycle* does both along a cosine. The fifth, *plateau*, plans
+# nothing: it halves the rate when the validation loss has not improved for more than two epochs.
 
 # %% alt="Share of the highest learning rate over a run for the schedules constant, linear, cosine and one-cycle"
 from ferlib.training.optim import lr_factor
@@ -276,7 +276,8 @@ _ = ax.legend()
 # points apart. So we choose none of them. Plateau gave exactly the same as constant: in eight epochs, the loss never
 # stood still for so long. The rate matters more: those rows lie further apart. What is frozen cannot be judged here,
 # for the rows of the head had another rate. And all runs share one sample of 140 faces.
-#
+
+# %% [markdown]
 # ## A part that learns nothing
 #
 # PyTorch's optimisers take *groups* of parameters, each with its own learning rate. A published student project

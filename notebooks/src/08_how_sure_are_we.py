@@ -22,8 +22,8 @@ FEW, EPOCHS, SEEDS = 700, 20, 3  # a small training, repeated
 # %% [markdown]
 # ## Three measurements
 #
-# Three networks for FER2013 differ in nothing but their *seed*: what chance decides. Each has named 3,309 photographs. (As
-# in lesson 07, faces with a twin in `Training` are left out.) Which network is the best?
+# Three networks for FER2013 differ in nothing but their *seed*: what chance decides. Each has named 3,309 photographs.
+# (As in lesson 07, faces with a twin in `Training` are left out.) Which network is the best?
 
 # %% alt="Clean accuracy on FER2013 of three seeds, each with its 95% interval"
 import pandas as pd
@@ -230,7 +230,8 @@ here.guess(my_guess, counts[0][0], f"of {TESTS}")
 
 # %% [markdown]
 # In our run overlap found 19, and McNemar 362: the size was chosen so that it finds nine of ten. McNemar gave 8 false
-# alarms; at p < 0.05 it may give 20. Here the overlap rule is nearly blind. So compare models on the same faces, and report the difference with *its* interval.
+# alarms; at p < 0.05 it may give 20. Here the overlap rule is nearly blind. So compare models on the same faces, and
+# report the difference with *its* interval.
 #
 # ## How sure is the model?
 #

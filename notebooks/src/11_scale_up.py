@@ -606,8 +606,8 @@ here.check(my_reach, solution_3, wrong_3, on=examples_3)
 # </details>
 
 # %% [markdown]
-# **4.** You try twelve changes, each with one seed and a base run of its own. None of them does anything, and two runs differ by 0.5 points
-# (standard deviation) through luck. By how much does the best of the twelve seem to gain?
+# **4.** You try twelve changes, each with one seed and a base run of its own. None of them does anything, and two runs
+# differ by 0.5 points (standard deviation) through luck. By how much does the best of the twelve seem to gain?
 #
 # <details><summary>Answer</summary>
 #
