@@ -26,6 +26,7 @@ import torch
 from albumentations.pytorch import ToTensorV2
 from sklearn.metrics import ConfusionMatrixDisplay, classification_report
 from torch.utils.data import DataLoader, Dataset
+from tqdm.auto import tqdm
 
 # %% tags=["parameters"]
 DATA, SIZE, EPOCHS, BATCH, LR = Path("../data/drawn_faces"), 64, 4, 64, 1e-3
@@ -114,9 +115,8 @@ for file in offline:
 # %%
 device = "cuda" if torch.cuda.is_available() else "cpu"
 model.reset_classifier(len(classes))
-model = model.to(device)
 criterion = torch.nn.CrossEntropyLoss(label_smoothing=0.1)
-optimizer = torch.optim.AdamW(model.parameters(), LR, weight_decay=0.05)
+optimizer = torch.optim.AdamW(model.to(device).parameters(), LR, weight_decay=0.05)
 schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, EPOCHS * len(batches))
 
 # %% [markdown]
@@ -140,7 +140,7 @@ history = []
 for epoch in range(1, EPOCHS + 1):
     train_loss = 0
     model.train()
-    for images, labels in batches:
+    for images, labels in tqdm(batches, leave=False):  # a progress bar
         loss = criterion(model(images.to(device)), labels.to(device))
         optimizer.zero_grad()
         loss.backward()
