@@ -197,7 +197,8 @@ def train(name, model, lr=LR, lr_scales=()):
 # %% [markdown]
 # To *freeze* a parameter is to take it out of training: `requires_grad = False`. We freeze all but the head. Then only
 # 8,967 of 3.4 million parameters learn: 1,280 times 7 weights and 7 biases. The head starts at random, and the frozen
-# body is safe. So we use ten times the learning rate. `fit` keeps a frozen body's BatchNorm in evaluation mode (lesson 05b).
+# body is safe. So we use ten times the learning rate. `fit` keeps a frozen body's BatchNorm in evaluation mode (lesson
+# 05b).
 
 # %%
 frozen = build("imagenet")
