@@ -2,7 +2,7 @@
 # # Explain and doubt
 #
 # A network says "happy". What in the picture made it say so? Some maps claim to answer. On drawn faces we know which
-# muscles moved, so we can test these maps. Then we look for a network that cheats, and for labels that lie.
+# muscles moved, so we can test these maps. Then we look for a network that cheats, and for wrong labels.
 #
 # {colab}
 #
@@ -12,11 +12,11 @@
 # **You need** lessons 01 to 03. This is an advanced lesson. **Data:** drawn faces, whose truth is known. Nothing has to
 # be fetched.
 #
-# **Time:** 45 minutes to read; about 1 minute on a laptop CPU.
+# **Time:** 45 minutes to read; about 2 minutes on a laptop CPU.
 
 # %% tags=["parameters"]
 FACES = 120  # fresh faces on which maps are measured
-TRAIN, EPOCHS, SEEDS = 2700, 8, 3  # training faces, epochs, networks of each kind
+TRAIN, EPOCHS, SEEDS = 2700, 10, 3  # training faces, epochs, networks of each kind
 
 # %%
 import torch
@@ -39,7 +39,7 @@ labels = torch.tensor(people["label"].to_numpy())
 # %% [markdown]
 # ## A map
 #
-# This is Grad-CAM, the map that most papers show. Yellow parts of a face speak for the answer. Do you believe it?
+# This is Grad-CAM, which most papers show. Yellow parts of a face speak for the answer.
 
 # %% alt="Seven faces with a Grad-CAM map over each, yellow where the face speaks for the answer"
 seven = explain.overlay(images[:7], explain.grad_cam(model, batch[:7], labels[:7]))
@@ -52,7 +52,7 @@ figure = plots.face_grid(seven, names[:7], title="Where is the emotion?")
 # A layer makes *channels*: small maps of the face, here 144 of 3 by 3 cells in the last layer. Which of them speak for
 # "happy"? Ask the gradient: by how much does the logit of "happy" rise if a channel answers more? R. Selvaraju et al.
 # (2017) take the mean gradient of each channel as its weight, and add up. What is below 0 speaks against, and is cut
-# off. A *hook* catches a layer's maps on their way through the network.
+# off. A *hook* catches a layer's maps on their way.
 
 # %%
 import torch.nn.functional as F
@@ -109,9 +109,9 @@ figure = plots.explanation_grid(images[:4], overlays, names[:4], boxes=people[:4
 #
 # ## Does the map tell the truth?
 #
-# So measure. `explain.region_masks` marks, on each face, those of brows, eyes, nose and mouth that move. The *energy*
-# of a map is the share of it that lies inside. Two rivals use no network: the same value everywhere, and the *edges* of
-# the picture. What energy has Grad-CAM at the last layer?
+# `explain.region_masks` marks, on each face, those of brows, eyes, nose and mouth that move. The *energy* of a map is
+# the share of it that lies inside. Two rivals use no network: the same value everywhere, and the *edges* of the
+# picture. What energy has Grad-CAM at the last layer?
 
 # %%
 my_guess = ...  # percent; put yours here
@@ -142,7 +142,9 @@ ax = plots.plot_intervals(above)
 _ = ax.set(title="Energy above that of the edges", xlabel="points", ylabel="map")
 
 # %% [markdown]
-# RESULT_MAPS
+# Grad-CAM at the last layer lies *below* the edges: a filter that never saw a label points better. At 12 by 12 cells it
+# is worse, at 6 by 6 it wins by 6 points. HiResCAM and occlusion win by 11. The mean gradient forgets *where* the later
+# layers look. (A network may use cheeks, too, and our masks do not allow for that.)
 #
 # ## A shortcut
 #
@@ -165,17 +167,17 @@ def with_mark(pixels, some):
 
 def train(pixels, part, seed):
     torch.manual_seed(seed)
-    network = models.build_model("fernet", widths=(16, 32, 64, 96), depths=(0, 0, 0))
-    config = training.TrainConfig(
-        epochs=EPOCHS, batch_size=32, label_smoothing=0, seed=seed
+    network = models.build_model(
+        "fernet", widths=(16, 32, 64, 96), depths=(0, 0, 0), drop_rate=0.0
     )
+    config = training.TrainConfig(epochs=EPOCHS, batch_size=32, label_smoothing=0)
     learned = FaceDataset(pixels, train_set.table, "learned").subset(part)
     return training.fit(network, learned, watch, config, progress=False).model
 
 
 # %% [markdown]
-# Each seed cuts the training faces into two halves. From the first half one network learns with the squares, and one
-# without. (The second half waits for the labels below.)
+# Each seed cuts the training faces into two halves. From the first, one network learns with the squares, and one
+# without.
 
 # %%
 rng = np.random.default_rng(0)
@@ -187,8 +189,7 @@ honest = [train(train_set.images, half, seed) for seed, half in enumerate(halves
 networks = {"cheat": cheats, "honest": honest}
 
 # %% [markdown]
-# First the figure that a careless author sees: the accuracy on test faces that carry the mark as the training faces do.
-# By how many points is the cheat ahead?
+# First, the accuracy on test faces that carry the mark as the training faces do. By how many points is the cheat ahead?
 
 # %%
 my_guess = ...  # points that the cheat is ahead; put yours here
@@ -214,16 +215,17 @@ ahead = result.loc["cheat, as in training"] - result.loc["honest, as in training
 here.guess(my_guess, ahead["accuracy"], "points")
 
 # %% [markdown]
-# By that test the cheat is the better network. (Part of the lead is the honest network's loss: it never saw a square,
-# and the square disturbs it.) Now take the mark away:
+# By that test nobody notices the cheat. (In our run it is 1.3 points ahead, because the square disturbs the honest
+# network.) Now take the mark away:
 
 # %%
 print(result.round(1).to_string())
 # %% [markdown]
-# RESULT_CHEAT
+# Without the mark the cheat finds 0.5% of the happy faces. The mark was the easier sign. Once the loss was low, nothing
+# taught the network smiles.
 #
-# Would the maps have told us? Here are marked happy faces. What share of each map lies on the square, which is 1.6% of
-# the picture?
+# Would the maps have told us? What share of the maps of marked happy faces lies on the square, which is 1.6% of the
+# picture?
 
 # %%
 forty = with_mark(test_set.images[smiles][:40], np.arange(40))
@@ -238,7 +240,9 @@ for kind, several in networks.items():
 print(on_mark.round(1).to_string())
 
 # %% [markdown]
-# RESULT_SPOT
+# HiResCAM and occlusion expose the cheat. Grad-CAM shows far less at the last layer, and no clear difference at 12 by
+# 12 cells. And we knew where to look: dim light has no square to light up. The experiment, mark on and mark off, tells
+# more than any map.
 #
 # ## Labels that lie
 #
@@ -281,7 +285,7 @@ here.guess(my_guess, np.mean(by_margin), "of 100")
 print("judged by networks that did not learn them:", by_margin)
 
 # %% [markdown]
-# Here are the most suspect ones. Decide before you read the last line of each title.
+# Here are the most suspect ones. Which labels are wrong?
 
 # %% alt="The fourteen most suspect training faces with their label, what the networks say, and what is true"
 suspects = np.argsort(margin(np.mean(unseen, axis=0)))[:14]
@@ -303,17 +307,16 @@ here.guess(my_guess, wrong_of_100(shipped.probabilities), "of 100")
 print("contradicted and wrong:", contradicted.sum(), wrong[contradicted].sum())
 
 # %% [markdown]
-# RESULT_LABELS
-#
-# On photographs there is a check from outside: for FER+, ten raters looked at each. Take the shipped network's hundred
-# most suspect labels of the clean `PublicTest`. FER+ has a clear emotion for 92 of these. For 79, it is not the label.
-# Of all photographs that is 34%.
-#
+# A network that knows faces by heart agrees with their wrong labels: 27 found in place of 71. The model that ships saw
+# all of them, but always changed at random. Of the labels that it contradicts, about half are wrong. You seldom know
+# how much was learned by heart: judge by networks that did not see the faces.
+
+# %% [markdown]
 # ## What an expression does not tell
 #
 # Nobody in this sample feels anything. We drew muscles: AU4 lowers the brows, AU12 pulls the corners of the mouth up.
-# So move muscles without any feeling. Draw neutral faces again, with a polite smile, and with the frown of a person who
-# reads small print. What share of the frowning ones is called angry?
+# So move muscles without any feeling. Draw neutral faces again, with a smile, and with the frown of a person who reads
+# small print. What share of the frowning ones is called angry?
 
 # %%
 my_guess = ...  # percent; put yours here
@@ -339,10 +342,10 @@ title = "Five people without feeling"
 figure = plots.face_grid(five, np.repeat([*drawn], 5), columns=5, title=title)
 
 # %% [markdown]
-# The network names movements, as it was taught. That a frown is anger was *our* word, in `sample.PROTOTYPES`. L. F.
-# Barrett and four colleagues (2019) reviewed the evidence. People do scowl when angry more often than by chance, but
-# far from always. And the same movement goes with several feelings, or with none. FER2013's labels are no better:
-# somebody looked at a picture and typed a word.
+# The network names movements. That a frown is anger was *our* word, in `sample.PROTOTYPES`. L. F. Barrett and four
+# colleagues (2019) reviewed the evidence. People do scowl when angry more often than by chance, but far from always.
+# And the same movement goes with several feelings, or with none. FER2013's labels are no better: somebody looked at a
+# picture and typed a word.
 
 # %% [markdown]
 # The law has drawn a line. In the European Union, AI systems that infer emotions *at the workplace and in education*
@@ -353,8 +356,8 @@ figure = plots.face_grid(five, np.repeat([*drawn], 5), columns=5, title=title)
 # ## What you have learned
 #
 # - A map that looks sensible may point worse than a filter of edges. Measure it where the truth is known.
-# - The layer matters, and so does the method. Grad-CAM and HiResCAM of one layer disagree.
-# - A shortcut makes the test look better. Only a test *without* the shortcut tells.
+# - The layer matters, and so does the method.
+# - A test with the shortcut hides it. Only a test *without* it tells.
 # - To find wrong labels, ask a network that did not learn them.
 # - A network names movements of a face. It does not see what a person feels.
 
@@ -487,8 +490,7 @@ here.check(my_suspect, solution_3, wrong_3, on=examples_3)
 # <details><summary>Answer</summary>
 #
 # Chance gives one of twelve, and three or more come in 7% of all cases. But highest pixels are often edges, and edges
-# lie at eyes and mouths. In our run the edges alone hit in 17%. With that rate, three or more come in a third of all
-# cases.
+# lie at eyes and mouths. The edges alone hit in 17%. Then three or more come in a third of all cases.
 #
 # </details>
 
@@ -497,9 +499,8 @@ here.check(my_suspect, solution_3, wrong_3, on=examples_3)
 #
 # <details><summary>Answer</summary>
 #
-# Yes. A sign that is never wrong is worth believing, even if it is often missing. The other half of the smiles must be
-# learned, too, so such a network finds more unmarked happy faces. But it still calls most other faces happy when they
-# are marked.
+# Yes. A sign that is never wrong is worth believing, even if it is often missing. Such a network finds more unmarked
+# happy faces. But it still calls most other faces happy when they are marked.
 #
 # </details>
 
@@ -509,8 +510,8 @@ here.check(my_suspect, solution_3, wrong_3, on=examples_3)
 #
 # <details><summary>Answer</summary>
 #
-# 184 of 2,700 remain, 6.8% in place of 8.7%. And forty right faces are gone, the oddest ones, which a network may need
-# most. So look at suspects; do not delete them unseen.
+# 184 of 2,700 remain, 6.8% in place of 8.7%. And forty right faces are gone, often odd ones that a network needs. Look
+# at suspects before you delete them.
 #
 # </details>
 
@@ -520,8 +521,8 @@ here.check(my_suspect, solution_3, wrong_3, on=examples_3)
 #
 # <details><summary>Answer</summary>
 #
-# Of 1,000 pupils, 20 scowl, and it finds 13. It also flags 6% of 980, which is 59. So 13 of 72, or 18%. And a scowl is
-# not anger; and in the European Union this use is prohibited.
+# Of 1,000 pupils, 20 scowl, and it finds 13. It also flags 6% of 980, which is 59. So 13 of 72, or 18%. A scowl is not
+# anger, and in the European Union this use is prohibited.
 #
 # </details>
 
@@ -530,8 +531,8 @@ here.check(my_suspect, solution_3, wrong_3, on=examples_3)
 #
 # <details><summary>Answer</summary>
 #
-# Hardly. There are about 16 in each half. The network learns them by heart, one by one, as it learns wrong labels.
-# Nothing makes it find what they share. Try it: set `EPOCHS` to 24.
+# Hardly. There are about 16 in each half. The network learns them by heart, one by one, as it learns wrong labels. Try
+# it: set `EPOCHS` to 24.
 #
 # </details>
 
@@ -570,6 +571,13 @@ for name, heat in all_maps(untrained, batch[:40], labels[:40], window=9).items()
         f"{name:22} untrained {score:5.1f}%, trained {100 * energy[name][:40].mean():5.1f}%"
     )
 
+# %% [markdown] tags=["advanced"]
+# ## Advanced: suspects among photographs
+#
+# For FER+, ten raters looked at each photograph of FER2013 (E. Barsoum et al., ICMI 2016). Take the shipped network's
+# hundred most suspect labels of the clean `PublicTest`. FER+ has a clear emotion for 92 of these. For 79, it is not the
+# label. Of all photographs that is 34%.
+
 # %% [markdown]
 # ## Further reading
 #
@@ -579,12 +587,8 @@ for name, heat in all_maps(untrained, batch[:40], labels[:40], window=9).items()
 #   networks*, arXiv 2011.08891, 2020.
 # - M. D. Zeiler and R. Fergus, *Visualizing and understanding convolutional networks*, ECCV 2014 (occlusion).
 # - J. Adebayo et al., *Sanity checks for saliency maps*, NeurIPS 2018.
-# - R. Geirhos et al., *Shortcut learning in deep neural networks*, Nature Machine Intelligence 2, 2020.
 # - C. G. Northcutt, L. Jiang and I. L. Chuang, *Confident learning: estimating uncertainty in dataset labels*, Journal
 #   of Artificial Intelligence Research 70, 2021.
-# - E. Barsoum, C. Zhang, C. Canton Ferrer and Z. Zhang, *Training deep networks for facial expression recognition with
-#   crowd-sourced label distribution*, ICMI 2016 (FER+).
-# - L. F. Barrett, R. Adolphs, S. Marsella, A. M. Martinez and S. D. Pollak, *Emotional expressions reconsidered:
-#   challenges to inferring emotion from human facial movements*, Psychological Science in the Public Interest 20(1),
-#   2019.
-# - Regulation (EU) 2024/1689 (Artificial Intelligence Act), article 5(1)(f), and article 113 for the date.
+# - L. F. Barrett et al., *Emotional expressions reconsidered: challenges to inferring emotion from human facial
+#   movements*, Psychological Science in the Public Interest 20(1), 2019.
+# - Regulation (EU) 2024/1689 (Artificial Intelligence Act), article 5(1)(f).
