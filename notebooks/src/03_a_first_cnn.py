@@ -296,7 +296,8 @@ _ = plots.plot_history(history, ax=axes[1])
 # You have written the loops once; from now on `training.fit` runs them. It takes your class as it is. And it adds what
 # most recipes use: the learning rate rises, then falls towards 0. *Weight decay* and *label smoothing* (a target of
 # 0.91 instead of 1) hold the network back from extremes.
-#
+
+# %% [markdown]
 # We change the network, too, by one word. *BatchNorm* after each convolution brings the numbers of a map to mean 0 and
 # standard deviation 1 over a batch. That allows a higher learning rate. How many points will `fit` with BatchNorm gain?
 
