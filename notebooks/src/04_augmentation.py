@@ -213,7 +213,7 @@ print(table.T.round(1))
 
 # %% [markdown]
 # Each row is a way, each column a seed. On the drawn faces the two tools differ by 0.9 points, and the 95% interval,
-# -3.0 to 1.2, holds 0. With the same changes, the tool makes no difference to what is learned. They differ elsewhere:
+# -3.0 to 1.2, holds 0. So the tool is not what matters. They differ elsewhere:
 #
 # - Albumentations changes one face after the other. In training, `num_workers=2` lets two processes do that. It has
 #   more than seventy changes, works with every `Dataset`, and is what most projects use.
