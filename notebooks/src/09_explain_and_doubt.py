@@ -215,13 +215,13 @@ ahead = result.loc["cheat, as in training"] - result.loc["honest, as in training
 here.guess(my_guess, ahead["accuracy"], "points")
 
 # %% [markdown]
-# By that test nobody notices the cheat. (In our run it is 1.3 points ahead, because the square disturbs the honest
+# By that test the cheat is ahead. (In our run by 4.1 points; 1.0 of these because the square disturbs the honest
 # network.) Now take the mark away:
 
 # %%
 print(result.round(1).to_string())
 # %% [markdown]
-# Without the mark the cheat finds 0.5% of the happy faces. The mark was the easier sign. Once the loss was low, nothing
+# Without the mark the cheat finds 0.3% of the happy faces. The mark was the easier sign. Once the loss was low, nothing
 # taught the network smiles.
 #
 # Would the maps have told us? What share of the maps of marked happy faces lies on the square, which is 1.6% of the
@@ -307,7 +307,7 @@ here.guess(my_guess, wrong_of_100(shipped.probabilities), "of 100")
 print("contradicted and wrong:", contradicted.sum(), wrong[contradicted].sum())
 
 # %% [markdown]
-# A network that knows faces by heart agrees with their wrong labels: 27 found in place of 71. The model that ships saw
+# A network that knows faces by heart agrees with their wrong labels: 25 found in place of 67. The model that ships saw
 # all of them, but always changed at random. Of the labels that it contradicts, about half are wrong. You seldom know
 # how much was learned by heart: judge by networks that did not see the faces.
 
