@@ -179,7 +179,8 @@ _ = ax.set(
 # On the drawn faces, ImageNet's weights decide: 71% after three epochs, and 24% for the same network from random
 # weights. That is no more than always naming the most frequent emotion. The two ResNets are no further, so this race
 # cannot say which stem is better.
-#
+
+# %% [markdown]
 # FerNet has 37%. But in part 2 it gets 75% with eight epochs, and these took less time than Lite0's three. So at equal
 # images the pretrained network wins, and at equal time the small one does not lose.
 
