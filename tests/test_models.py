@@ -18,7 +18,8 @@ import torch
 from safetensors.torch import load, save
 from torch import nn
 
-from ferlib import models
+from ferlib import models, training
+from ferlib.data import FaceDataset
 from ferlib.emotions import EMOTIONS
 from ferlib.models import FaceModel, build_model, count_parameters, load_model, model_hash, networks, save_model
 from ferlib.transforms import InputSpec
@@ -848,3 +849,29 @@ def test_a_flipped_bit_in_any_weight_is_noticed(tmp_path: Path):
             load_model(path)
     path.write_bytes(raw)
     load_model(path)
+
+
+@pytest.mark.parametrize(
+    "options, expected",
+    [
+        ({}, torch.channels_last),
+        ({"channels": (8, 16, 32, 64)}, torch.contiguous_format),
+        ({"channels": (16, 16, 32, 64)}, torch.channels_last),
+    ],
+    ids=["64 channels", "8 channels", "16 channels"],
+)
+def test_a_narrow_strided_1x1_convolution_is_not_laid_channels_last(options, expected):
+    """With fewer than 16 channels its gradients are written beyond their memory, and Python ends."""
+    network = timm.create_model("resnet18", num_classes=7, in_chans=1, **options)
+    assert networks.memory_format(network) == expected
+
+
+def test_a_narrow_resnet_trains_and_is_loaded_as_it_was(tmp_path):
+    model = build_model("resnet18", channels=(8, 16, 32, 64), size=48)
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (64, 48, 48), np.uint8), np.arange(64) % 7
+    faces = FaceDataset(images, labels)
+    result = training.fit(model, faces, faces, training.TrainConfig(epochs=2, batch_size=32), progress=False)
+    assert len(result.history) == 2 and np.isfinite(result.history["train_loss"]).all()
+    loaded = load_model(save_model(result.model, tmp_path))
+    assert model_hash(loaded) == model_hash(result.model)

@@ -18,7 +18,7 @@ from safetensors.torch import save
 from torch import nn
 
 from ferlib.models.face_model import FaceModel, Weights, alike, check_steady, face_model, fixed_answers, unwrap
-from ferlib.models.networks import Ensemble, create_network, network_options
+from ferlib.models.networks import Ensemble, create_network, memory_format, network_options
 from ferlib.transforms import InputSpec
 from ferlib.utils import require, write_whole
 
@@ -159,7 +159,7 @@ def load_model(path: str | Path, *, network: nn.Module | None = None) -> FaceMod
     spec = InputSpec(saved["size"], saved["channels"], tuple(saved["mean"]), tuple(saved["std"]))
     if network is None:
         network, _ = create_network(**network_options(architecture))
-        network = network.to(memory_format=torch.channels_last)  # twice as fast on a CPU
+        network = network.to(memory_format=memory_format(network))
     _fill(unwrap(network), tensors, kind)
     model = FaceModel(network, spec, about["classes"], architecture=architecture, about=about).eval()
     answers = np.array(about.get("answers", ()), np.float32)

@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from ferlib.data import loader
 from ferlib.models.face_model import FaceModel, check_outputs, unwrap
 from ferlib.models.feed import Feed
+from ferlib.models.networks import memory_format
 from ferlib.training.config import TrainConfig, require
 from ferlib.training.loop import train_one_epoch, validate
 from ferlib.training.optim import balance_weights, build_optimizer, choose_precision, lr_factor
@@ -42,8 +43,8 @@ class Run:
         self.set_precision(choose_precision(network, device) if config.precision == "auto" else config.precision)
         self.network = network.to(device)
         if isinstance(model, FaceModel) and model.architecture is not None and device.type != "mps":
-            # Faster, but BatchNorm has crashed on "mps", and some narrow convolutions of other networks on a CPU.
-            self.network = self.network.to(memory_format=torch.channels_last)
+            # Not on "mps", where BatchNorm has crashed, and not for networks that ferlib does not know.
+            self.network = self.network.to(memory_format=memory_format(self.network))
         self.teacher = None if teacher is None else teacher.to(device).eval()
         self.optimizer = build_optimizer(self.network, config)
         self.base_lrs = [group["lr"] for group in self.optimizer.param_groups]
