@@ -167,6 +167,7 @@ def lesson_page(notebook: Any, folder: Path, links: Sequence[tuple[str, str]] = 
     style = HtmlFormatter().get_style_defs(".highlight")
     ways = "".join(f'<a href="{html.escape(address)}">{html.escape(text)}</a>\n' for address, text in links)
     top, end = (f"<nav aria-label='Lessons, {where}'>\n{ways}</nav>\n" for where in ("above", "below"))
+    body = _contents(body) + body
     return _page(describe(notebook)[0], top + body + end if links else body, head, style)
 
 
@@ -277,6 +278,13 @@ def _fold(body: str, folder: Path) -> str:
     for table in page.select("table"):
         table.wrap(page.new_tag("div", attrs={"class": "wide"}))
     return str(page)
+
+
+def _contents(body: str) -> str:
+    """The list of a lesson's headings that stands beside it; nothing for a lesson of fewer than two."""
+    headings = re.findall(r'<h2 id="([^"]+)">(.*?)</h2>', body, re.DOTALL)
+    items = "".join(f'<li><a href="#{place}">{html.escape(_plain(text))}</a></li>\n' for place, text in headings)
+    return f"<aside aria-label='Contents'>\n<ol>\n{items}</ol>\n</aside>\n" if len(headings) > 1 else ""
 
 
 def _lines(page: Any, text: str) -> Iterator[Any]:
