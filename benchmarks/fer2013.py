@@ -35,6 +35,7 @@ BASES: dict[str, tuple[str, dict[str, Any], dict[str, Any], int | None]] = {
     "long": ("long", {}, {}, None),
     "small": ("small", {}, {}, None),
     "lite0": ("fine_tune", {}, {}, None),
+    "resnet": ("resnet", {}, {}, None),
     "third": ("long", {"widths": (32, 48, 96, 144)}, {"epochs": 40}, 9570),  # for two cores: a third of the faces
 }
 # What may be changed in a base, one at a time: its model, its settings, its augmentation.

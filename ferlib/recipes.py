@@ -1,6 +1,6 @@
 """Named recipes: a network, the augmentation of its faces, and the settings of its training.
 
-Six are this library's. Five are published student projects, written in the terms of `ferlib` with their flaws. Where a
+Seven are this library's. Five are published student projects, written in the terms of `ferlib` with their flaws. Where a
 project does not give a setting, such as the learning rate of `onecycle_resnet18`, we chose a common value. "Not run
 here" means: not from its ImageNet weights; `benchmarks/README.md` has half an epoch of each from random ones.
 """
@@ -146,6 +146,10 @@ RECIPES = {recipe.name: recipe for recipe in (
             "weights": "imagenet"},
            TrainConfig(epochs=8, batch_size=64, lr=1e-3, warmup=0.1, ema=0.998, precision="fp32"),
            {"rotate": 12, "scale": 0.15, "shift": 0.08, "erase": 0.3}),
+    Recipe("resnet", "timm's ResNet-18 at half its width from scratch with mixup, at 96 px, the first epochs at 64",
+           {"name": "resnet18", "channels": (32, 64, 128, 256), "size": 96, "small_stem": False, "drop_rate": 0.3},
+           TrainConfig(epochs=24, mixup=0.2, ema=0.998, progressive=(64, 0.375)),
+           {"rotate": 15, "scale": 0.2, "shift": 0.1, "erase": 0.3}),
     Recipe("gpu", "a wider, deeper FerNet from scratch with mixup, a hundred epochs: for a GPU",
            {"name": "fernet", "widths": (64, 128, 256, 512), "depths": (2, 2, 2), "drop_rate": 0.3},
            TrainConfig(epochs=100, batch_size=256, lr=0.003, mixup=0.2, ema=0.999),
