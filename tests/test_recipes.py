@@ -23,6 +23,14 @@ from ferlib.transforms import apply_transform
 # resnet18 has 11,689,512 parameters: its 1000-way layer is 513,000 of them, a 7-way one is 3,591, and in gray its
 # first layer has 3,136 in place of 9,408. layer3 and layer4 have 2,099,712 and 8,393,728.
 GRAY_RESNET18 = 11_689_512 - 513_000 + 3_591 - 9_408 + 3_136
+# At half its width: timm's stem of 64 7x7 filters; blocks of 3x3 convolutions with 32, 64, 128 and 256 channels;
+# BatchNorm has two numbers a channel; 1x1 shortcuts; a 7-way layer on 256.
+HALF_RESNET18 = (
+    49 * 64 + 128
+    + 9 * 64 * 32 + 3 * 9 * 32 * 32 + 4 * 64 + 64 * 32 + 64
+    + sum(9 * c // 2 * c + 3 * 9 * c * c + 4 * 2 * c + c // 2 * c + 2 * c for c in (64, 128, 256))
+    + 256 * 7 + 7
+)  # fmt: skip
 # EfficientNet-Lite0 has 4,652,008 parameters, 1,281,000 of them in its 1000-way layer; a 7-way one has 8,967.
 LITE0 = 4_652_008 - 1_281_000 + 8_967 - 864 + 288
 TABLE: dict[str, dict[str, Any]] = {
@@ -56,6 +64,13 @@ TABLE: dict[str, dict[str, Any]] = {
         "faces": {"flip": 0.5, "rotate": 12, "scale": 0.15, "shift": 0.08, "brightness": 0.2, "erase": 0.3},
         "optimizer": ("AdamW", 0.001, 0.05), "schedule": "linear", "batch_size": 64, "clip_norm": 2,
         "label_smoothing": 0.1, "keep": "last", "ema": 0.998,
+    },
+    "resnet": {
+        "parameters": (HALF_RESNET18, HALF_RESNET18), "input": (96, 1, 0.5077, 0.2550), "weights": None, "epochs": 20,
+        "progressive": (64, 0.5),
+        "faces": {"flip": 0.5, "rotate": 15, "scale": 0.2, "shift": 0.1, "brightness": 0.2, "erase": 0.3},
+        "optimizer": ("AdamW", 0.003, 0.05), "schedule": "linear", "batch_size": 128, "clip_norm": 2,
+        "label_smoothing": 0.1, "keep": "last", "ema": 0.998, "mixup": 0.2,
     },
     "gpu": {
         "parameters": (7_755_079, 7_755_079), "input": (48, 1, 0.5077, 0.2550), "weights": None, "epochs": 100,
