@@ -22,8 +22,8 @@ FEW, EPOCHS, SEEDS = 700, 20, 3  # a small training, repeated
 # %% [markdown]
 # ## Three measurements
 #
-# Three networks for FER2013 differ in nothing but their *seed*: what chance decides. Each has named 3,309 photographs.
-# (As in lesson 07, faces with a twin in `Training` are left out.) Which network is the best?
+# Three networks for FER2013 differ only in their *seed*, the start of the random numbers. Each has named 3,309
+# photographs (without twins, as in lesson 07). Which network is the best?
 
 # %% alt="Clean accuracy on FER2013 of three seeds, each with its 95% interval"
 import pandas as pd
@@ -38,8 +38,8 @@ ax = plots.plot_intervals(pd.DataFrame(summaries, ["seed 0", "seed 1", "seed 2"]
 _ = ax.set(title="FER2013, 3,309 photographs", xlabel="accuracy (%)", ylabel="training")
 
 # %% [markdown]
-# The dots differ by up to 0.8 points. The lines reach 1.6 points to either side: they are *95% intervals*. Which
-# is best? This picture cannot tell; pairs can, below. (Seed 2 comes with `ferlib`.)
+# The dots differ by up to 0.8 points. The lines reach 1.6 points to either side: they are *95% intervals*. Which is
+# best? This picture cannot tell. Below we compare two models face by face.
 #
 # ## Another test
 #
@@ -81,15 +81,14 @@ ax.set(
 _ = ax.legend()
 
 # %% [markdown]
-# For an accuracy p, a formula gives nearly the same: 1.96 * sqrt(p (1 - p) / n) to either side. For macro-F1 there is
-# no simple formula, and the bootstrap still works:
+# For an accuracy p, a formula gives nearly the same: 1.96 * sqrt(p (1 - p) / n) to either side. For *macro-F1*, the
+# mean of the seven F1 of lesson 07, there is no simple formula, and the bootstrap still works:
 
 # %%
 print((100 * evaluation.summarise(predictions)).round(1).to_string())
 
 # %% [markdown]
-# So report no second decimal. The interval covers one doubt only: other *faces* of the same kind. It covers no other
-# training.
+# The interval covers one doubt only: other *faces* of the same kind. It covers no other training.
 #
 # ## Does the interval contain the truth?
 #
@@ -113,7 +112,7 @@ covers = (tests["low"] <= truth) & (truth <= tests["high"])
 here.guess(my_guess, covers.sum(), f"of {TESTS}")
 
 # %% [markdown]
-# 380 are promised, give or take 9. Here are the first sixty. Which miss?
+# 380 are promised (in 95% of such experiments, 371 to 388). Here are the first sixty. Which miss?
 
 # %% alt="Sixty intervals around the true accuracy; those that miss it are marked x"
 sixty = 100 * tests[:60]
@@ -132,8 +131,8 @@ _ = ax.legend(loc="upper left", bbox_to_anchor=(1, 1))
 # ## Is the second model better?
 #
 # Average the probabilities of the three photograph models. The mean gets 69.6% [68.0, 71.2], and seed 2 alone gets
-# 68.5% [67.0, 70.1]. The intervals overlap over most of their length. So is there no difference? On how many of the
-# 3,309 photographs is only *one* of the two right?
+# 68.5% [67.0, 70.1]. The intervals overlap. So is there no difference? On how many of the 3,309 photographs is only
+# *one* of the two right?
 
 # %%
 my_guess = ...  # photographs; put yours here
@@ -141,7 +140,7 @@ my_guess = ...  # photographs; put yours here
 
 def average(several):
     mean = np.mean([one.probabilities for one in several], axis=0)
-    logits = np.log(mean).astype(np.float32)
+    logits = np.log(mean).astype(np.float32)  # the softmax of log(p) is p again
     return evaluation.Predictions(logits, several[0].labels)
 
 
@@ -171,10 +170,10 @@ print((100 * pair.difference.loc["accuracy"]).round(2).to_string())
 
 # %% [markdown]
 # `evaluation.compare` also redraws faces *with both answers*. So the difference gets its own interval, and 0 is not in
-# it. Which rule is right, overlap or pairs? We test both where the truth is known.
+# it. (Between the three seeds, p is 0.17 or more: none is proved best.)
 #
-# We train three small networks on 700 drawn faces. The middle one is the old model, and the mean of all three is the
-# new one.
+# Which rule is right, overlap or pairs? We test both where the truth is known. We train three small networks on 700
+# drawn faces. The middle one is the old model, and the mean of all three is the new one.
 
 # %%
 import torch
@@ -196,14 +195,12 @@ print("three networks:", *[f"{p.correct.mean():.1%}" for p in few])
 print(f"their mean:     {average(few).correct.mean():.1%}")
 
 # %% [markdown]
-# Now draw 400 tests from the world, and ask both rules whether there is a difference. Then swap the two answers to each
-# face by a coin. Now neither model is better, and each find is a *false alarm*. In how many of the 400 tests do the two
-# intervals lie apart, where the new model *is* better?
+# Now draw 400 tests from the world, and ask both rules whether there is a difference, in two cases. First, the new
+# model is better. Second, a coin decides for each face which answer belongs to which model. There neither is better,
+# and each difference found is a *false alarm*.
+
 
 # %%
-my_guess = ...  # of 400; put yours here
-
-
 def verdicts(a, b):
     """Return whether the two intervals lie apart, and whether McNemar's p is below 0.05."""
     halves = 1.96 * (a.std() + b.std()) / len(a) ** 0.5  # of both intervals
@@ -215,8 +212,16 @@ middle = np.argsort([p.correct.mean() for p in few])[SEEDS // 2]
 old_right, new_right = on_world[middle].correct, average(on_world).correct
 gap = new_right.mean() - old_right.mean()
 differ = (new_right != old_right).mean()
-size = int(differ * (3.24 / max(gap, 0.01)) ** 2)  # for finds in 9 of 10 tests
+# 3.24 = 1.96 + 1.28: p < 0.05, found in 90%
+size = int(differ * (3.24 / max(gap, 0.01)) ** 2)
 print(f"new is {100 * gap:.1f} points better; tests of {size:,} faces")
+
+# %% [markdown]
+# In how many tests of the first case do the intervals lie apart?
+
+# %%
+my_guess = ...  # of 400; put yours here
+
 better, equal = [], []
 for _ in range(TESTS):
     pick, coin = rng.integers(0, WORLD, size), rng.random(size) < 0.5
@@ -229,9 +234,9 @@ print(pd.DataFrame(counts, ["new is better", "equal"], rules).to_string())
 here.guess(my_guess, counts[0][0], f"of {TESTS}")
 
 # %% [markdown]
-# In our run overlap found 26, and McNemar 357: the size was chosen so that it finds nine of ten. McNemar gave 15 false
-# alarms; at p < 0.05 it may give 20. Here the overlap rule is nearly blind. So compare models on the same faces, and
-# report the difference with *its* interval.
+# Overlap finds only about 1 in 20 of the true differences, and McNemar about 9 in 10: the size was chosen for that. Of
+# the 400 equal pairs, McNemar may call 20 different (p < 0.05). So compare models on the same faces, and report the
+# difference with *its* interval.
 #
 # ## How sure is the model?
 #
@@ -251,16 +256,16 @@ here.guess(my_guess, 100 * hits[between].mean())
 #
 # Here are our model and the first small network. Which of them is too sure?
 
-# %% alt="Two reliability diagrams, of the model that ships and of a network that knows 700 faces by heart"
+# %% alt="Two reliability diagrams, of the model that ships and of a network that memorised 700 faces"
 figure, axes = plt.subplots(1, 2, figsize=(10, 4.8), layout="constrained")
 plots.plot_reliability(evaluation.calibration(predictions), ax=axes[0])
 plots.plot_reliability(evaluation.calibration(few[0]), ax=axes[1])
 axes[0].set_title(f"our model\n{axes[0].get_title()}", fontsize=10)
-_ = axes[1].set_title(f"{FEW} faces by heart\n{axes[1].get_title()}", fontsize=10)
+_ = axes[1].set_title(f"memorised {FEW} faces\n{axes[1].get_title()}", fontsize=10)
 
 # %% [markdown]
 # Bars above the diagonal: the model is *underconfident*. Bars below: it is *overconfident*. Label smoothing taught our
-# model never to be quite sure. The small network knows its faces by heart, and never learned to doubt.
+# model never to be quite sure. The small network knows its faces by heart.
 #
 # ## One number corrects it
 #
@@ -285,26 +290,26 @@ print(f"by hand T = {best:.2f}, by ferlib {evaluation.fit_temperature(few[0]):.2
 
 # %%
 trained_t = evaluation.fit_temperature(evaluation.predict(networks[0], little))
-colder = evaluation.Predictions(few[0].logits / trained_t, few[0].labels)
+with_wrong_t = evaluation.Predictions(few[0].logits / trained_t, few[0].labels)
 print(f"T from the training faces: {trained_t:.2f}")
-print(f"ECE: {evaluation.ece(few[0]):.3f} before, {evaluation.ece(colder):.3f} with it")
+print(f"ECE {evaluation.ece(few[0]):.1%}; with it {evaluation.ece(with_wrong_t):.1%}")
 
 # %% [markdown]
 # It gets worse: on faces that it knows by heart, the network is right to be sure. So T must come from faces that it was
-# not trained on, and be judged on others again. `evaluation.cross_calibrate` does this in five parts. What remains of
-# the ECE?
+# not trained on, and be judged on others again. `evaluation.cross_calibrate` cuts the faces into five parts. It takes T
+# for each part from the other four. What remains of the ECE?
 
 # %%
 my_guess = ...  # percent of what it was; put yours here
 
-cooled = [evaluation.cross_calibrate(answers) for answers in few]
+calibrated = [evaluation.cross_calibrate(answers) for answers in few]
 before = np.array([evaluation.ece(answers) for answers in few])
-after = np.array([evaluation.ece(answers) for answers in cooled])
+after = np.array([evaluation.ece(answers) for answers in calibrated])
 here.guess(my_guess, 100 * (after / before).mean(), "% of what it was")
-print("ECE of the three networks before:", before.round(3), "after:", after.round(3))
+print("ECE (%) before:", (100 * before).round(1), "after:", (100 * after).round(1))
 
 # %% [markdown]
-# An ECE of zero never comes out: each bin holds few faces, so some error is chance.
+# An ECE of zero never comes out: each bin holds a limited number of faces, so some error is chance.
 #
 # ## It may say: I don't know
 #
@@ -319,7 +324,8 @@ gain = 100 * (hits[kept].mean() - hits.mean())
 here.guess(my_guess, gain, "points")
 
 # %% [markdown]
-# The *risk-coverage curve* shows all shares: how many answers are wrong, over how many faces the model answers.
+# The *risk-coverage curve* shows, for each share of faces that the model answers (across), what percentage of these
+# answers is wrong (up).
 
 # %% alt="Share of wrong answers over the share of faces answered, for the drawn test faces and the photographs"
 figure, ax = plt.subplots(figsize=(6.5, 4), layout="constrained")
@@ -334,6 +340,9 @@ ax.set_xlabel("faces answered (%)")
 _ = ax.legend()
 
 # %% [markdown]
+# On photographs it does not reach 0: even among the surest fifth, 5% are wrong. The zigzag at the left is only a few
+# faces.
+#
 # The curve hides *whose* faces get no answer. Lesson 07 found a group with dark pictures, "dim". Which share of it is
 # left out?
 
@@ -342,7 +351,7 @@ share = test_set.table.assign(left_out=~kept).groupby("group")["left_out"].mean(
 print("left out (%):", (100 * share).round(0).to_dict())
 
 # %% [markdown]
-# In our run 37% of them, and 18% of the others. Is no answer better than a wrong one? No curve tells.
+# In our run 37% of them, and 18% of the others. Whether no answer is better than a wrong one, people must decide.
 #
 # ## The sealed test, once
 #
@@ -364,9 +373,8 @@ print((100 * evaluation.summarise(final).loc["accuracy"]).round(1).to_string())
 print(ledger.read_text(encoding="utf-8").splitlines()[-1])
 
 # %% [markdown]
-# If you run it again, it warns you and writes another line. But a figure that was asked for once is worth more than the
-# best of twenty. FER2013's `PrivateTest` stays closed in this course. The 68.5% may flatter: each choice behind it was
-# made on `PublicTest`.
+# If you run it again, it warns you and writes another line. FER2013's `PrivateTest` stays closed in this course. The
+# 68.5% may flatter: each choice behind it was made on `PublicTest`.
 
 # %% [markdown]
 # ## What you have learned
@@ -493,7 +501,8 @@ here.check(my_coverage, solution_3, wrong_3, on=examples_3)
 # <details><summary>Answer</summary>
 #
 # It is too high. At 80% and 2,000 faces, one result varies by 0.9 points (one standard error). The best of ten lies
-# about 1.5 such steps above the truth: 1.4 points, if the models err independently.
+# about 1.5 such steps above the truth (a known value for the largest of ten). That is 1.4 points, if the models err
+# independently.
 #
 # </details>
 
@@ -513,7 +522,7 @@ here.check(my_coverage, solution_3, wrong_3, on=examples_3)
 # <details><summary>Answer</summary>
 #
 # Neither. Each bin holds few faces, and the share of right ones varies by chance. On 200 faces it varies about three
-# times as much. So compare ECEs on tests of one size.
+# times as much.
 #
 # </details>
 
@@ -553,8 +562,9 @@ print(
 print(f"by Wilson's interval in {np.mean(by_wilson):.0%}")
 
 # %% [markdown] tags=["advanced"]
-# In our run: 22% and 97%. A test without a mistake has none to redraw: its interval is 100% to 100%, and the truth lies
-# below. So with few faces or few mistakes, take Wilson's interval.
+# The bootstrap fails in about three of four tests, Wilson's interval almost never. A test without a mistake has none to
+# redraw: its interval is 100% to 100%, and the truth lies below. So with few faces or few mistakes, take Wilson's
+# interval.
 #
 # ## Advanced: faces or persons
 #
@@ -584,10 +594,6 @@ print(
 # - B. Efron, *Bootstrap methods: another look at the jackknife*, The Annals of Statistics 7(1), 1979.
 # - Q. McNemar, *Note on the sampling error of the difference between correlated proportions or percentages*,
 #   Psychometrika 12(2), 1947.
-# - T. G. Dietterich, *Approximate statistical tests for comparing supervised classification learning algorithms*,
-#   Neural Computation 10(7), 1998.
-# - C. Guo, G. Pleiss, Y. Sun and K. Q. Weinberger, *On calibration of modern neural networks*, ICML 2017.
+# - C. Guo et al., *On calibration of modern neural networks*, ICML 2017.
 # - Y. Geifman and R. El-Yaniv, *Selective classification for deep neural networks*, NeurIPS 2017.
-# - E. Jones, S. Sagawa, P. W. Koh, A. Kumar and P. Liang, *Selective classification can magnify disparities across
-#   groups*, ICLR 2021.
-# - C. Dwork et al., *The reusable holdout: preserving validity in adaptive data analysis*, Science 349, 2015.
+# - E. Jones et al., *Selective classification can magnify disparities across groups*, ICLR 2021.
