@@ -68,6 +68,7 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
 SHIPS = {
     "long": "fer2013",
     "small_refined-labels": "fer2013-small",
+    "resnet": "fer2013-resnet",
 }  # runs, and the names their median seed ships under
 
 

@@ -875,3 +875,10 @@ def test_a_narrow_resnet_trains_and_is_loaded_as_it_was(tmp_path):
     assert len(result.history) == 2 and np.isfinite(result.history["train_loss"]).all()
     loaded = load_model(save_model(result.model, tmp_path))
     assert model_hash(loaded) == model_hash(result.model)
+
+
+def test_saved_weights_bring_their_size(tmp_path):
+    path = save_model(fresh("fernet", size=64), tmp_path)
+    assert build_model("fernet", weights=path).input_spec.size == 64
+    assert build_model("fernet", weights=path, size=36).input_spec.size == 36
+    assert build_model("fernet").input_spec.size == 48

@@ -17,7 +17,7 @@ from ferlib.utils import require
 
 
 def build_model(
-    name: str, *, classes: Sequence[str] | None = None, in_chans: int = 1, size: int = 48,
+    name: str, *, classes: Sequence[str] | None = None, in_chans: int = 1, size: int | None = None,
     small_stem: bool | None = None, weights: str | Path | None = None, gray: str = "sum",
     mean: tuple[float, ...] | None = None, std: tuple[float, ...] | None = None, **options: Any,
 ) -> FaceModel:  # fmt: skip
@@ -27,7 +27,7 @@ def build_model(
         name: the network.
         classes: the names of its outputs, such as `faces.classes`; by default those of `weights`, else the emotions.
         in_chans: 1 for gray, 3 for colour.
-        size: side of a face in pixels.
+        size: side of a face in pixels; by default that of a saved model in `weights`, else 48.
         small_stem: halve a timm model's first stride and drop its `maxpool`. A stem made for 224 px leaves a 2x2 map
             of a 48-px face, so None does it below 80 px, where it can be done.
         weights: the weights to start from. None: random. `"imagenet"`: timm's, from the hub or its cache; those of
@@ -57,12 +57,13 @@ def build_model(
     if donor is not None:
         fed = donor.input_spec
         require(fed.channels == in_chans, f"{weights} takes {fed.channels} channels; give in_chans={fed.channels}")
-        mean, std = mean or fed.mean, std or fed.std
+        mean, std, size = mean or fed.mean, std or fed.std, size or fed.size
         classes = donor.classes if classes is None else classes
         known = donor.architecture or {}
         if known.get("name") == name:
             options = network_options(known) | options
             small_stem = known["small_stem"] if small_stem is None else small_stem
+    size = 48 if size is None else size
     names = check_classes(EMOTIONS if classes is None else classes)
     options |= {"name": name, "num_classes": len(names), "in_chans": in_chans, "size": size, "small_stem": small_stem}
     network, options["small_stem"] = create_network(**options, imagenet=imagenet)
