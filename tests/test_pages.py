@@ -109,3 +109,16 @@ def test_sentences_are_broken_and_tables_scroll():
     assert '<pre class="told">a sentence that is longer than the page is wide</pre>' in page
     assert "<pre>  n  share\n  1   0.25</pre>" in page
     assert '<pre class="told">\nClaim held: it &lt;is&gt;</pre>' in page
+
+
+def test_the_headings_stand_in_a_list_beside_the_lesson():
+    import nbformat
+
+    text = "# A title\n\n## Is it `light`?\n\nNo.\n\n## A & B\n\n### Not in the list\n"
+    page = lesson.lesson_page(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)]), NOTEBOOKS)
+    aside = page.split("<aside")[1].split("</aside>")[0]
+    links = re.findall(r'<a href="#([^"]+)">(.+?)</a>', aside)
+    assert [words for _, words in links] == ["Is it light?", "A &amp; B"]
+    assert all(f'<h2 id="{place}">' in page for place, _ in links)
+    short = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# A title\n\n## One part\n")])
+    assert "<aside" not in lesson.lesson_page(short, NOTEBOOKS)
