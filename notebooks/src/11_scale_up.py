@@ -6,8 +6,8 @@
 #
 # {colab}
 #
-# **You will be able to** choose the settings for a GPU on Colab, and say how many minutes a run will take. You will
-# time mixed precision, see what 16 bits round away, check several processes, and read an ablation with its noise.
+# **You will be able to** choose the settings for a GPU on Colab, and predict the minutes of a run. You will time mixed
+# precision, see what 16 bits round away, check several processes, and read an ablation with its noise.
 #
 # **You need** lessons 03 to 05. **Data:** the drawn sample; FER2013 with `FERLIB_DATA`.
 #
@@ -41,11 +41,11 @@ _ = ax.set(xlabel="hours on two CPU cores", ylabel="validation accuracy (%)")
 
 # %% [markdown]
 # The first 24 epochs saw faces of 36 pixels, which is cheaper. The step in the curve is the change to 48. The curve
-# counts all of `PublicTest`. Without the 280 faces that are in `Training`, too, it ends at 66.4% (one view; 18 views
-# give 68.5%).
+# counts all of `PublicTest`. Without the 280 faces that are in `Training`, too, it ends at 66.4%. With 18 views (moved
+# or mirrored copies, averaged) it is 68.5%.
 #
-# Two more runs did the same work and took 1.8 hours each, because they shared the cores. So compare only times that
-# were measured side by side.
+# Two more runs of the same work took 1.8 hours each, because they shared the cores. So compare only times
+# measured together.
 
 # %% [markdown]
 # ## On Colab
@@ -66,7 +66,7 @@ _ = ax.set(xlabel="hours on two CPU cores", ylabel="validation accuracy (%)")
 #
 #     ferlib train --data fer2013 --recipe gpu --out /content/drive/MyDrive/fer/gpu --resume
 #
-# The GPU column holds common starting points. Not run on a GPU here.
+# The GPU column holds common starting points, not tested here.
 
 # %%
 import torch
@@ -80,9 +80,9 @@ else:
 # %% [markdown]
 # ## A step in mixed precision
 #
-# GPUs and some CPUs multiply numbers of 16 bits much faster than numbers of 32 bits. In *mixed precision*, only the
+# GPUs and some CPUs multiply 16-bit numbers much faster than 32-bit ones. In *mixed precision*, only the
 # convolutions and matrix products use 16 bits, by `torch.autocast`. Weights, updates and the loss keep 32. There are
-# two kinds of 16 bits. `GradScaler` is for one of them, `float16`.
+# two kinds of 16 bits, `float16` (fp16) and `bfloat16` (bf16). `GradScaler` is for `float16`.
 
 # %%
 import torch.nn.functional as F
@@ -106,7 +106,6 @@ def train_step(model, optimizer, images, labels, dtype):
 # ## How fast is it?
 #
 # A GPU works while Python already goes on. So a simple clock stops too early. Here `loss.item()` waits for the GPU.
-# `timeit` runs the step once to warm up, and then measures.
 
 # %%
 import timeit
@@ -127,8 +126,7 @@ def speed(model, batch_size, dtype, size=48):
 
 
 # %% [markdown]
-# How does the speed change with the size of the batch? By what factor is a batch of 128 faster, per face, than one of
-# 2?
+# By what factor is a batch of 128 faster, per face, than one of 2?
 
 # %% alt="Training speed in faces a second over the batch size, in 32 and in 16 bits"
 my_guess = ...  # times; put yours here
@@ -145,16 +143,17 @@ ax.set_xticks(SIZES, SIZES)
 _ = ax.set(xlabel="batch size (faces)", ylabel="faces a second")
 
 # %% [markdown]
-# Where the line is flat, a larger batch gains nothing: the device is busy. A GPU has thousands of small cores, so its
-# line should rise much longer. Run this cell there, and take the batch size where the line flattens.
+# Where the line is flat or falls, a larger batch gains nothing: the device is busy. (Three timed steps are few, so the
+# points are noisy.) A GPU has thousands of small cores, so its line should rise longer. Run this cell there, and
+# take the batch size where the line flattens.
 #
-# Is 16 bits faster? With a CPU made for `bfloat16` we measured 1.9 times for a ResNet-18. On others it can be slower.
-# `precision="auto"` chooses.
+# Are 16 bits faster? With a CPU made for `bfloat16` we measured 1.9 times for a ResNet-18. On others they can be
+# slower. `precision="auto"` chooses.
 
 # %% [markdown]
 # ## Minutes expected
 #
-# Minutes = epochs x faces / (faces a second) / 60. Let us compute this for three recipes on all of FER2013:
+# Minutes = epochs x faces / (faces a second) / 60. For three recipes on all of FER2013:
 
 # %%
 from ferlib import recipes
@@ -164,7 +163,8 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 plan = {}
 for recipe_name in ("fine_tune", "long", "gpu"):
     recipe = recipes.get_recipe(recipe_name)
-    model, _, _ = recipe.build()
+    model, _, _ = recipe.build()  # also its augmentation: batch, Albumentations
+    # on a CPU, bf16 slows convolutions with one filter a channel, as in fine_tune
     kind = choose_precision(model, device)
     batch_size, side = min(BATCH, recipe.config.batch_size), model.input_spec.size
     rate = speed(model, batch_size, DTYPES[kind], side)
@@ -173,9 +173,11 @@ for recipe_name in ("fine_tune", "long", "gpu"):
 pd.DataFrame(plan, index=["epochs", "precision", "faces a second", "minutes"]).T
 
 # %% [markdown]
-# These are minutes of *your* device. Augmentation and validation come on top. Is the result more than your session?
-# Take fewer epochs. Does your training on a GPU take much longer than this? Then the loader is too slow: use
-# `BatchAugment`, or more `workers`. Nobody has run the recipe `gpu` to its end, so its accuracy is not known.
+# These are minutes of *your* device, without augmentation and validation. For `long` they are too many: 24 of its 64
+# epochs see faces of 36 pixels, which is cheaper. Its real run (see the top) was also measured at another time.
+#
+# Is the result more than your session? Take fewer epochs. Is your training on a GPU much slower than this? Then use
+# `BatchAugment`, or more `workers`: the loader is too slow. Nobody has run the recipe `gpu` to its end.
 
 # %% [markdown]
 # ## What 16 bits round away
@@ -205,12 +207,12 @@ _ = ax.set(xlabel="step", ylabel="weight")
 # wrong as well. Above 2 its numbers are 0.002 apart, and each step of 0.003 is rounded up to 0.004. This is why weights
 # and updates keep 32 bits.
 #
-# With `float16` there is a second trouble: numbers below 0.00000003 become zero, and many gradients are small. The cure
-# is `GradScaler`. It multiplies the loss by 65,536 before `backward`, and divides the gradients before the step. No
-# scaler is needed for `bfloat16`, whose range is as wide as that of 32 bits.
+# With `float16` there is a second trouble: numbers below 0.00000003 become zero, and numbers above 65,504 become
+# infinite. Many gradients are small. So `GradScaler` multiplies the loss by 65,536 before `backward`, and divides the
+# gradients before the step. No scaler is needed for `bfloat16`: its range is as wide as that of 32 bits.
 
 # %% [markdown]
-# Does mixed precision change the answers? How many of the test faces get another name in `bfloat16`?
+# How many of the test faces get another name in `bfloat16`?
 
 # %%
 my_guess = ...  # faces; put yours here
@@ -229,13 +231,16 @@ here.guess(my_guess, renamed.sum(), f"of {len(test_set)} faces")
 print(f"right: {full.correct.mean():.1%} in 32 bits, {half.correct.mean():.1%} in 16")
 
 # %% [markdown]
+# A few faces get another name; the accuracy is about the same.
+#
 # ## Several processes
 #
 # With two GPUs, two processes train one network. Each takes half of each batch. They average their gradients and take
-# the same step. So the result should be that of one process. Is it? Two CPU processes can show it.
+# the same step. So the result should be that of one process. Two CPU processes can show it.
 
 # %%
 SCRIPT = """
+# A script of its own: each process runs all of it.
 import sys
 import torch
 from accelerate import PartialState
@@ -246,19 +251,20 @@ faces = data.load(source)
 train_set = protocol.take(faces.subset("Training"), 256)
 val_set = faces.subset("PublicTest").subset(range(99))
 torch.manual_seed(0)
-model = models.build_model("resnet18", channels=(8, 16, 32, 64), layers=(1, 1, 1, 1),
+model = models.build_model("resnet18", channels=(16, 16, 32, 64), layers=(1, 1, 1, 1),
                            norm_layer="groupnorm1", small_stem=False)
+# no random augmentation and 32 bits: nothing but the processes can differ
 config = training.TrainConfig(epochs=int(epochs), batch_size=32, optimizer="sgd",
                               lr=0.02, precision="fp32")
 result = training.fit(model, train_set, val_set, config, progress=False)
-state = PartialState()
+state = PartialState()  # knows how many processes there are; one of them writes
 if state.is_main_process:
     result.history.assign(processes=state.num_processes).to_csv(out, index=False)
 """
 
 # %% [markdown]
-# `accelerate launch` starts such a script. The obvious options are `--cpu --num_processes 2`. How many processes take
-# part?
+# Accelerate, a library by Hugging Face, starts such a script with `accelerate launch`. The obvious options are
+# `--cpu --num_processes 2`. How many processes take part?
 
 # %%
 my_guess = ...  # processes; put yours here
@@ -270,11 +276,13 @@ import sys
 here.folder.mkdir(parents=True, exist_ok=True)
 script, out = here.folder / "two.py", here.folder / "two.csv"
 _ = script.write_text(SCRIPT)
+# for the launched processes alone: use the CPU, and hide a GPU
 ON_CPU = os.environ | {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
 
 
 def launch(options):
     """Run the script by `accelerate launch`, and return its history."""
+    # `python -m accelerate.commands.launch` is `accelerate launch`
     command = [sys.executable, "-m", "accelerate.commands.launch", *options.split()]
     command += [script, here.source, out, str(EPOCHS)]
     subprocess.run(command, check=True, env=ON_CPU, capture_output=True)
@@ -285,9 +293,9 @@ asked = launch("--cpu --num_processes 2")
 here.guess(my_guess, asked["processes"].iloc[0], "process(es)")
 
 # %% [markdown]
-# It was one: with `--cpu`, Accelerate 1.15 counts this number only under MPI. So let your script print how many it is.
-# `--multi_gpu` starts two, and `ACCELERATE_USE_CPU` in the environment puts them on the CPU. In which digit will the
-# losses differ?
+# It was one: with `--cpu`, Accelerate 1.15 counts this number only under MPI (another way to start processes). So let
+# your script print how many it is. `--multi_gpu` starts two, and `ACCELERATE_USE_CPU` puts them on the CPU. In which
+# digit will the losses differ?
 
 # %%
 pair = launch("--multi_gpu --num_processes 2 --main_process_port 0")
@@ -301,8 +309,8 @@ pd.concat({"one": asked[losses], "two": pair[losses]}, axis=1)
 # The two runs are one run, up to rounding. `ferlib.training` does three things for this. A batch of 32 stays 32 over
 # *all* processes. The order of faces is the same in all. And each validation face counts once, though 99 is odd.
 #
-# Our network has *group normalisation*. BatchNorm takes its mean over the faces of one process, so two processes give
-# another run with other numbers. So does random augmentation. That is no error, but then equality proves nothing.
+# Our network has *group normalisation*: it takes its mean within one face. BatchNorm takes its mean over the faces of
+# one process, so two processes give other numbers. So does random augmentation.
 
 # %% [markdown]
 # ## Which piece is worth its place?
@@ -310,6 +318,8 @@ pd.concat({"one": asked[losses], "two": pair[losses]}, axis=1)
 # An *ablation* takes one piece out of a recipe, or changes it, and trains again. Here the base is `third`: a small
 # network, 40 epochs on a third of FER2013. Nine changes of it were run, with one seed each. We compare their answers on
 # the 3,309 clean `PublicTest` photographs, 18 views each. Which change costs most?
+#
+# The advanced parts below explain mixup, label smoothing and averaged weights. "FER+ votes" trains on the FER+ labels.
 
 # %%
 import numpy as np
@@ -322,12 +332,15 @@ def right(run):
     return here.photographs(run).correct[clean].astype(float)
 
 
+# how much a seed moves the accuracy
 seeds_sd = np.std([right(f"long-{seed}").mean() for seed in range(3)], ddof=1)
 base, gaps = right("third-0"), {}
 for folder in sorted(runs.glob("third_*-0")):
-    gap = right(folder.name) - base
+    gap = right(folder.name) - base  # for each face: -1, 0 or 1
+    # half the width of a 95% interval: over faces; over faces and two seeds
     by_faces = 1.96 * gap.std() / len(gap) ** 0.5
     by_both = (by_faces**2 + 2 * (1.96 * seeds_sd) ** 2) ** 0.5
+    # "third_no-mixup-0" is the change "no mixup"
     change = folder.name[6:-2].replace("-", " ")
     gaps[change] = {"gap": gap.mean(), "faces": by_faces, "both": by_both}
 ablation = 100 * pd.DataFrame(gaps).T.sort_values("gap")
@@ -342,27 +355,28 @@ for column, width in (("both", 1), ("faces", 4)):
                 ecolor=plots.DARK, elinewidth=width)  # fmt: skip
 ax.axhline(0, color="black", linewidth=0.8)
 ax.set_xticks(range(len(ablation)), ablation.index, rotation=30, ha="right")
-title = "95% intervals: other faces (thick), other seeds, too (thin)"
+title = "95% intervals: other test faces (thick); other faces and seeds (thin)"
 _ = ax.set(title=title, xlabel="change", ylabel="gap (points)")
 
 # %% [markdown]
 # A row "no ..." takes something out. **None of these five rows shows its piece to help.** All five even look a little
 # better. But all share one base run. If its seed was unlucky, all move up together.
 #
-# The thick line knows of other faces alone. Another seed moves a run as well: the three seeds of `long` have a standard
-# deviation of 0.4 points, which the thin line includes. (From three seeds of a larger network, this is rough.)
+# The thick line shows how much the gap may change with other test faces. The thin line adds other seeds: the three
+# seeds of `long` have a standard deviation of 0.4 points. (They are few, and of a larger network: a rough figure.)
 
 # %% [markdown]
 # Two lines stay clear of zero. "Flips alone" leaves out moving, turning and lighting the faces, and costs 3.5 points.
-# "FER+ votes" learned from other people's labels than those that judge it here. The others say "cannot tell".
+# "FER+ votes" trained on FER+ labels but is tested on FER2013's, so its loss of 5 points does not show a worse model.
+# The others say "cannot tell".
 
 # %% [markdown]
 # ## What you have learned
 #
-# - Measure the faces a second, then compute the minutes, then start the run.
+# - Measure the faces a second and compute the minutes before you run.
 # - On a GPU: larger batches, `precision="auto"`, and a folder that outlives the session.
 # - 16 bits for products, 32 for weights and updates. `float16` needs a scaler.
-# - Let a script say how many processes it has, and compare its losses with those of one.
+# - Let a script print its number of processes, and compare its losses with those of one.
 # - An ablation with one seed and one base can rarely tell.
 
 # %% [markdown] tags=["advanced"]
@@ -393,13 +407,14 @@ for divided in (True, False):
     print(f"in 4 parts, divided {divided}: {share:.1e} of the gradient's length away")
 
 # %% [markdown] tags=["advanced"]
-# Each part's loss is a mean already. Without the division, the step is four times as long. With BatchNorm the parts
-# would never agree with the whole, for 16 faces have another mean than 64.
+# Each part's loss is a mean already. Without the division, the gradient is four times as long: three lengths away from
+# the right one. With BatchNorm the parts would never agree with the whole, for 16 faces have another mean than 64.
 #
 # ## Advanced: label smoothing and mixup
 #
 # `long` trains with both. *Label smoothing* asks for 90% of the label, and spreads 10% evenly over all seven emotions.
-# *Mixup* blends two faces, and asks for both emotions in the same proportion. Both by hand:
+# *Mixup* blends two faces, and asks for both emotions in the same proportion. Its `alpha` says how much is blended:
+# `long` takes 0.2, and here it is 1, so that one sees it. Both by hand:
 
 
 # %% tags=["advanced"]
@@ -419,11 +434,10 @@ scores = tiny(inputs)
 by_hand = F.cross_entropy(scores, smooth(targets))
 by_torch = F.cross_entropy(scores, targets, label_smoothing=0.1)
 torch.testing.assert_close(by_hand, by_torch)
-blended, asked_for = mixup(inputs, targets)
-print(
-    f"smoothed loss {by_hand.item():.3f}; the first face asks for",
-    asked_for[0].tolist(),
-)
+blended, asked_for = mixup(inputs, targets, alpha=1.0)
+k = (targets != targets.flip(0)).nonzero()[0].item()  # two labels
+print(f"smoothed loss {by_hand.item():.3f}; one blended face asks for")
+print(asked_for[k].tolist())
 
 # %% [markdown] tags=["advanced"]
 # ## Advanced: averaged weights
@@ -577,19 +591,17 @@ here.check(my_reach, solution_3, wrong_3, on=examples_3)
 # <details><summary>Answer</summary>
 #
 # `float16` ends at 65,504. With a billion, each gradient above 0.000066 becomes infinite, and `GradScaler` throws the
-# step away. So the scaler looks for its factor while it runs. It halves it after a failure, and doubles it now and
-# then.
+# step away. So the scaler halves its factor after a failure, and later doubles it.
 #
 # </details>
 
 # %% [markdown]
-# **2.** On a GPU, your network runs at the same faces a second for batches of 256 and 512. A friend takes 512 because
-# "larger is faster". What do you say?
+# **2.** On a GPU, your network trains at the same faces a second with batches of 256 and 512. Which one do you take?
 #
 # <details><summary>Answer</summary>
 #
-# Where the line is flat, the larger batch gains no time. It costs steps: an epoch has half as many. Then learning rate
-# and warm-up must change as well. Take the smallest batch on the flat part.
+# The smaller one. Where the line is flat, the larger batch gains no time. It costs steps: an epoch has half as many.
+# Then learning rate and warm-up must change as well.
 #
 # </details>
 
@@ -599,30 +611,30 @@ here.check(my_reach, solution_3, wrong_3, on=examples_3)
 #
 # <details><summary>Answer</summary>
 #
-# The two are not measured alike. The training faces are turned, erased and mixed, and dropout is on. On the training
-# faces as they are, the shipped model is right for 85.7%. On validation faces without a twin in `Training` it is right
-# for 66.4%. So the gap is 19 points.
+# The two are not measured alike. The training faces are turned and mixed, so they are harder. And 280 validation faces
+# are in `Training`, too; without them 66.4% are right. So the true gap is larger.
 #
 # </details>
 
 # %% [markdown]
 # **4.** You try twelve changes, each with one seed and a base run of its own. None of them does anything, and two runs
-# differ by 0.5 points (standard deviation) through luck. By how much does the best of the twelve seem to gain?
+# differ by 0.5 points (standard deviation) through luck. Is the gain of the best of the twelve about zero?
 #
 # <details><summary>Answer</summary>
 #
-# By 0.8 points: `np.random.default_rng(0).normal(0, 0.5, (10000, 12)).max(1).mean()`. The mean of all twelve is about
-# zero, but the best of them is chosen for its luck. Train the best again with new seeds before you believe it.
+# No, 0.8 points: `np.random.default_rng(0).normal(0, 0.5, (10000, 12)).max(1).mean()`. The mean of all twelve is about
+# zero, but the best is chosen for its luck. Train it again with new seeds before you believe it.
 #
 # </details>
 
 # %% [markdown]
-# **5.** Without `split_batches`, each of two processes takes 32 faces. Why is this not the same run, twice as fast?
+# **5.** If the batch of 32 were not divided, each of two processes would take 32 faces. Why is this not the same run,
+# twice as fast?
 #
 # <details><summary>Answer</summary>
 #
 # A step now sees 64 faces, and an epoch has half the steps, at the same learning rate. That is the run with
-# `batch_size=64` on one process. It is another run.
+# `batch_size=64` on one process.
 #
 # </details>
 
