@@ -6,9 +6,8 @@
 #
 # {colab}
 #
-# **You will be able to** name the faces in a picture with a trained model. You will read a confusion matrix, compare
-# your own labels with a model's, and change a face by its muscles. And you will know the limits, in science and in
-# law.
+# **You will be able to** find the faces in a picture and label each with an emotion. You will read a confusion matrix,
+# compare your own labels with a model's, and change a face by its muscles. And you will know the limits.
 #
 # **You need** a little Python. **Data:** drawn faces; FER2013 with `FERLIB_DATA`. This lesson belongs to the core of
 # the course.
@@ -18,8 +17,8 @@
 # %% [markdown]
 # ## A first prediction
 #
-# Run a cell with Shift+Enter. The last three lines of the next cell load a trained model, find and name the faces of
-# a picture, and draw the answers. Nobody's photo is in this course, so we draw a scene with three people.
+# Run a cell with Shift+Enter. The last three lines of the next cell load a trained model, find the faces in a picture
+# and label them, and draw the answers. No photo of a person is in this course, so we draw three people.
 
 # %% alt="A drawn scene of three people, their faces in boxes with an emotion each, and seven bars for each face"
 from ferlib.apps.recognizer import EmotionRecognizer, plot_answers
@@ -31,13 +30,13 @@ answers = recognizer.predict(scene)
 figure = plot_answers(scene, answers)
 
 # %% [markdown]
-# Each face has a box. Its bars are seven probabilities, one for each emotion. (Did you see an error instead? Run
-# `!ferlib doctor` in a cell: it says what is missing and how to repair it.)
+# Each face has a box. Its bars are seven probabilities, one for each emotion (the model calls them *classes*). Did you
+# see an error? Run `!ferlib doctor` in a cell: it says what is missing and how to repair it.
 #
 # ## Your picture
 #
-# Now take a photo of yourself. Put its path here and run the cell. The photo stays on the machine that runs this
-# notebook. On Colab that is a computer of Google's.
+# Put the path of a photo of yourself here and run the cell. The photo stays on the machine that runs this notebook. On
+# Colab that is a computer of Google's.
 
 # %%
 my_photo = ...  # such as "photo.jpg"
@@ -64,23 +63,31 @@ if my_photo is not ...:
 
 # %% tags=["parameters"]
 TEST = 1000  # test faces
-PEOPLE = 100  # drawn people in the experiment with the sun
+PEOPLE = 100  # drawn people in "What it cannot tell"
 
 # %%
-from ferlib import evaluation, models, protocol
+from ferlib import protocol
 from ferlib.lesson import Lesson
 
 here = Lesson("00")
 faces = here.load()
-new = protocol.audit(here.source).clean("PublicTest")  # True: no copy of it in Training
+# One True or False for each test face; True: Training has no copy of this face.
+new = protocol.audit(here.source).clean("PublicTest")
 test_set = protocol.take(faces.subset("PublicTest").subset(new), TEST)
+
+# %% [markdown]
+# `take` picks 1,000 of them and keeps the mix of emotions. `home` is the model that was made for these faces.
+
+# %%
+from ferlib import evaluation, models
+
 home, away = ("drawn", "fer2013") if here.drawn else ("fer2013", "drawn")
 model = models.load_model(home)
 found = {home: evaluation.predict(model, test_set)}
 
 # %% [markdown]
-# `home` is the model that was made for these faces. A model that always says "happy" would be right on a quarter of
-# them, because a quarter shows "happy". How often is `home` right?
+# A model that always says "happy" would be right on a quarter of them, because a quarter shows "happy". How often is
+# `home` right?
 #
 # *Guess, run, compare:* a cell that begins with `my_guess` wants your number first. `here.guess` then tells how far you
 # were off.
@@ -91,8 +98,8 @@ my_guess = ...  # percent; put yours here
 here.guess(my_guess, 100 * found[home].correct.mean())
 
 # %% [markdown]
-# This share is the *accuracy*. It is one number and hides much. A *confusion matrix* shows all answers: each row is a
-# true emotion, each column an answer. What is right lies on the diagonal.
+# This share is the *accuracy*. It hides much. A *confusion matrix* shows all answers: each row is a true emotion, each
+# column an answer. What is right lies on the diagonal.
 
 # %% alt="Confusion matrix of the model on the test faces, most of them on the diagonal"
 from ferlib import plots
@@ -101,7 +108,8 @@ ax = plots.plot_confusion(found[home])
 
 # %% [markdown]
 # Read it row by row. Which emotion does the model find most reliably? Which one does it miss, and what does it say
-# instead? On the drawn faces, neutral and sad are mixed up most often.
+# instead? On the drawn faces, disgust has the lowest share, 64%, but it has only 14 faces. Counted in faces, neutral
+# and sad are mixed up most often: 21 + 7.
 
 # %% [markdown]
 # ## A score belongs to a kind of faces
@@ -115,7 +123,7 @@ found[away] = evaluation.predict(models.load_model(away), test_set)
 here.guess(my_guess, 100 * found[away].correct.mean())
 
 # %% [markdown]
-# It is a good model, for other faces. On new photographs `fer2013` is right on about 68%. On the drawn faces it is
+# On new photographs `fer2013` is right on about 68%. On the drawn faces it is
 # right on 36%, eleven points more than always "happy". So never trust a score without asking: on which faces? Nobody
 # has measured these models with your camera and your light.
 
@@ -138,13 +146,14 @@ for k, emotion in enumerate(model.classes):
     print(f"{emotion:9}{logits[k]:6.2f} -> {probabilities[k]:6.1%}")
 
 # %% [markdown]
-# The seven always add up to 100%. There is no eighth answer for "I cannot tell", and none for "this is no face".
+# The seven always add up to 100% (here 100.1, because each is rounded). There is no answer for "I cannot tell", and
+# none for "this is no face".
 #
 # ## You against the model
 #
 # Here are 21 test faces with enough light, three of each emotion, shuffled. Label them before you go on.
 
-# %% alt="Twenty-one well-lit test faces in three rows of seven, numbered, without their labels"
+# %%
 import numpy as np
 
 middle = test_set.images[:, 12:36, 12:36]
@@ -154,6 +163,8 @@ picks = [
     rng.permutation(np.flatnonzero(clear & (test_set.labels == k))) for k in range(7)
 ]
 picks = rng.permutation(np.concatenate([rows[:3] for rows in picks]))
+
+# %% alt="Twenty-one well-lit test faces in three rows of seven, numbered, without their labels"
 figure = plots.face_grid(
     test_set.images[picks], range(1, len(picks) + 1), columns=7, size=1.15,
     title="a angry, d disgust, f fear, h happy, s sad, u surprise, n neutral",
@@ -170,9 +181,10 @@ if "?" not in letters:
     right["you"] = yours == test_set.labels[picks]
 
 # %% [markdown]
-# The score would change with other faces. A *95% interval* shows the range. For few faces we use Wilson's formula.
+# A *95% interval* is a range of accuracies that fit this result. Made again and again with new faces, such ranges
+# contain the true accuracy about 95 times in 100. For a share of few faces, Wilson's formula gives it.
 
-# %% alt="Share of the 21 faces named right by the model, and by you if you labelled them, with its 95% interval"
+# %% alt="Share of the 21 faces labelled right by the model, and by you if you labelled them, with its 95% interval"
 import pandas as pd
 from scipy.stats import binomtest
 
@@ -181,11 +193,10 @@ for who, hits in right.items():
     low, high = binomtest(int(hits.sum()), len(hits)).proportion_ci(method="wilson")
     shares[f"{who}: {hits.sum()} of {len(hits)}"] = [hits.mean(), low, high]
 ax = plots.plot_intervals(pd.DataFrame(shares, index=["value", "low", "high"]).T)
-_ = ax.set(title=f"{len(picks)} faces", xlabel="named right (%)", ylabel="who")
+_ = ax.set(title=f"{len(picks)} faces", xlabel="right answers (%)", ylabel="who")
 
 # %% [markdown]
-# The interval is long: 21 faces tell little. They cannot show a difference of two faces. Lesson 08 compares models
-# fairly.
+# The interval is long: 21 faces tell little. Lesson 08 compares models fairly.
 #
 # Here are the labels, and what the model said. Would you have chosen other labels?
 
@@ -201,22 +212,28 @@ figure = plots.face_grid(
 )  # fmt: skip
 
 # %% [markdown]
+# Face 14 of the drawn ones seems to smile. It was drawn angry: brows down, lids tight. This person's mouth curves up,
+# and chance lifted the lip corners a little more.
+#
 # ## Muscles, not feelings
 #
-# What does the model look at? Ekman and Friesen described faces by *action units* (AU), the smallest visible
-# movements of the face. Our drawn faces are made from them. Each unit has a strength from 0 to 1.
-#
-# We draw people who look straight ahead, at rest: `person | at_rest` is the person with other strengths. From here on
-# `drawn` answers, because these are drawings.
+# Ekman and Friesen described faces by *action units* (AU), the smallest visible movements of the face. Our drawn faces
+# are made from them. Each unit has a strength from 0 to 1. Here are twelve.
 
 # %%
-from ferlib import sample
-
 UNITS = {
     "au1": "inner brows up", "au2": "outer brows up", "au4": "brows down", "au5": "upper lids up",
     "au6": "cheeks up", "au7": "lids tight", "au9": "nose wrinkled", "au12": "lip corners up",
     "au15": "lip corners down", "au20": "lips stretched", "au25": "lips apart", "au26": "jaw down",
 }  # fmt: skip
+
+# %% [markdown]
+# We draw people who look straight ahead. `person | at_rest` copies the person and sets all strengths
+# to 0.
+
+# %%
+from ferlib import sample
+
 table = sample.draw(
     PEOPLE, seed=300, yaw=0, pitch=0, roll=0, shift_x=0, shift_y=0, scale=0.42, occlusion="none", glasses=False,
     beard=0, moustache=False, blur=0, noise=2, exposure=1, contrast=1, light_strength=0.3, background="gradient",
@@ -225,16 +242,12 @@ at_rest = dict.fromkeys(sample.ACTION_UNITS, 0.0)
 people = [person | at_rest for person in table.to_dict("records")]
 
 # %% [markdown]
-# `sample.redraw` draws a person again. We take one person, `ana`, and pull at one unit at a time, at full strength. How
-# many of the 12 units change the answer?
+# From here on `drawn` answers, because these are drawings.
 
 # %%
-my_guess = ...  # units; put yours here
-
 from ferlib.data import FaceDataset
 
 drawn_model = models.load_model("drawn")
-ana = people[1]
 
 
 def ask(images):
@@ -243,6 +256,14 @@ def ask(images):
     return evaluation.predict(drawn_model, dataset).probabilities
 
 
+# %% [markdown]
+# `sample.redraw` draws a person again. We take one person, `ana`, and pull at one unit at a time, at full strength. How
+# many of the 12 units change the answer?
+
+# %%
+my_guess = ...  # units; put yours here
+
+ana = people[1]
 variants = [sample.redraw(ana)] + [sample.redraw(ana | {unit: 1.0}) for unit in UNITS]
 chances = ask(variants)
 here.guess(my_guess, (chances[1:].argmax(1) != chances[0].argmax()).sum(), "units")
@@ -261,8 +282,8 @@ figure = plots.face_grid(
 )
 
 # %% [markdown]
-# One muscle is enough to change the word. Now pull at several. In JupyterLab and on Colab, the next cell shows twelve
-# sliders. Can you make a smile that is called fear?
+# One muscle is enough to change the word. Now pull at several: the next cell shows twelve sliders in JupyterLab and on
+# Colab. Can you make a smile that is called fear?
 
 # %%
 import matplotlib.pyplot as plt
@@ -281,7 +302,7 @@ def look(**units: float):
 _ = interact(look, **dict.fromkeys(UNITS, (0.0, 1.0, 0.05)))
 
 # %% [markdown]
-# The same without sliders. Change the numbers and run it again.
+# Without sliders: change the numbers and run it again.
 
 # %% alt="The drawn person with a smile, and the model's seven probabilities as bars"
 look(au6=0.6, au12=0.7)
@@ -303,20 +324,19 @@ here.guess(my_guess, 100 * called_angry.mean())
 # The model read the pixels correctly. It has learned that brows down and tight lids are labelled "angry". The
 # mistake is ours, if we read the word as a feeling.
 #
-# It is the same with people. Barrett and others (2019) reviewed the evidence. People do scowl when they are angry
-# more often than by chance. But how they show an emotion varies with culture, situation and person, and a scowl often
-# means something else. So the seven words name looks. Nothing in this course tells what anybody feels.
+# It is the same with people. Barrett and others (2019) reviewed the evidence. Angry people do scowl more often than by
+# chance. But this varies with culture, situation and person, and a scowl often means something else. So the seven words
+# name looks. Nothing in this course tells what anybody feels.
 
 # %% [markdown]
 # ## What the law says
 #
 # In the European Union, Regulation 2024/1689, article 5(1)(f), prohibits AI systems that infer emotions at work and
 # in education. Medical and safety reasons are excepted. It has applied since 2 February 2025. Recital 44 gives the
-# reason that you have just seen: limited reliability. Elsewhere in life such systems count as high risk (annex III).
+# reason that you have just seen: limited reliability. Elsewhere such systems count as high risk (annex III).
 # Other countries have other laws. This is not legal advice.
 #
-# For you this means: do not point a camera at your class or your colleagues, not even for fun. Your own face, at
-# home, is yours.
+# For you this means: do not point a camera at your class or your colleagues. Your own face, at home, is yours.
 
 # %% [markdown]
 # ## How the course works
@@ -346,10 +366,10 @@ here.guess(my_guess, 100 * called_angry.mean())
 # ## What you have learned
 #
 # - `EmotionRecognizer.load(...)`, `predict`, `plot_answers`: three lines from a picture to its emotions.
-# - A model turns pixels into seven logits; the softmax makes probabilities of them. It always answers.
+# - A model turns pixels into seven logits; the softmax makes probabilities of them.
 # - A confusion matrix shows what accuracy hides. A score belongs to a model and a kind of faces.
 # - A score on 21 faces has a long interval.
-# - The model names movements of the face. Do not read them as feelings, and know the law.
+# - The model names movements of the face, not feelings. Know the law.
 
 # %% [markdown]
 # ## Exercises
@@ -472,15 +492,15 @@ here.check(name_of(my_units), name_of(solution_3), wrong_3)
 #
 # <details><summary>Answer</summary>
 #
-# One might expect 1/7 for each emotion. In our run it said sad to all of them, with 96% on average. The softmax
-# compares seven scores. It does not know that all seven mean nothing. A sure answer does not prove that there was a
-# face.
+# One might expect 1/7 for each emotion. It says sad to all of them, with about 96%. The softmax compares seven scores.
+# A sure answer does not prove that there was a face.
 #
 # </details>
 
 # %% [markdown]
 # **2.** A school outside the EU wants to find frightened pupils. On photographs a model finds half of the fearful
-# faces, and calls 5% of the others fearful. Of 1,000 pupils, 20 are afraid. How many of the flagged pupils are?
+# faces, and calls 5% of the others fearful. Of 1,000 pupils, 20 are afraid. How many of the flagged pupils are
+# really afraid?
 #
 # <details><summary>Answer</summary>
 #
@@ -496,7 +516,7 @@ here.check(name_of(my_units), name_of(solution_3), wrong_3)
 # <details><summary>Answer</summary>
 #
 # That may be luck. Only the three faces on which you disagree count. If luck decided them, one of you would get all
-# three in 2 of 8 cases: 25%. This is too often to call it a difference.
+# three in 2 of 8 cases: too often for a difference.
 #
 # </details>
 
@@ -507,19 +527,18 @@ here.check(name_of(my_units), name_of(solution_3), wrong_3)
 # <details><summary>Answer</summary>
 #
 # One expects "happy", because AU12 is at its maximum. In our run it says angry, with 67%: the brows outweigh the
-# mouth. Of the 2,800 training faces, 344 smile broadly, and none of them has its brows far down. So the model has
-# never learned what the two mean together.
+# mouth. Hardly any training face has both, so the model has not learned what they mean together.
 #
 # </details>
 
 # %% [markdown]
 # **5.** Your friend's model is right on 90% of the faces in her test. You try it with your camera, and it is wrong
-# most of the time. Name two reasons that need no bug.
+# most of the time. Name two reasons other than a bug.
 #
 # <details><summary>Answer</summary>
 #
-# Your faces are of another kind: other light, other angles, colour turned to gray, a face cut out wider or closer.
-# And her test may have shared people or pictures with her training faces. Lessons 01 and 02 are about that.
+# Your faces are of another kind: other light, other angles, a face cut out wider or closer. They may show another mix
+# of emotions. And her test may have shared people or pictures with her training faces (lessons 01 and 02).
 #
 # </details>
 
