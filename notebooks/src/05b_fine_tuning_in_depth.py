@@ -16,7 +16,7 @@
 # %% [markdown]
 # ## A network that knows other faces
 #
-# We train on 140 faces only. So we can train many times.
+# We train on 140 faces only, so we can train many times.
 
 # %% tags=["parameters"]
 TRAIN, VAL, TEST = 140, 70, 1000  # faces
@@ -102,7 +102,7 @@ print(f"training mode:   {strength(norm.train()(averaged)) / expected:.0%}")
 # For each channel, BatchNorm remembers a running mean and a running variance. Each batch in training mode renews
 # them: nine tenths of the old value, one tenth of the batch's. No label is needed, no gradient and no optimiser.
 #
-# We show the network 40 batches of new faces in training mode. All weights stay as they are. How many points does
+# We show the network 40 batches of new faces in training mode. The weights stay. How many points does
 # that gain?
 
 # %%
@@ -112,12 +112,12 @@ import copy
 
 from ferlib.transforms import EvalTransform
 
-prepare = EvalTransform(known.input_spec)  # uint8 faces -> input of the network
+to_input = EvalTransform(known.input_spec)  # uint8 faces -> input of the network
 unlabelled = torch.from_numpy(train_part.images[: 40 * 64])[:, None]
 moved = copy.deepcopy(known).train()
 with torch.no_grad():
     for batch in unlabelled.split(64):
-        moved(prepare(batch))
+        moved(to_input(batch))
 adapted = evaluation.predict(moved, test_set)
 here.guess(my_guess, 100 * (adapted.correct.mean() - as_it_is.correct.mean()), "points")
 
@@ -129,11 +129,12 @@ new = moved.network.stages[0][2].running_mean
 figure, ax = plt.subplots(figsize=(4.5, 4.2), layout="constrained")
 ax.plot(old, new, "o", color=plots.DARK)
 ax.axline((0, 0), slope=1, linestyle="--", color="gray")
-ax.set(title="Running means of the first BatchNorm", xlabel="before", ylabel="after")
+_ = ax.set(title="Means of the first BatchNorm", xlabel="before", ylabel="after")
 
 # %% [markdown]
-# A channel on the dashed line has the same mean for both kinds of faces. A part of this shift is the mean
-# and the variance of the feature maps. Y. Li and others called the method *adaptive batch normalization* (2016).
+# A channel on the dashed line has the same mean for both kinds of faces. Most channels lie below the line: drawings
+# give them a smaller mean. So a part of the domain shift is only another mean and variance of the feature maps. Y. Li
+# and others called the method *adaptive batch normalization* (2016).
 #
 # ## What moves in a frozen body?
 #
@@ -159,10 +160,10 @@ print("freeze_bn=False:", changed(False)[:4], "...")
 
 # %% [markdown]
 # With `freeze_bn=False`, a "frozen" network moves: `requires_grad = False` stops gradients, and running means need
-# none. In plain PyTorch this is what happens after `model.train()`. To stop it, put the frozen BatchNorm layers
-# into `eval()` mode.
+# none. (`num_batches_tracked` is a counter of batches.) In plain PyTorch this is what happens after `model.train()`. To
+# stop it, put the frozen BatchNorm layers into `eval()` mode.
 #
-# Is moving bad? Train the head with both settings and with three seeds. How many points does moving gain?
+# Is moving bad? Train the head with both settings and three seeds. How many points does moving gain?
 
 # %%
 my_guess = ...  # points, below zero for a loss; put yours here
@@ -196,8 +197,8 @@ gain = np.mean(results["head, BatchNorm moving"]) - np.mean(
 here.guess(my_guess, gain, "points")
 
 # %% [markdown]
-# On the drawn faces, moving gained 4 points. Moving can help when the new faces look different, as in the section
-# before. It can hurt when batches are small, because their means are noisy. Choose, and write it in your report.
+# On the drawn faces, moving gained about 4 points. Moving can help when the new faces look different, as above. It
+# can hurt when batches are small, because their means are noisy. Choose, and write it in your report.
 # What must not happen: the report says "frozen", and the network moved.
 #
 # ## Which learning rate?
@@ -226,15 +227,17 @@ means = [np.mean(row) for name, row in results.items() if "suggested" in name]
 here.guess(my_guess, max(means) - means[0], "points")
 
 # %% [markdown]
-# On the drawn faces, the suggested rate gave 52.9%, and the two lower rates 61.3%. Large steps may destroy what
+# On the drawn faces, the two lower rates gave 6 to 8 points more than the suggested rate. Large steps may destroy what
 # the pretrained weights know. The finder shows where training breaks, not what is best. For fine-tuning, try rates
 # well below it. (Here we look at test faces, to learn about rates. In your own work, choose on validation faces.)
-#
+
+# %% [markdown]
 # ## Which schedule?
 #
 # A *schedule* changes the learning rate during training. Four are planned before the run. *Constant* stays. The other
-# three rise first, in the *warm-up*, and then fall; *one-cycle* does both along a cosine. The fifth, *plateau*, plans
-# nothing: it halves the rate when the validation loss has not improved for more than two epochs.
+# three rise first, in the *warm-up*, and then fall; *one-cycle* does both along a cosine. The runs above were linear.
+# The fifth, *plateau*, plans nothing: it halves the rate when the validation loss has not improved for more than two
+# epochs. We draw the four planned ones. Then we run plateau and three of them, without cosine.
 
 # %% alt="Share of the highest learning rate over a run for the schedules constant, linear, cosine and one-cycle"
 from ferlib.training.optim import lr_factor
@@ -272,10 +275,11 @@ ax.set(
 _ = ax.legend()
 
 # %% [markdown]
-# On the drawn faces, the four schedules that we ran lie within one point, and the seeds of one schedule up to three
-# points apart. So we choose none of them. Plateau gave exactly the same as constant: in eight epochs, the loss never
-# stood still for so long. The rate matters more: those rows lie further apart. What is frozen cannot be judged here,
-# for the rows of the head had another rate. And all runs share one sample of 140 faces.
+# On the drawn faces, the schedules that we ran lie within about one point. The seeds of one schedule lie up to
+# about four points apart. So we choose none of them. Plateau is the same as constant until it first halves the rate. In
+# eight epochs that comes late or never, so the two rows are almost equal. The rate matters more: those rows lie further
+# apart. What is frozen cannot be judged here, for the rows of the head had another rate. And all runs share one sample
+# of 140 faces.
 
 # %% [markdown]
 # ## A part that learns nothing
@@ -309,8 +313,8 @@ here.guess(my_guess, len(different), "tensors")
 print(different)
 
 # %% [markdown]
-# `conv1` has a learning rate and does not move. `bn1` has none and moves. PyTorch says nothing: an optimiser passes
-# over parameters without a gradient. (`ferlib` warns.) So compare weights before and after your first epoch, as
+# `conv1` has a learning rate and does not move. `bn1` has none and moves. PyTorch says nothing: an optimiser skips
+# parameters without a gradient. (`ferlib` warns.) So compare weights before and after your first epoch, as
 # above.
 
 # %% [markdown]
@@ -457,9 +461,8 @@ here.check(my_plateau, solution_3, wrong_3, on=examples_3)
 #
 # <details><summary>Answer</summary>
 #
-# No. New means and variances alone, without a single label, gained 8 points in our run. So much of its knowledge
-# was there. But the feature maps of drawings had another mean and variance than those that its layers were trained
-# on.
+# No. New means and variances alone, without a single label, gained about 8 points. So a good part of
+# its knowledge was still there. But the feature maps of drawings have another mean and variance.
 #
 # </details>
 
@@ -497,13 +500,13 @@ here.check(my_plateau, solution_3, wrong_3, on=examples_3)
 # </details>
 
 # %% [markdown]
-# **5.** One-cycle lies one point above linear in your run, with one seed. A friend says: "Take one-cycle." What do
-# you answer?
+# **5.** Suppose that one-cycle lies one point above linear, in one run with one seed. A friend says: "Take one-cycle."
+# What do you answer?
 #
 # <details><summary>Answer</summary>
 #
 # One point is within the spread of the seeds, as the rows of the last picture show. On 1,000 test faces, an
-# accuracy near 50% also has a standard error of 1.6 points. Train both with several seeds before you choose, and
+# accuracy near 60% also has a standard error of about 1.5 points. Train both with several seeds before you choose, and
 # choose on validation faces.
 #
 # </details>
@@ -511,8 +514,7 @@ here.check(my_plateau, solution_3, wrong_3, on=examples_3)
 # %% [markdown]
 # ## Further reading
 #
-# - Y. Li, N. Wang, J. Shi, J. Liu and X. Hou, *Revisiting batch normalization for practical domain adaptation*,
-#   arXiv 1603.04779, 2016.
+# - Y. Li and others, *Revisiting batch normalization for practical domain adaptation*, arXiv 1603.04779, 2016.
 # - L. N. Smith, *Cyclical learning rates for training neural networks*, WACV 2017 (the rate finder).
 # - L. N. Smith and N. Topin, *Super-convergence: very fast training of neural networks using large learning rates*,
 #   SPIE 2019 (one-cycle).
