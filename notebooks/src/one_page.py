@@ -5,11 +5,14 @@
 #
 # The whole project in one notebook: class folders, Albumentations, a `DataLoader`, EfficientNet from timm with
 # ImageNet's weights, training, curves, a confusion matrix, a saved model, one picture. The code is yours to copy:
-# it does not import `ferlib`.
+# it does not import `ferlib` (only the drawn faces come from it).
+#
+# **Install:** `pip install timm albumentations scikit-learn opencv-python matplotlib tqdm` (and `kagglehub`, which
+# Colab has).
 #
 # **Data:** on Google Colab the photographs of FER2013, elsewhere drawn faces; section 1 gets them.
 #
-# **Time:** about 3 minutes for the drawn faces on two CPU cores. FER2013 has ten times as many training faces: choose
+# **Time:** about 2 minutes for the drawn faces on two CPU cores. FER2013 has ten times as many training faces: choose
 # *Runtime > Change runtime type > GPU* on Colab before you run, and set `SIZE` to 96 and `EPOCHS` to 10. We estimate ten
 # minutes on Colab's GPU; on two CPU cores it takes hours.
 
@@ -29,7 +32,7 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
 # %% tags=["parameters"]
-DATA, SIZE, EPOCHS, BATCH, LR = Path("../data/drawn_faces"), 64, 4, 64, 1e-3
+DATA, SIZE, EPOCHS, BATCH, LR = Path("../data/drawn_faces"), 64, 3, 64, 1e-3
 
 # %% [markdown]
 # ## 1. Data: a folder for each class
@@ -37,8 +40,9 @@ DATA, SIZE, EPOCHS, BATCH, LR = Path("../data/drawn_faces"), 64, 4, 64, 1e-3
 # `DATA` holds the folder `train`, and for validation `valid` or `test`. In each is a folder for each class. Put
 # your own folder into the cell above, or let the next cell get one:
 #
-# - On Colab it downloads FER2013 from Kaggle. There, `test` is the two test splits of FER2013 together.
-# - Elsewhere this course's package, where it is installed (`make lab`), draws faces.
+# - On Colab it downloads FER2013 from Kaggle. In that download, the folder `test` holds FER2013's two test splits
+#   (PublicTest and PrivateTest): the page then validates on test faces.
+# - On your computer, install the course first (`make lab`): its package draws the faces.
 
 # %%
 if not DATA.exists() and "google.colab" in sys.modules:
@@ -136,8 +140,8 @@ def validate():
 
 
 # %%
-history = []
-for epoch in range(1, EPOCHS + 1):
+history, epochs = [], range(1, EPOCHS + 1)
+for epoch in epochs:
     train_loss = 0
     model.train()
     for images, labels in tqdm(batches, leave=False):  # a progress bar
@@ -156,9 +160,13 @@ for epoch in range(1, EPOCHS + 1):
 # ## 5. Curves, confusion matrix, report
 
 # %% alt="Loss of training and validation faces, and the validation accuracy, over the epochs"
-plt.plot(history, "o-", label=["training loss", "validation loss", "accuracy"])
-plt.gca().set(title="Curves", xlabel="epoch, from 0", ylabel="loss; accuracy (0 to 1)")
-_ = plt.legend()
+plt.plot(epochs, history, "o-")
+plt.gca().set(title="Curves", xticks=epochs, xlabel="epoch", ylabel="loss, accuracy")
+_ = plt.legend(["training loss", "validation loss", "accuracy (0 to 1)"])
+
+# %% [markdown]
+# The training loss is mostly higher: its faces are augmented, and it is a mean over the epoch, while the network still
+# learns. Label smoothing is in both losses, so even a perfect network would have about 0.45.
 
 # %% alt="Confusion matrix of the validation faces: a row for each true class, a column for each predicted one"
 ConfusionMatrixDisplay.from_predictions(true, predicted, display_labels=classes)
@@ -167,13 +175,20 @@ plt.xticks(rotation=45)
 print(classification_report(true, predicted, target_names=classes, zero_division=0))
 
 # %% [markdown]
+# *Recall*: how many faces of a class are found. *Precision*: how many of the answers are right. *Support*: the number
+# of faces. Disgust has few faces; the accuracy hardly shows its recall.
+
+# %% [markdown]
 # ## 6. Save it, load it, name one picture
+#
+# The first file is in the folder `angry`: is the answer right?
 
 # %%
 torch.save(model.state_dict(), "one_page.pt")
 loaded = timm.create_model("tf_efficientnet_lite0", num_classes=len(classes)).eval()
 loaded.load_state_dict(torch.load("one_page.pt", "cpu", weights_only=True))
-picture = cv2.imread(str(val_set.files[0]))  # or your own: a face that fills it
+# or your own file: the face must fill the picture
+picture = cv2.imread(str(val_set.files[0]))
 shares = loaded(val_set.transform(image=picture)["image"][None]).softmax(1)[0].tolist()
 print({name: f"{share:.0%}" for name, share in zip(classes, shares, strict=True)})
 
@@ -188,7 +203,7 @@ print({name: f"{share:.0%}" for name, share in zip(classes, shares, strict=True)
 # | takes the folders as they are | copies of training faces in the other folder; FER2013 has hundreds | lessons 01, 02 |
 # | gives one number of one run | another seed or other faces give another number: give an interval | lesson 08 |
 # | gives the accuracy | rare classes hardly count in it | lessons 06, 07 |
-# | takes `softmax` for "how sure" | these probabilities are not calibrated | lesson 08 |
-# | takes a picture for a face | a face has to be found, and framed as in training | lesson 10 |
+# | reads `softmax` as "how sure" | these probabilities are not calibrated | lesson 08 |
+# | assumes that the picture is a face | a face has to be found, and framed as in training | lesson 10 |
 #
-# `ferlib` adds just these. It also checks that labels, classes and preprocessing fit each other.
+# `ferlib` adds these six. It also checks that labels, classes and preprocessing fit each other.
