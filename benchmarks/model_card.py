@@ -110,7 +110,7 @@ SEALED = {  # typed in: the sealed test was opened once, and those answers were 
     },
 }  # fmt: skip
 
-NETWORKS = {"fernet": "FerNet", "resnet18": "ResNet-18 of timm, at half its width (see the recipe `resnet`),"}
+NETWORKS = {"fernet": "FerNet", "resnet18": "ResNet-18 of timm at half its width"}
 
 
 def card(name: str, run: str, runs: pd.DataFrame, found: dict[str, evaluation.Predictions], clean: np.ndarray) -> str:

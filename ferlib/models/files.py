@@ -134,8 +134,8 @@ def load_model(path: str | Path, *, network: nn.Module | None = None) -> FaceMod
     No code in the file is run (safetensors and JSON).
 
     Args:
-        path: the file, a folder that holds `model.safetensors`, or a shipped name: `"fer2013"` and `"fer2013-small"`
-            (trained on FER2013), `"drawn"` (trained on drawn faces).
+        path: the file, a folder that holds `model.safetensors`, or a shipped name: `"fer2013"`, `"fer2013-small"`
+            and `"fer2013-resnet"` (trained on FER2013), `"drawn"` (trained on drawn faces).
         network: a network of the saved class, where ferlib cannot build it; it gets the weights.
 
     Returns:
