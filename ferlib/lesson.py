@@ -97,7 +97,7 @@ class Lesson:
         """Return the positions (12,) in `test_set` of the course's twelve faces, the same in each lesson.
 
         In the drawn PublicTest they are fixed, chosen over ten seeds: the network of lesson 03 mostly fails on the last
-        five, the augmented one of lesson 04 mostly names them right. In other faces: the first twelve.
+        five; one trained with augmentation, as in lesson 04, mostly names them right. In other faces: the first twelve.
         """
         whole = self.drawn and len(test_set) > max(TWELVE)
         return np.array(TWELVE) if whole else np.arange(min(12, len(test_set)))

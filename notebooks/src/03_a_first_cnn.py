@@ -93,7 +93,7 @@ figure = plots.face_grid(pixels, faces.classes, columns=7, title="Weights of pix
 #
 # The next baseline uses a *histogram of oriented gradients* (HOG). It cuts the face into cells of 8 by 8 pixels. In
 # each cell it counts the edges in nine directions. Neighbouring cells are normalised together, against differences of
-# light. Then comes logistic regression, as before. How many points better will it be?
+# light. Then comes logistic regression again. How many points better will it be?
 
 # %%
 my_guess = ...  # points; put yours here
@@ -236,8 +236,8 @@ _ = ax.legend(loc=(0.66, 0.22))
 # %% [markdown]
 # `F.cross_entropy` applies the softmax itself. With the mistake it is applied twice, to numbers from 0 to 1. Even a
 # perfect answer, 1 and six times 0, then costs -ln(e / (e + 6)) = 1.165. A sure and wrong answer costs 1 more, and its
-# gradient is almost 0: the face stays wrong. So the dashed curve ends above 1.165 by the share of wrong faces. On all
-# faces this looks like slow learning.
+# gradient is almost 0: the face stays wrong. So the dashed curve ends above 1.165 by about the share of wrong faces. On
+# all faces this looks like slow learning.
 #
 # ## One epoch, and validation
 #
@@ -302,7 +302,7 @@ plot_both(history)
 
 # %% [markdown]
 # Does the training loss fall? Then the network learns. Does the validation curve follow? Then this holds for new faces.
-# In the first epochs the network names only the most frequent emotion, 25%.
+# In the first epochs the network names nearly always one emotion.
 #
 # ## The same with `fit`
 #
@@ -356,8 +356,8 @@ plot_both(overfitted)
 
 # %% [markdown]
 # Again the first epochs show no learning. Then comes *overfitting*: the network learns its faces by heart, and the
-# validation loss rises. But the accuracy rises as well. The loss punishes answers that are wrong and *sure*, and there
-# are more and more of them.
+# validation loss rises. But the accuracy still rises for some epochs. The loss punishes answers that are wrong and
+# *sure*, and there are more and more of them.
 #
 # *Early stopping* ends a run when validation gets no better for some epochs, the *patience*:
 # `TrainConfig(patience=5, keep="best")`. But the best of many epochs is partly luck, so its accuracy is too high. We
@@ -376,8 +376,8 @@ ax = plots.plot_intervals(ladder.T.sort_values("value"))
 _ = ax.set(title=f"{len(val_set):,} faces", xlabel="accuracy (%)", ylabel="model")
 
 # %% [markdown]
-# Was it worth the work? The largest step is from pixels to HOG, about 24 points. On the drawn faces the first CNN is
-# only a little better than HOG. With BatchNorm and `fit` it is near 79%, more than 10 points above HOG.
+# Was it worth the work? The largest step is from pixels to HOG, about 24 points. On the drawn faces the first CNN is a
+# few points better than HOG. With BatchNorm and `fit` it is near 80%, more than 10 points above HOG.
 #
 # The lines are 95% intervals, for other validation faces. They say nothing about other seeds.
 #
@@ -390,7 +390,7 @@ _ = plots.plot_confusion(answers["BatchNorm + fit"])
 
 # %% [markdown]
 # Read one row: what happens to the faces of that emotion? Then one column: when the network names this emotion, is it
-# right? Of the 14 drawn faces with disgust, few are found; most are named angry.
+# right? Of the 14 drawn faces with disgust, few are found; many are named angry.
 
 # %% [markdown]
 # ## Keep your network

@@ -466,7 +466,7 @@ here.check(my_share, solution_3, wrong_3)
 # <details><summary>Answer</summary>
 #
 # The two are not measured on the same faces. One network sees the same 700 pictures in each epoch. The other sees a
-# new version each time, 19,600 in 28 epochs. To compare, predict the 700 unchanged faces with both networks.
+# new version each time, about 19,000 in 28 epochs. To compare, predict the 700 unchanged faces with both networks.
 #
 # </details>
 
