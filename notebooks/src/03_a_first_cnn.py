@@ -269,8 +269,8 @@ def validate(model, batches):
 
 # %% [markdown]
 # - `train()` and `eval()` switch layers that behave differently in training. Dropout is one. BatchNorm, below, is
-#   another: in training it uses the mean of the batch, then averages of these. `FirstCNN` has no such layer yet. Write
-#   both lines always.
+#   another: in training it uses the mean of the batch, after `eval()` averages of these. `FirstCNN` has no such layer
+#   yet. Write both lines always.
 # - The last batch is smaller. A mean of batch means would be wrong, so we add up over faces.
 #
 # Now train for eight epochs: how many validation faces will be right?
@@ -302,7 +302,7 @@ plot_both(history)
 
 # %% [markdown]
 # Does the training loss fall? Then the network learns. Does the validation curve follow? Then this holds for new faces.
-# In the first epochs the network names nearly always one emotion.
+# In the first epochs the network almost always names one emotion.
 #
 # ## The same with `fit`
 #
@@ -587,7 +587,7 @@ here.check(my_count, solution_3, wrong_3)
 #
 # <details><summary>Answer</summary>
 #
-# No: after 80 steps only about 10 of the 32 faces are right. When the goal is reached, the sum still points where it
+# No: after 80 steps about 8 of 32 faces are right. When the goal is reached, the sum still points where it
 # pointed at the start, and the parameters run past.
 #
 # </details>
