@@ -86,7 +86,8 @@ def run_train(args: argparse.Namespace) -> int:
     print(f"{result.stopped}, in {result.precision}{where}; kept epoch {epoch}: validation accuracy {accuracy:.2%}")
     if recipe.config.keep == "best":
         print("this epoch was chosen on the validation faces, so this accuracy is a little too high")
-    print(f"next: ferlib evaluate --model {args.out}, with the same --data and --classes")
+    print(f"next: ferlib predict YOUR-PICTURE --model {args.out}")
+    print(f"or:   ferlib evaluate --model {args.out}, with the same --data and --classes")
     return 0
 
 
