@@ -870,7 +870,7 @@ def test_a_narrow_resnet_trains_and_is_loaded_as_it_was(tmp_path):
     model = build_model("resnet18", channels=(8, 16, 32, 64), size=48)
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (64, 48, 48), np.uint8), np.arange(64) % 7
-    faces = FaceDataset(images, labels)
+    faces = FaceDataset.from_arrays(images, labels)
     result = training.fit(model, faces, faces, training.TrainConfig(epochs=2, batch_size=32), progress=False)
     assert len(result.history) == 2 and np.isfinite(result.history["train_loss"]).all()
     loaded = load_model(save_model(result.model, tmp_path))
