@@ -1,6 +1,6 @@
 """Named recipes: a network, the augmentation of its faces, and the settings of its training.
 
-Seven are this library's. Five are published student projects, written in the terms of `ferlib` with their flaws. Where a
+Seven are ours. Five are published student projects, written in the terms of `ferlib` with their flaws. Where a
 project does not give a setting, such as the learning rate of `onecycle_resnet18`, we chose a common value. "Not run
 here" means: not from its ImageNet weights; `benchmarks/README.md` has half an epoch of each from random ones.
 """

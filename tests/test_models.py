@@ -852,7 +852,7 @@ def test_a_flipped_bit_in_any_weight_is_noticed(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "options, expected",
+    ("options", "expected"),
     [
         ({}, torch.channels_last),
         ({"channels": (8, 16, 32, 64)}, torch.contiguous_format),

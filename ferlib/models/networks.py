@@ -212,11 +212,10 @@ def memory_format(network: nn.Module) -> torch.memory_format:
     That is channels_last, unless a strided 1x1 convolution has fewer than 16 input channels: its gradients are then
     written beyond their memory (https://github.com/uxlfoundation/oneDNN/issues/6035).
     """
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d) and layer.kernel_size == (1, 1) and max(layer.stride) > 1:
-            if layer.in_channels // layer.groups < 16:
-                return torch.contiguous_format
-    return torch.channels_last
+    convolutions = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+    strided = [layer for layer in convolutions if layer.kernel_size == (1, 1) and max(layer.stride) > 1]
+    narrow = any(layer.in_channels // layer.groups < 16 for layer in strided)
+    return torch.contiguous_format if narrow else torch.channels_last
 
 
 def lite0_file() -> Path | None:
