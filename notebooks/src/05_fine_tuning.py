@@ -317,9 +317,9 @@ for text, found in photographs.items():
 figure = plots.confusion_grid(photographs)
 
 # %% [markdown]
-# Six epochs are level with 64: the difference is about half a point (15 of 3,309 faces). But an epoch of Lite0 costs
-# 7 to 17 of FerNet's, depending on the processor. So on two cores this was not faster. And network and
-# weights both differ. What do the weights alone do? After four epochs, the same Lite0 from scratch named 50% of all
+# Six epochs are level with 64: the difference is about half a point (15 of 3,309 faces). But an epoch of Lite0 costs as
+# much as 6 to 17 of FerNet's. Which one is faster depends on the processor. And network and weights both differ.
+# What do the weights alone do? After four epochs, the same Lite0 from scratch named 50% of all
 # PublicTest faces right. Ours had 66% then.
 #
 # A ResNet that knows photographs comes with `ferlib`: `models.build_model("resnet18", weights="fer2013-resnet")`.
