@@ -246,7 +246,7 @@ def _verdict(
     given: list[Any], right: list[Any], wrong: list[tuple[list[Any], str]], tolerance: float, dtype: bool
 ) -> str:
     if any(value is ... or value is None for value in given):
-        return "No answer yet. Write yours, run this cell again; the solution is folded above."
+        return "No answer yet. Write yours above, run that cell, then this one; the solution is folded above."
     if _equal(given, right, tolerance, dtype):
         return "Right."
     hints = [why for other, why in wrong if _equal(given, other, tolerance, dtype)]

@@ -353,7 +353,7 @@ def test_odd_names_are_printed_and_kept_by_each_verb(capsys, tmp_path: Path, mod
 def test_closed_streams_take_all(tmp_path: Path, photo: Path, model: Path):
     given = ("predict", photo, "--model", model, "--detector=whole", "--csv", tmp_path / "a.csv")
     done = run(*given, preexec_fn=lambda: os.close(2))
-    assert done.returncode == 0 and b"1 faces in 1 pictures" in done.stdout
+    assert done.returncode == 0 and b"1 face in 1 picture, " in done.stdout
     done = run("predict", "--every=none", preexec_fn=lambda: (os.close(1), os.close(2)))
     assert done.returncode == 2 and done.stdout == b""
 

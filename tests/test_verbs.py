@@ -9,10 +9,12 @@ import pandas as pd
 import pytest
 import torch
 from on_disk import write_folders
+from PIL import Image
 from test_cli import ferlib, refuses
 
 from ferlib import models, sample
 from ferlib.apps import demo, recognizer
+from ferlib.cli import parser
 from ferlib.emotions import EMOTIONS
 from ferlib.sample import scenes
 
@@ -56,7 +58,7 @@ def test_predict_writes_the_table_and_the_pictures_and_names_what_failed(capsys,
     np.testing.assert_allclose(written[list(EMOTIONS)], direct[list(EMOTIONS)], atol=1e-6)
     assert sorted(path.name for path in seen.iterdir()) == ["0.jpg", "1.jpg", "2.jpg"]
     code, out, _ = ferlib(capsys, *given, "--threshold", 1)
-    assert "3 of them unsure" in out and out.count("True") == 3, "without --csv the table is printed"
+    assert "3 unsure" in out and out.count("True") == 3, "without --csv the table is printed"
 
 
 def test_predict_says_before_any_work_what_it_could_not_write(capsys, monkeypatch, model: Path, album: Path):
@@ -76,6 +78,27 @@ def test_predict_says_before_any_work_what_it_could_not_write(capsys, monkeypatc
 def test_predict_refuses_paths_and_detectors_that_are_not_there(capsys, model: Path, tmp_path: Path):
     assert "nowhere.jpg does not exist" in refuses(capsys, "predict", tmp_path / "nowhere.jpg", "--model", model)
     assert "no detector is called 'nose'" in refuses(capsys, "predict", tmp_path, "--model", model, "--detector=nose")
+
+
+def test_predict_names_the_files_without_a_face(capsys, model: Path, tmp_path: Path):
+    for number in range(7):
+        Image.fromarray(np.full((80, 80), 128, np.uint8)).save(tmp_path / f"{number}.png")
+    code, out, err = ferlib(capsys, "predict", tmp_path / "0.png", "--model", model)
+    assert (code, out) == (0, "0 faces in 1 picture, 0 unsure; 1 picture without a face; 0 could not be read\n")
+    assert err.splitlines()[-1] == f"ferlib: note: no face found in {tmp_path / '0.png'}"
+    _, _, err = ferlib(capsys, "predict", tmp_path, "--model", model)
+    assert "4.png and 2 more" in err and "5.png" not in err
+
+
+def test_an_unknown_option_names_the_verb_whose_help_lists_them(capsys, tmp_path: Path):
+    with pytest.raises(SystemExit, match="2"):
+        parser.main(["predict", "me.jpg", "--modle", "x"])
+    assert "unrecognized arguments: --modle x (see ferlib predict --help)" in capsys.readouterr().err
+
+
+def test_train_refuses_a_folder_that_holds_a_run(capsys, tmp_path: Path):
+    (tmp_path / "state.pt").write_bytes(b"")
+    assert "holds a run; add --resume to continue it" in refuses(capsys, "train", "--out", tmp_path)
 
 
 def test_explain_draws_a_row_a_face_of_a_dataset_or_of_photos(capsys, model: Path, dataset: Path, album: Path):

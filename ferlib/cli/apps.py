@@ -12,6 +12,7 @@ from ferlib.cli.options import (
     FORCE,
     MODEL,
     add_verb,
+    counted,
     data_file,
     note,
     note_drawn,
@@ -54,6 +55,9 @@ def run_predict(args: argparse.Namespace) -> int:
     Example:
         ferlib predict holiday/ clip.mp4 --csv faces.csv --annotate seen/
     """
+    for path in args.paths:
+        if not path.exists():  # told before torch is imported, which takes seconds
+            raise FileNotFoundError(f"{path} does not exist; give an image, a video or a folder of images")
     from ferlib.apps import recognizer
 
     _check_outputs(args)
@@ -78,10 +82,13 @@ def run_predict(args: argparse.Namespace) -> int:
         print(table.round(dict.fromkeys(recognizer.BOX, 0) | {"confidence": 2}).to_string(index=False))
     if args.annotate is not None:
         saved = recognizer.save_annotated(rows, args.paths, args.annotate, recursive=args.recursive)
-        print(f"wrote {len(saved)} pictures to {args.annotate}")
+        print(f"wrote {counted(len(saved), 'picture')} to {args.annotate}")
     seen, lost = len(whole[["file", "frame"]].drop_duplicates()) - len(errors), len(errors)
-    print(f"{len(faces):,} faces in {seen:,} pictures, {faces['abstained'].sum():,} of them unsure; ", end="")
-    print(f"{len(whole) - len(faces) - lost:,} pictures without a face; {lost:,} could not be read")
+    empty = whole[whole["score"].isna() & (whole["error"] == "")]
+    if names := sorted({*empty["file"]} - {*faces["file"]}):
+        note(f"no face found in {', '.join(names[:5])}{f' and {len(names) - 5:,} more' * (len(names) > 5)}")
+    print(f"{counted(len(faces), 'face')} in {counted(seen, 'picture')}, {faces['abstained'].sum():,} unsure; ", end="")
+    print(f"{counted(len(empty), 'picture')} without a face; {lost:,} could not be read")
     return 1 if lost else 0
 
 

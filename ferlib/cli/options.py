@@ -107,6 +107,15 @@ def add_verb(verbs: Any, name: str, run: Callable, *parents: argparse.ArgumentPa
     return parser
 
 
+def counted(number: int, noun: str) -> str:
+    """Write a number with its noun.
+
+    >>> counted(1, "face"), counted(1200, "face")
+    ('1 face', '1,200 faces')
+    """
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def note(text: object) -> None:
     """Print a note to the standard error."""
     print(f"ferlib: note: {text}", file=sys.stderr, flush=True)

@@ -36,7 +36,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for module in (data, train, evaluate, apps):
         module.add_verbs(verbs)
     _prepare_streams()
-    args = parser.parse_args(argv)
+    args, unknown = parser.parse_known_args(argv)
+    if unknown:
+        verbs.choices[args.verb].error(f"unrecognized arguments: {' '.join(unknown)}")
     for name in {"paths", "model", "teacher"} & {name for name, value in vars(args).items() if isinstance(value, list)}:
         setattr(args, name, [path for given in getattr(args, name) for path in matching(given)])
     # Of the processes of `accelerate launch`, which can train, only the first prints.

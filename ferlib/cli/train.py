@@ -95,7 +95,10 @@ def _check_out(out: Path, source: Path, resume: bool) -> None:
     """Check that a run's files replace none of the user's, and note that there is no run to resume."""
     if out.exists() and source.exists() and out.samefile(source):
         raise ValueError(f"--out and --data are both {out}; give the run a folder of its own, such as runs/{out.name}")
-    if not (out / "state.pt").exists():
+    if (out / "state.pt").exists():
+        if not resume:
+            raise ValueError(f"{out} holds a run; add --resume to continue it, or give another --out")
+    else:
         for name in ("model.safetensors", "history.csv"):
             if (out / name).exists():
                 raise ValueError(f"{out} holds a {name} without the state of a run; give another --out")
