@@ -239,7 +239,7 @@ print(f"{found.correct.mean():.1%} right, with the alphabet's numbers")
 # - `PrivateTest`: it is opened once, at the end, when all is chosen.
 #
 # *Validation*: a part that you cut from `Training` to watch the training. `PublicTest` then stays for comparing
-# finished networks. (Lesson 03 takes `PublicTest` faces for it.)
+# finished networks. (Lesson 03 validates on `PublicTest` faces instead.)
 #
 # Why `PrivateTest`? Suppose that you try 20 ideas which change nothing. Each is right on 60% of 2,000 faces, give or
 # take luck. You keep the best one. How many points does it seem to gain?

@@ -224,9 +224,9 @@ low, high = evaluation.seed_interval(difference)
 print(f"{difference.mean():.1f} points apart, 95% interval {low:.1f} to {high:.1f}")
 
 # %% [markdown]
-# Each row is a way, each column a seed. The last line compares the tools: Albumentations minus `BatchAugment`, and
-# where the difference would mostly lie with other seeds and faces. If this interval holds 0, these runs show no clear
-# difference. (The seeds differ by several points, and three are few.)
+# Each row is a way, each column a seed. The last line compares the tools: Albumentations minus `BatchAugment`, with
+# a 95% interval for other seeds and faces. If it holds 0, these runs show no clear difference. (Three seeds are few.
+# Where mainly the seeds differ, such an interval contains the truth in only about 76% of tests.)
 
 # %% [markdown]
 # The tools differ elsewhere:

@@ -145,7 +145,7 @@ print(costs.round(2).to_string())
 
 # %% [markdown]
 # The last column is the time for one product, where FerNet's is 1. The count leaves out two costs. Each layer is a call
-# with a fixed cost, and ResNet and Lite0 make many calls for small maps. And Lite0's convolutions are mostly
+# with a fixed cost, and ResNet and Lite0 make many calls for small maps. And Lite0's 3x3 and 5x5 convolutions are
 # *depthwise*: each filter sees one channel only. They do little with each number that they fetch from memory, so a CPU
 # waits. On a GPU the order may be different. So count first, then measure on *your* machine.
 #
@@ -218,9 +218,9 @@ plain_test = pool(plain, test_set)
 print(f"test accuracy {plain_test.correct.mean():.1%}")
 
 # %% [markdown]
-# Compare with the race. Six epochs of 1,800 faces take as long as about 12 of FerNet's race epochs. If one of Lite0's
-# took more than six times as long as FerNet's, its two took longer. So at equal images the pretrained network won, and
-# at equal time the small one does not lose. (With care: Lite0 had one seed and fewer faces.)
+# At equal images, the pretrained network won. And at equal time? Six epochs of 1,800 faces cost FerNet as much as 12
+# epochs of the race. Compare that time and this accuracy with those of Lite0's two epochs. (With care: Lite0 had one
+# seed and fewer faces.)
 #
 # Few test faces are disgusted. So, where faces are drawn, we draw 200 new ones of each emotion, with right labels. How
 # many of the disgusted ones does FerNet find?
@@ -274,8 +274,8 @@ weighted = train_all(balance="loss")
 # %% [markdown]
 # ## Cure 2: weighted sampling
 #
-# Or leave the loss, and draw rare faces more often. `WeightedRandomSampler` draws with replacement, so each class fills
-# a seventh of the batches.
+# Or leave the loss, and draw rare faces more often. `WeightedRandomSampler` draws by the weights of cure 1, with
+# replacement. So each class fills about a seventh of the batches.
 
 # %%
 from torch.utils.data import DataLoader, WeightedRandomSampler

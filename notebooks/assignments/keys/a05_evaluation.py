@@ -31,10 +31,10 @@ and not named: talk to the student first.
 7. Zero is inside (gap)
    1  It does not follow: the test is too small to tell, gaps of up to 17 points agree with it, 8 is what it says first.
       Half for "not significant is not the same as no effect" and no more. None for "so there is a gap".
-   1  Persons: the faces of one person are alike, they err together; redrawing faces takes 168 for independent and makes
+   1  Persons: the faces of one person are alike, they err together; redrawing faces takes 120 for independent and makes
       the interval too narrow. Half for "because it is more honest".
    2  One for a measurement: new persons of the group, so many that the gap that matters would be seen; the same test,
-      asked once. (More faces of the same 35 persons: nothing.) One for what is settled first: which gap is too large,
+      asked once. (More faces of the same 30 persons: nothing.) One for what is settled first: which gap is too large,
       which groups are asked about (and what for several questions, Bonferroni), who decides. A search for the cause
       (light, noise, labels) may stand in for either.
    1  Abstaining: the doubtful faces come mostly from the group, so that it gets no answer more often; the harm moves.

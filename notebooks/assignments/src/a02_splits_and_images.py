@@ -122,8 +122,8 @@ credit(tried, CASES, points=3)
 # %% [markdown] nbgrader={"grade": false, "grade_id": "straddling_identities_task", "locked": true, "schema_version": 3, "solution": false, "task": false}
 # ## 3. Who stands on both sides? (5 points)
 #
-# When frames of films were split at random, the network of lesson 02 read 99% of "unseen" frames, and about a third of
-# strangers: it had learned who is who.
+# When frames of films were split at random, the network of lesson 02 read nearly all of the "unseen" frames, and about
+# a quarter of the frames of new films. It had learned the people.
 #
 # Write `straddling_identities(identities, splits)`. Both arrays have shape (n,): for each image the number of the
 # person and the name of the split. Return a list of the persons whose images stand in at least two different splits, in

@@ -223,9 +223,9 @@ assert model.training and model.layer2.training, "dropout needs training mode"
 before = {name: norm.running_mean.clone() for name, norm in batchnorms(model).items()}
 model(torch.linspace(-1, 1, 4 * 32 * 32).view(4, 1, 32, 32))
 norms = batchnorms(model)
-moved = {name for name in norms if not torch.equal(before[name], norms[name].running_mean)}
-assert "layer2.0.bn1" not in moved, "a frozen BatchNorm moved: it needs evaluation mode"
-assert moved == {"bn1", "layer1.1.bn1", "layer1.1.bn2"}, "BatchNorm that learns moves"
+updated = {name for name in norms if not torch.equal(before[name], norms[name].running_mean)}
+assert "layer2.0.bn1" not in updated, "a frozen BatchNorm moved: it needs evaluation mode"
+assert updated == {"bn1", "layer1.1.bn1", "layer1.1.bn2"}, "BatchNorm that learns moves"
 freeze(model, ["layer4"])
 assert model.layer4[0].conv1.weight.requires_grad, "the second call lets layer4 learn"
 assert not model.fc.weight.requires_grad, "the names of the first call no longer count"
