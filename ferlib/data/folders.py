@@ -11,7 +11,7 @@ import pandas as pd
 from ferlib.data.dataset import FaceDataset
 from ferlib.data.pixels import read_image
 from ferlib.data.sources import Source, digest, index_labels, split_of
-from ferlib.data.words import IMAGES, has_ending, split_in, split_in_file_name
+from ferlib.data.words import IMAGES, IN_FILE_NAME, SPLIT_WORDS, split_in
 from ferlib.emotions import EMOTIONS, SPLITS, canonical, class_map
 
 # Files that copies of FER2013, and `ferlib.data.export`, number: it has equal faces, and its counts stay exact.
@@ -47,8 +47,8 @@ def read_folder(root: Path, files: list[str], source: Source) -> FaceDataset:
     Raises:
         ValueError: names the first file or folder that is not as it should be.
     """
-    images = [path for path in files if has_ending(path, IMAGES)]
-    others = [path for path in files if not has_ending(path, IMAGES)]
+    images = [path for path in files if path.lower().endswith(IMAGES)]
+    others = [path for path in files if not path.lower().endswith(IMAGES)]
     places = [place for path in images if (place := _place(path, source)) is not None]
     if not places:
         endings = ", ".join(sorted({Path(path).suffix.lower() or "none" for path in files})) or "there is no file"
@@ -131,7 +131,7 @@ def _class_folder(path: str, folders: list[str], find: Callable[[str], int | Non
 def _add_splits(table: pd.DataFrame, source: Source) -> None:
     """Add `split` ("" for none) and `official`; where folders and file names disagree, the folders count."""
     paths, folder = table["path"], table["folder_split"]
-    name = paths.map(lambda path: split_in_file_name(Path(path).name))
+    name = paths.str.extract(IN_FILE_NAME)[0].str.lower().map(SPLIT_WORDS).fillna("")
     official = paths.str.contains(r"(?:^|/)(?:Training|PublicTest|PrivateTest)_\d[^/]*$")
     several = paths.map(lambda path: len({*map(split_in, path.split("/")[:-1])} - {"", "?"}) > 1)
     source.note(paths[several], "{} images lie in folders of two splits, the innermost counts")

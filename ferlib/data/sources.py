@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from ferlib.data.dataset import count_faces
-from ferlib.data.words import ARCHIVES, SPLIT_WORDS, TABLES, has_ending, split_in, without_endings
+from ferlib.data.words import ARCHIVES, SPLIT_WORDS, TABLES, split_in, without_endings
 from ferlib.emotions import EMOTIONS, FER2013_COUNTS, WAYS, ClassMap, canonical
 from ferlib.utils import user_path
 
@@ -80,8 +80,7 @@ def find_fer2013(folder: Path) -> Path | None:
     """Return the copy of FER2013 in a folder: the folder itself, or what lies there under a known name."""
     if folder.is_file() or (folder / "train").is_dir():
         return folder
-    known = [folder / name for name in FER2013_NAMES if (folder / name).exists()]
-    return known[0] if known else None
+    return next((folder / name for name in FER2013_NAMES if (folder / name).exists()), None)
 
 
 def walk(folder: Path) -> list[str]:
@@ -114,7 +113,7 @@ def digest(path: Path) -> bytes:
 
 def tables_beside(path: Path) -> list[str]:
     """Return the names of the other tables in a table's folder."""
-    return sorted(file.name for file in path.parent.iterdir() if has_ending(file.name, TABLES) and file != path)
+    return sorted(file.name for file in path.parent.iterdir() if file.name.lower().endswith(TABLES) and file != path)
 
 
 def outer_folders(path: Path) -> tuple[str, ...]:

@@ -97,18 +97,16 @@ def parse_pixels(text: str, line: int) -> np.ndarray:
         ValueError: a pixel is no such number, or their number is another.
     """
     try:
-        values = np.fromstring(text + " -1", np.int64, sep=" ")[
-            :-1
-        ]  # older NumPy stops in silence at what is no number
+        # Older NumPy stops in silence at what is no number.
+        values = np.fromstring(text + " -1", np.int64, sep=" ")[:-1]
     except (ValueError, DeprecationWarning):
         values = np.empty(0, np.int64)
     if len(values) != 2304 or values.min() < 0 or values.max() > 255:
         words = text.split()
         wrong = [word for word in words if not (word.isascii() and word.isdigit() and int(word) < 256)]
         number = f"{len(words)} pixels where 2304 are due"
-        raise ValueError(
-            f"line {line}: {f'pixel {wrong[0]!r:.40} is no whole number of 0 to 255' if wrong else number}"
-        )
+        reason = f"pixel {wrong[0]!r:.40} is no whole number of 0 to 255" if wrong else number
+        raise ValueError(f"line {line}: {reason}")
     return values.astype(np.uint8).reshape(48, 48)
 
 
