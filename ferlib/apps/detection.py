@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 
 from ferlib.apps.pictures import check_image
+from ferlib.data.pixels import square, to_gray
 
 SMALLEST = 24  # px, default height of the smallest face
 MAX_SEARCH_SIDE = 1600  # px; a larger image is searched at this size, which limits time and memory
@@ -93,7 +94,7 @@ class Haar:
             Boxes, float (n, 5).
         """
         # The cascade's smallest face is 20 px. A face of `smallest` px, whose box is a little lower, becomes 28 px.
-        gray = to_gray(image)
+        gray = to_gray(check_image(image))
         resized, scale = _resize(gray, 28 / smallest * max(gray.shape))
         found, _, scores = self.cascade.detectMultiScale3(resized, 1.1, 3, minSize=(24, 24), outputRejectLevels=True)
         corner, sides = np.split(np.reshape(np.array(found, float), (-1, 4)) / scale, 2, axis=1)
@@ -296,8 +297,8 @@ def cut_square(
     by_index = to_image(sharp)  # the centre of a pixel lies half a pixel from its corner
     by_index[:, 2] += by_index[:, :2] @ [0.5, 0.5] - 0.5
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    square = cv2.warpAffine(image, by_index, (sharp, sharp), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    return cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA), to_image(size)
+    sharply = cv2.warpAffine(image, by_index, (sharp, sharp), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.resize(sharply, (size, size), interpolation=cv2.INTER_AREA), to_image(size)
 
 
 def crop_face(image: np.ndarray, box: np.ndarray, *, margin: float = 0.0, size: int) -> np.ndarray:
@@ -318,22 +319,16 @@ def crop_face(image: np.ndarray, box: np.ndarray, *, margin: float = 0.0, size: 
     >>> crop_face(np.arange(16, dtype=np.uint8).reshape(4, 4), np.array([1, 1, 3, 3]), margin=0, size=2).tolist()
     [[5, 6], [9, 10]]
     """
+    image = check_image(image)
     side = max(1, round(math.sqrt((box[2] - box[0]) * (box[3] - box[1])) * (1 + 2 * margin)))
     if len(box) > 5 and abs(box[5]) >= 12:
         middle = (np.asarray(box[:2], float) + box[2:4]) / 2
-        return to_gray(cut_square(check_image(image), middle, side=side, roll=box[5], size=size)[0])
+        return to_gray(cut_square(image, middle, side=side, roll=box[5], size=size)[0])
     left, top = round((box[0] + box[2] - side) / 2), round((box[1] + box[3] - side) / 2)
     height, width = image.shape[:2]
     rows = np.arange(top, top + side).clip(0, height - 1)
     columns = np.arange(left, left + side).clip(0, width - 1)
-    square = to_gray(image)[rows[:, None], columns]
-    return cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_CUBIC)
-
-
-def to_gray(image: np.ndarray) -> np.ndarray:
-    """Convert an image to gray, uint8 (h, w)."""
-    image = check_image(image)
-    return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    return square(to_gray(image[rows[:, None], columns]), size)
 
 
 def _turn(boxes: np.ndarray, back: np.ndarray, roll: float) -> np.ndarray:

@@ -3,9 +3,7 @@
 An image is uint8, gray (h, w) or RGB (h, w, 3).
 """
 
-import base64
 import importlib
-import io
 import math
 import os
 import re
@@ -14,12 +12,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
+from urllib.request import urlopen
 
 import cv2
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
+from ferlib.data.pixels import to_array
 from ferlib.data.words import IMAGES
 from ferlib.utils import matching, require
 
@@ -69,7 +69,7 @@ def read_image(path: str | Path) -> np.ndarray:
     """
     try:
         with Image.open(path) as image:
-            return _to_array(ImageOps.exif_transpose(image))
+            return to_array(image)
     except FileNotFoundError:
         raise
     except Exception as error:  # each decoder has its own errors
@@ -83,7 +83,7 @@ def check_image(image: np.ndarray) -> np.ndarray:
     """Return an image as gray or RGB; raise `ValueError` if it is not uint8, gray, RGB or RGBA."""
     if image.dtype != np.uint8 or not image.size or not (image.ndim == 2 or image.shape[2:] in ((3,), (4,))):
         raise ValueError(f"this array is {image.dtype} {image.shape}; an image is uint8 (h, w), RGB or RGBA")
-    return _to_array(Image.fromarray(image)) if image.shape[2:] == (4,) else image
+    return to_array(Image.fromarray(image)) if image.shape[2:] == (4,) else image
 
 
 def to_image(picture: Picture) -> np.ndarray:
@@ -100,7 +100,7 @@ def to_image(picture: Picture) -> np.ndarray:
     [[128, 128], [128, 128]]
     """
     if isinstance(picture, Image.Image):
-        return _to_array(ImageOps.exif_transpose(picture))
+        return to_array(picture)
     if isinstance(picture, torch.Tensor):
         image = (picture.detach().float() if picture.is_floating_point() else picture).cpu().numpy()
     else:
@@ -115,20 +115,6 @@ def to_image(picture: Picture) -> np.ndarray:
             raise ValueError(f"its fractions go from {low:.3g} to {high:.3g}; give 0 to 1, or uint8 of 0 to 255")
         image = (255 * image).round().astype(np.uint8)
     return check_image(image)
-
-
-def _to_array(image: Image.Image) -> np.ndarray:
-    """Convert a Pillow image to uint8 gray or RGB."""
-    if image.mode == "F":
-        raise ValueError("its pixels are fractions, where 8 or 16 bits are needed")
-    if image.mode.startswith("I"):  # 16 bits, which some formats store in 32
-        values = np.asarray(image).clip(0, 65535)
-        scale = 257 if image.mode != "I" or values.max(initial=0) > 255 else 1  # in "I" 8 bits are usual, too
-        return (values / scale).round().astype(np.uint8)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, (128, 128, 128, 255)), image)
-    return np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
 
 
 def read_shots(source: Source, *, every: int = 1, recursive: bool = False) -> Iterator[Shot]:
@@ -207,10 +193,8 @@ def _list_files(path: Path, recursive: bool) -> list[Path]:
     below = f"its subfolders ({_first(folders)}) are read with recursive=True (`--recursive`)"
     if not images:
         endings = Counter(Path(name).suffix.lower() or "no ending" for name in others)
-        seen = (
-            f"it holds {', '.join(f'{count} {ending}' for ending, count in endings.most_common(5))}" if others else ""
-        )
-        hint = below if folders and not recursive else f"{seen or 'it is empty'}; give pictures such as .jpg or .png"
+        seen = ", ".join(f"{count} {ending}" for ending, count in endings.most_common(5)) or "no file"
+        hint = below if folders and not recursive else f"it holds {seen}; give pictures such as .jpg or .png"
         raise ValueError(f"{path} holds no image; {hint}")
     if others:
         warnings.warn(f"{path}: {_first(others)} are not images and were skipped", stacklevel=4)
@@ -271,8 +255,7 @@ def camera_frames(device: int = 0) -> Iterator[np.ndarray]:
     """
     capture = cv2.VideoCapture(device)
     try:
-        if not capture.isOpened():
-            raise ValueError(f"this computer has no camera {device}; on Colab call capture_on_colab()")
+        require(capture.isOpened(), f"this computer has no camera {device}; on Colab call capture_on_colab()")
         while (frame := capture.read()[1]) is not None:
             yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
     finally:
@@ -292,8 +275,7 @@ def upload_on_colab() -> np.ndarray:
         files = importlib.import_module("google.colab.files").upload()
     except ImportError as error:
         raise ValueError("this is not Google Colab; give the picture's path to read_image here") from error
-    if len(files) != 1:
-        raise ValueError(f"{len(files)} files were uploaded; run this again and choose one picture")
+    require(len(files) == 1, f"{len(files)} files were uploaded; run this again and choose one picture")
     (name,) = files
     return read_image(name)  # Colab has written the file into the working folder
 
@@ -309,8 +291,8 @@ def capture_on_colab() -> np.ndarray:
     """
     script = (Path(__file__).parent / "colab_camera.js").read_text(encoding="utf-8")
     try:
-        _, _, encoded = importlib.import_module("google.colab.output").eval_js(script).partition(",")
-        return np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB"))
+        with urlopen(importlib.import_module("google.colab.output").eval_js(script)) as file:  # data:image/jpeg;base64,
+            return np.asarray(Image.open(file).convert("RGB"))
     except ImportError as error:
         raise ValueError("this is not Google Colab; call camera_frames() here") from error
     except Exception as error:  # the browser's refusals have no class of their own
