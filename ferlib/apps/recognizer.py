@@ -28,7 +28,7 @@ from ferlib.models.face_model import FaceModel, device_of, face_model
 from ferlib.models.files import load_model
 from ferlib.plots import plot_probabilities
 from ferlib.transforms import EvalTransform
-from ferlib.utils import prepare_folder, user_path, write_whole
+from ferlib.utils import prepare_folder, require, user_path, write_whole
 
 BOX = ["x0", "y0", "x1", "y1"]
 CROP = [*BOX, "score", "roll"]  # what `EmotionRecognizer.crop` needs
@@ -77,8 +77,7 @@ class EmotionRecognizer:
         face_model(self.model, "a recognizer").eval()
         if isinstance(self.detector, str | Path):
             object.__setattr__(self, "detector", find_detector(self.detector))
-        if not 0 <= self.threshold <= 1:
-            raise ValueError(f"threshold is {self.threshold}; allowed are 0 to 1")
+        require(0 <= self.threshold <= 1, f"threshold is {self.threshold}; allowed are 0 to 1")
         if self.margin is None:
             cut_out = isinstance(self.detector, WholeImage)
             object.__setattr__(self, "margin", 0.0 if cut_out else float(self.model.about.get("margin", 0.0)))
@@ -127,7 +126,7 @@ class EmotionRecognizer:
         Args:
             source: an image in memory (array, tensor, Pillow's), the path of an image, folder or video, or a list of
                 these; see `pictures.read_shots`.
-            no_face: for a picture without a face, "nan" gives a row without numbers, "drop" none, "raise" an error.
+            no_face: for a picture without a face, "nan" gives a row without numbers, "drop" none.
             every: read each `every`-th frame of a video.
             recursive: read the subfolders of a folder too.
             progress: show a progress bar.
@@ -139,17 +138,15 @@ class EmotionRecognizer:
 
         Raises:
             FileNotFoundError: a path does not exist; raised before any work.
-            ValueError: a wrong argument, or a picture without a face under `no_face="raise"`.
+            ValueError: a wrong argument.
         """
-        if no_face not in ("nan", "raise", "drop") or every < 1:
-            raise ValueError(f"no_face={no_face!r}, every={every}; allowed are nan, raise, drop, and 1 or more")
+        fits = no_face in ("nan", "drop") and every >= 1
+        require(fits, f"no_face={no_face!r}, every={every}; allowed are nan, drop, and 1 or more")
         rows: list[dict[str, Any]] = []
         waiting: list[tuple[dict[str, Any], np.ndarray]] = []  # faces without a name: their rows, their crops
         for shot in tqdm(read_shots(source, every=every, recursive=recursive), unit="picture", disable=not progress):
             about = {"file": shot.file, "frame": shot.frame, "time": shot.time, "error": shot.error}
             boxes = self._find_faces(shot)
-            if not len(boxes) and not shot.error and no_face == "raise":
-                raise ValueError(f"no face was found in {shot.file}, frame {shot.frame}; go on with no_face='nan'")
             if not len(boxes) and (shot.error or no_face == "nan"):
                 rows.append(about)
             for box in boxes:
@@ -175,9 +172,8 @@ class EmotionRecognizer:
 
     def _crops(self, image: np.ndarray, box: np.ndarray) -> np.ndarray:
         """Cut a face out in each of the framings (n, size, size)."""
-        if isinstance(self.detector, WholeImage):
-            return self.crop(image, box)[None]
-        margins = [(self.margin or 0.0) + framing for framing in FRAMINGS]
+        framings = (0.0,) if isinstance(self.detector, WholeImage) else FRAMINGS
+        margins = [(self.margin or 0.0) + framing for framing in framings]
         return np.stack([crop_face(image, box, margin=each, size=self.model.input_spec.size) for each in margins])
 
     def _find_faces(self, shot: Shot) -> np.ndarray:
@@ -248,11 +244,8 @@ def plot_answers(image: Picture, rows: pd.DataFrame, *, faces: int = 4) -> Figur
     """
     columns, shown = list(rows.columns), rows.dropna(subset=BOX)
     classes = columns[columns.index("score") + 1 : columns.index("emotion")]
-    first = (
-        shown.assign(area=(shown["x1"] - shown["x0"]) * (shown["y1"] - shown["y0"]))
-        .nlargest(faces, "area")
-        .sort_values("x0")
-    )
+    areas = (shown["x1"] - shown["x0"]) * (shown["y1"] - shown["y0"])
+    first = shown.loc[areas.nlargest(faces).index].sort_values("x0")
     figure = plt.figure(figsize=(11, max(4.5, 2.4 * -(-len(first) // 2) + 0.5)), layout="constrained")
     parts: Any = figure.subfigures(1, 2, width_ratios=(1.1, 1)) if len(first) else (figure, None)
     left, right = parts

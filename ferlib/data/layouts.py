@@ -14,11 +14,9 @@ import pandas as pd
 
 from ferlib.data.dataset import FaceDataset
 from ferlib.data.folders import read_folder
-from ferlib.data.sources import Source, digest, outer_folders, split_of, walk
+from ferlib.data.sources import Source, digest, split_of, walk
 from ferlib.data.tables import kinds, read_csv, read_head, read_npz
 from ferlib.data.words import ARCHIVES, IMAGES, TABLES, without_endings
-
-OFFICIAL = ("fer2013", "icml_face_data")  # a folder with one of these is read from it alone, from the first
 
 
 def read_layout(source: Source) -> FaceDataset:
@@ -27,7 +25,6 @@ def read_layout(source: Source) -> FaceDataset:
     Raises:
         ValueError: names the first row or file that is not as it should be.
     """
-    source.folders = outer_folders(source.path)
     if source.path.is_dir() or not source.path.name.lower().endswith(ARCHIVES):
         return _read(source.path, source)
     with tempfile.TemporaryDirectory() as folder:
@@ -54,8 +51,6 @@ def unpack(path: Path, folder: Path) -> None:
                 archive.extractall(folder, archive.infolist())
         else:
             with tarfile.open(path) as tar:
-                for member in tar.getmembers():
-                    member.name = member.name.replace("\\", "/")
                 _check_names([member.name for member in tar.getmembers() if not member.isdir()])
                 tar.extractall(folder, filter="data")
     except Exception as error:  # a broken archive fails in many ways
@@ -65,7 +60,7 @@ def unpack(path: Path, folder: Path) -> None:
 def _check_names(names: list[str]) -> None:
     """Raise `ValueError` for a file that would lie outside of the folder, or over another one."""
     for name in names:
-        if re.match(r"/|[A-Za-z]:", name) or ".." in name.split("/"):
+        if re.match(r"[/\\]|[A-Za-z]:", name) or ".." in re.split(r"[/\\]", name):
             raise ValueError(f"its entry {name!r} would lie outside of its folder")
     if twice := [name for name, count in Counter(map(normpath, names)).items() if count > 1]:
         raise ValueError(f"it has several files {twice[0]!r}")
@@ -107,7 +102,7 @@ def _choose_tables(root: Path, files: list[str], source: Source) -> list[str]:
         ValueError: there are several, and their names do not tell their splits.
     """
     tables = [file for file in files if file.lower().endswith(TABLES)]
-    for name in OFFICIAL:
+    for name in ("fer2013", "icml_face_data"):  # a folder with one of these is read from it alone, from the first
         for file in tables:
             if without_endings(Path(file).name).lower() == name:
                 return [file]

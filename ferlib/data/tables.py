@@ -12,9 +12,6 @@ from ferlib.data.sources import Source, has_fer2013_counts, index_labels, split_
 from ferlib.data.words import COLUMNS, split_in, without_endings
 from ferlib.emotions import ORDERS, SPLITS
 
-CHUNK = 512  # rows of a CSV that are read at a time
-CHALLENGE = {"emotion", "pixels", "usage"}  # FER2013's own columns
-
 
 def read_csv(path: Path, source: Source) -> FaceDataset:
     """Read a CSV of labels, pixels (48*48 numbers of 0 to 255) and maybe splits, in any order.
@@ -40,7 +37,7 @@ def read_csv(path: Path, source: Source) -> FaceDataset:
     labels = rows["label"].reset_index(drop=True)
     table = _add_splits(rows["split"].tolist() if "split" in rows else None, len(rows), path, places, source)
     source.note([str(name) for name in rows if name not in COLUMNS.values()], f"left out {{}} columns of {path.name}")
-    own = {*head} <= CHALLENGE
+    own = {*head} <= {"emotion", "pixels", "usage"}  # FER2013's columns
     table["official"] &= own
     numbers = not source.known.asked and labels.isin([*ORDERS["fer2013"]]).any()
     classes = index_labels(table, labels.replace(ORDERS["fer2013"]) if numbers else labels, places, source)
@@ -73,7 +70,7 @@ def kinds(head: Sequence[str]) -> list[str]:
 def _read_rows(path: Path, columns: list[str]) -> tuple[np.ndarray, pd.DataFrame]:
     """Return the images of a CSV, and its other columns as stripped texts."""
     images, parts = [], []
-    with pd.read_csv(path, header=None, dtype=str, keep_default_na=False, chunksize=CHUNK) as chunks:
+    with pd.read_csv(path, header=None, dtype=str, keep_default_na=False, chunksize=512) as chunks:
         for chunk in chunks:
             chunk = chunk.set_axis(columns, axis=1).fillna("").loc[1:]
             images += [parse_pixels(text, row + 1) for row, text in chunk.pop("pixels").items()]

@@ -33,9 +33,7 @@ _WORD = re.compile(
 _SOUNDS = re.compile(r"train|valid|(?<!la)(?<!con)test|private|public|\b(?:cross ?|x)val")
 _DENIED = re.compile(r"\b(?:not|non)\b|\bcross ?val")
 # The split's word at the start of an image's name, before a number: `Training_12.jpg`, `val/test_3.png`.
-IN_FILE_NAME = re.compile(
-    r"(?:^|/)(train(?:ing)?|val(?:id(?:ation)?)?|(?:public|private)?test(?:ing)?)[ _-]*\d[^/]*$", re.I
-)
+IN_NAME = re.compile(r"(?:^|/)(train(?:ing)?|val(?:id(?:ation)?)?|(?:public|private)?test(?:ing)?)[ _-]*\d[^/]*$", re.I)
 
 
 @cache
