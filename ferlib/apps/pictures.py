@@ -8,7 +8,6 @@ import math
 import os
 import re
 import warnings
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -186,19 +185,17 @@ def _list_files(path: Path, recursive: bool) -> list[Path]:
         return [path]
     everything = sorted(path.rglob("*") if recursive else path.iterdir())
     content = [file for file in everything if not re.search(r"(^|[/\\])\.", str(file.relative_to(path)))]
-    folders = [file.name for file in content if file.is_dir()]
+    folders = [file.name for file in content if file.is_dir() and not recursive]  # not read
     files = [file for file in content if file.is_file()]
     images = [file for file in files if file.suffix.lower() in IMAGES]
     others = [file.name for file in files if file.suffix.lower() not in IMAGES]
     below = f"its subfolders ({_first(folders)}) are read with recursive=True (`--recursive`)"
     if not images:
-        endings = Counter(Path(name).suffix.lower() or "no ending" for name in others)
-        seen = ", ".join(f"{count} {ending}" for ending, count in endings.most_common(5)) or "no file"
-        hint = below if folders and not recursive else f"it holds {seen}; give pictures such as .jpg or .png"
+        hint = below if folders else f"it holds {_first(others) or 'no file'}; give pictures such as .jpg or .png"
         raise ValueError(f"{path} holds no image; {hint}")
     if others:
         warnings.warn(f"{path}: {_first(others)} are not images and were skipped", stacklevel=4)
-    if folders and not recursive:
+    if folders:
         warnings.warn(f"{path}: {below}", stacklevel=4)
     return images
 

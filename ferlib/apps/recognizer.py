@@ -38,7 +38,7 @@ UNSURE = "#8C8C8C"  # gray
 LIMITS = "It names a look, not what a person feels; its training labels are disputed. Do not judge people by it."
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class EmotionRecognizer:
     """Goes from pictures to emotions with a detector and a model.
 
@@ -76,13 +76,11 @@ class EmotionRecognizer:
     def __post_init__(self) -> None:
         face_model(self.model, "a recognizer").eval()
         if isinstance(self.detector, str | Path):
-            object.__setattr__(self, "detector", find_detector(self.detector))
+            self.detector = find_detector(self.detector)
         require(0 <= self.threshold <= 1, f"threshold is {self.threshold}; allowed are 0 to 1")
         if self.margin is None:
-            cut_out = isinstance(self.detector, WholeImage)
-            object.__setattr__(self, "margin", 0.0 if cut_out else float(self.model.about.get("margin", 0.0)))
-        if self.margin is None or not -0.5 < self.margin <= 2:
-            raise ValueError(f"margin is {self.margin}; allowed are -0.5 to 2, a share of the box's side")
+            self.margin = 0.0 if isinstance(self.detector, WholeImage) else float(self.model.about.get("margin", 0.0))
+        require(-0.5 < self.margin <= 2, f"margin is {self.margin}; allowed are -0.5 to 2, a share of the box's side")
         if self.smallest is not None and not self.smallest > 0:
             raise ValueError(f"smallest is {self.smallest}; give the height of the smallest face in px, such as 24")
         if reserved := {*BEFORE, *AFTER} & {*self.model.classes}:
@@ -218,11 +216,10 @@ def annotate(image: Picture, rows: pd.DataFrame) -> np.ndarray:
     Returns:
         uint8 RGB.
     """
-    image, columns = to_image(image), list(rows.columns)
-    classes = columns[columns.index("score") + 1 : columns.index("emotion")]
+    classes = [*rows.loc[:, "score":"emotion"]][1:-1]
     colors = dict(zip(classes, class_colors(classes), strict=True))
-    times = max(1, math.ceil(400 / max(image.shape[:2])))
-    picture = Image.fromarray(image).convert("RGB")
+    picture = Image.fromarray(to_image(image)).convert("RGB")
+    times = max(1, math.ceil(400 / max(picture.size)))
     picture = picture.resize((picture.width * times, picture.height * times), Image.Resampling.BICUBIC)
     for row in rows.dropna(subset=BOX).sort_values("x0").to_dict("records"):
         box = [times * row[edge] for edge in BOX]
@@ -242,8 +239,7 @@ def plot_answers(image: Picture, rows: pd.DataFrame, *, faces: int = 4) -> Figur
     Returns:
         A figure. Below it stands what the answers cannot tell.
     """
-    columns, shown = list(rows.columns), rows.dropna(subset=BOX)
-    classes = columns[columns.index("score") + 1 : columns.index("emotion")]
+    classes, shown = [*rows.loc[:, "score":"emotion"]][1:-1], rows.dropna(subset=BOX)
     areas = (shown["x1"] - shown["x0"]) * (shown["y1"] - shown["y0"])
     first = shown.loc[areas.nlargest(faces).index].sort_values("x0")
     figure = plt.figure(figsize=(11, max(4.5, 2.4 * -(-len(first) // 2) + 0.5)), layout="constrained")

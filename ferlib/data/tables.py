@@ -11,6 +11,7 @@ from ferlib.data.pixels import square, to_gray
 from ferlib.data.sources import Source, has_fer2013_counts, index_labels, split_named, split_of, tables_beside
 from ferlib.data.words import COLUMNS, split_in, without_endings
 from ferlib.emotions import ORDERS, SPLITS
+from ferlib.utils import require
 
 
 def read_csv(path: Path, source: Source) -> FaceDataset:
@@ -26,8 +27,7 @@ def read_csv(path: Path, source: Source) -> FaceDataset:
     Raises:
         ValueError: names the first line that is not as it should be.
     """
-    if source.size != 48:
-        raise ValueError(f"size is {source.size}, and the images of {path.name} are 48 px; resize in the transform")
+    require(source.size == 48, f"size is {source.size}, and the images of {path.name} are 48 px; resize in a transform")
     try:
         head = read_head(path)
         images, rows = _read_rows(path, kinds(head))
@@ -75,8 +75,7 @@ def _read_rows(path: Path, columns: list[str]) -> tuple[np.ndarray, pd.DataFrame
             chunk = chunk.set_axis(columns, axis=1).fillna("").loc[1:]
             images += [parse_pixels(text, row + 1) for row, text in chunk.pop("pixels").items()]
             parts.append(chunk.apply(lambda texts: texts.str.strip()))
-    if not images:
-        raise ValueError("line 2: it holds no image")
+    require(images, "line 2: it holds no image")
     return np.stack(images), pd.concat(parts)
 
 
