@@ -8,11 +8,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from ferlib import explain
 from ferlib.apps.recognizer import CROP, EmotionRecognizer, annotate
-from ferlib.transforms import EvalTransform
 from ferlib.utils import import_extra, require
 
 OFFLINE = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "GRADIO_RUN_HISTORY": "False"}
@@ -48,8 +46,7 @@ def answer(recognizer: EmotionRecognizer, picture: np.ndarray | None) -> Answer:
     chances = rows[[*recognizer.model.classes]]
     table = (100 * chances).round(1).set_axis(range(1, len(rows) + 1)).rename_axis("face").reset_index()
     crops = np.stack([recognizer.crop(picture, box) for box in rows[CROP].to_numpy()])
-    batch = EvalTransform(recognizer.model.input_spec)(torch.from_numpy(crops)[:, None])
-    falls = explain.occlusion(recognizer.model, batch, chances.to_numpy().argmax(1))
+    falls = explain.occlusion(recognizer.model, recognizer.batch(crops), chances.to_numpy().argmax(1))
     times = max(1, 336 // crops.shape[1])
     heats = explain.overlay(crops, falls).repeat(times, axis=1).repeat(times, axis=2)
     return annotate(picture, faces), "; ".join(names), table, list(zip(heats, names, strict=True))

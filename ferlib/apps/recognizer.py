@@ -100,6 +100,17 @@ class EmotionRecognizer:
         """
         return cls(load_model(weights, network=network), **options)
 
+    def batch(self, crops: np.ndarray) -> torch.Tensor:
+        """Prepare face crops for the model.
+
+        Args:
+            crops: uint8 gray (n, size, size), of the model's size.
+
+        Returns:
+            float32 (n, channels, size, size), on the model's device.
+        """
+        return EvalTransform(self.model.input_spec)(torch.from_numpy(crops)[:, None].to(device_of(self.model)))
+
     @torch.inference_mode()
     def probabilities(self, crops: np.ndarray) -> np.ndarray:
         """Compute calibrated probabilities of face crops.
@@ -110,7 +121,7 @@ class EmotionRecognizer:
         Returns:
             float32 (n, k), one column per class.
         """
-        batch = EvalTransform(self.model.input_spec)(torch.from_numpy(crops)[:, None].to(device_of(self.model)))
+        batch = self.batch(crops)
         views = [self.model(batch if view is None else view(batch)).float().softmax(1) for view in self.views]
         return (torch.stack(views).mean(0).log() / self.model.temperature).softmax(1).cpu().numpy()
 

@@ -96,11 +96,8 @@ def run_explain(args: argparse.Namespace) -> None:
     Example:
         ferlib explain photo.jpg --out explained.png
     """
-    import torch
-
     from ferlib import explain, plots
     from ferlib.apps import pictures, recognizer
-    from ferlib.transforms import EvalTransform
 
     inputs = [args.model, args.detector, *(pictures.list_files(args.paths) if args.paths else [data_file(args.data)])]
     check_output(args.out, ".png", inputs=inputs, force=args.force)
@@ -110,7 +107,7 @@ def run_explain(args: argparse.Namespace) -> None:
     images, labels = _photo_faces(args, reader) if args.paths else _dataset_faces(args, reader.model.classes)
     names = [f"{reader.model.classes[row.argmax()]} {row.max():.0%}" for row in reader.probabilities(images)]
     titles = [name + label for name, label in zip(names, labels, strict=True)]
-    batch = EvalTransform(reader.model.input_spec)(torch.from_numpy(images)[:, None])
+    batch = reader.batch(images)
     maps = {"Grad-CAM": explain.grad_cam(reader.model, batch), "occlusion": explain.occlusion(reader.model, batch)}
     overlays = {name: explain.overlay(images, heat) for name, heat in maps.items()}
     print(f"wrote {save_plot(args.out, plots.explanation_grid(images, overlays, titles))}")
