@@ -51,6 +51,8 @@ def unpack(path: Path, folder: Path) -> None:
                 archive.extractall(folder, archive.infolist())
         else:
             with tarfile.open(path) as tar:
+                for member in tar.getmembers():
+                    member.name = member.name.replace("\\", "/")
                 _check_names([member.name for member in tar.getmembers() if not member.isdir()])
                 tar.extractall(folder, filter="data")
     except Exception as error:  # a broken archive fails in many ways
@@ -60,7 +62,7 @@ def unpack(path: Path, folder: Path) -> None:
 def _check_names(names: list[str]) -> None:
     """Raise `ValueError` for a file that would lie outside of the folder, or over another one."""
     for name in names:
-        if re.match(r"[/\\]|[A-Za-z]:", name) or ".." in re.split(r"[/\\]", name):
+        if re.match(r"/|[A-Za-z]:", name) or ".." in name.split("/"):
             raise ValueError(f"its entry {name!r} would lie outside of its folder")
     if twice := [name for name, count in Counter(map(normpath, names)).items() if count > 1]:
         raise ValueError(f"it has several files {twice[0]!r}")
