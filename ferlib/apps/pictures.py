@@ -74,7 +74,9 @@ def read_image(path: str | Path) -> np.ndarray:
     except Exception as error:  # each decoder has its own errors
         head = Path(path).read_bytes()[4:12] if Path(path).is_file() else b""
         is_heic = head[:4] == b"ftyp" and head[4:6] in (b"he", b"mi", b"ms")  # heic, heix, hevc, mif1, msf1
-        reason = HEIC_ADVICE if is_heic else f"{error}; save or download it again"
+        is_huge = isinstance(error, Image.DecompressionBombError)
+        advice = "make it smaller" if is_huge else "save or download it again"
+        reason = HEIC_ADVICE if is_heic else f"{error}; {advice}"
         raise ValueError(f"cannot read {path} as an image: {reason}") from error
 
 
@@ -123,7 +125,7 @@ def read_shots(source: Source, *, every: int = 1, recursive: bool = False) -> It
 
     Args:
         source: a picture in memory (see `to_image`), the path of an image, video or folder, a pattern such as
-            `faces/*.jpg`, or a list of these.
+            `faces/*.jpg`, or a list or an iterator of these.
         every: read each `every`-th frame of a video.
         recursive: read the subfolders of a folder too.
 
@@ -131,8 +133,8 @@ def read_shots(source: Source, *, every: int = 1, recursive: bool = False) -> It
         An iterator over shots, which holds one picture at a time.
 
     Raises:
-        FileNotFoundError: a path does not exist; raised at once.
-        ValueError: a folder holds no image, or an item is no picture; raised at once.
+        FileNotFoundError: a path does not exist; raised at once, of an iterator when it is read.
+        ValueError: a folder holds no image, or an item is no picture; raised likewise.
 
     >>> good, bad = read_shots([np.zeros((48, 64), np.uint8), np.zeros((2, 2), int)])
     >>> good.file, good.image.shape, good.error
@@ -140,6 +142,9 @@ def read_shots(source: Source, *, every: int = 1, recursive: bool = False) -> It
     >>> print(bad.error)
     this array is int64 (2, 2); an image is uint8 (h, w), RGB or RGBA
     """
+    if isinstance(source, Iterator):  # a camera's frames never end, so nothing is listed first
+        groups = _list_items(source, recursive)
+        return (shot for group in groups for name, item in group for shot in _read_item(name, item, every))
     items = [item for group in _list_items(source, recursive) for item in group]
     once: dict[object, tuple[str, Picture | Path]] = {}
     for name, item in items:

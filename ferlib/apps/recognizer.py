@@ -80,7 +80,7 @@ class EmotionRecognizer:
         require(0 <= self.threshold <= 1, f"threshold is {self.threshold}; allowed are 0 to 1")
         if self.margin is None:
             self.margin = 0.0 if isinstance(self.detector, WholeImage) else float(self.model.about.get("margin", 0.0))
-        require(-0.5 < self.margin <= 2, f"margin is {self.margin}; allowed are -0.5 to 2, a share of the box's side")
+        require(-0.4 <= self.margin <= 2, f"margin is {self.margin}; allowed are -0.4 to 2, a share of the box's side")
         if self.smallest is not None and not self.smallest > 0:
             raise ValueError(f"smallest is {self.smallest}; give the height of the smallest face in px, such as 24")
         if reserved := {*BEFORE, *AFTER} & {*self.model.classes}:
@@ -149,8 +149,8 @@ class EmotionRecognizer:
             FileNotFoundError: a path does not exist; raised before any work.
             ValueError: a wrong argument.
         """
-        fits = no_face in ("nan", "drop") and every >= 1
-        require(fits, f"no_face={no_face!r}, every={every}; allowed are nan, drop, and 1 or more")
+        require(no_face in ("nan", "drop"), f"no_face is {no_face!r}; allowed are nan, drop")
+        require(every >= 1, f"every is {every}; give 1 or more")
         rows: list[dict[str, Any]] = []
         waiting: list[tuple[dict[str, Any], np.ndarray]] = []  # faces without a name: their rows, their crops
         for shot in tqdm(read_shots(source, every=every, recursive=recursive), unit="picture", disable=not progress):
@@ -172,7 +172,8 @@ class EmotionRecognizer:
 
         Args:
             image: uint8 gray (h, w) or RGB (h, w, 3).
-            box: (x0, y0, x1, y1, ...) in pixels; of a table's row, `row[CROP]`, so that a turned face becomes upright.
+            box: (x0, y0, x1, y1, ...) in pixels; of a table's row, `row[CROP]`, so that a face whose roll is 12 degrees
+                or more becomes upright.
 
         Returns:
             uint8 gray (size, size).
@@ -192,6 +193,8 @@ class EmotionRecognizer:
         smallest = SMALLEST if math.isnan(shot.time) else max(SMALLEST, min(shot.image.shape[:2]) / 6)
         smallest = self.smallest or smallest
         boxes = self.detector.detect(shot.image, smallest=smallest)
+        if isinstance(self.detector, WholeImage):
+            return boxes
         return boxes[boxes[:, 3] - boxes[:, 1] >= 0.75 * smallest]  # a box may be a little lower than its face
 
     def _add_probabilities(self, waiting: list[tuple[dict[str, Any], np.ndarray]]) -> None:
