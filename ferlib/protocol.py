@@ -19,7 +19,6 @@ from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from ferlib.data import FaceDataset, loading
 from ferlib.emotions import SPLITS, Classes
-from ferlib.utils import require
 
 LEDGER = "sealed_test_ledger.jsonl"
 
@@ -144,7 +143,8 @@ def split(dataset: FaceDataset, *, share: float = 0.1, seed: int = 0) -> tuple[F
     Raises:
         ValueError: `share` is out of range, or there are too few faces.
     """
-    require(0.01 <= share <= 0.5, f"share is {share}; it is the second part's share of the dataset, 0.01 to 0.5")
+    if not 0.01 <= share <= 0.5:
+        raise ValueError(f"share is {share}; it is the second part's share of the dataset, 0.01 to 0.5")
     part = Fraction(share).limit_denominator(max(10, round(1 / share)))  # 0.4 is two folds of five
     if max(np.bincount(dataset.labels), default=0) < part.denominator:
         raise ValueError(f"cannot split {len(dataset)} faces with share={share}; give {part.denominator} of each class")
@@ -169,7 +169,8 @@ def take(dataset: FaceDataset, n: int) -> FaceDataset:
         ValueError: so many faces cannot be taken.
     """
     least, most = len(dataset.classes), len(dataset) - len(dataset.classes)
-    require(least <= n <= most, f"cannot take {n:,} of {len(dataset):,} faces; take {least} to {most:,} of them")
+    if not least <= n <= most:
+        raise ValueError(f"cannot take {n:,} of {len(dataset):,} faces; take {least} to {most:,} of them")
     alone = np.bincount(dataset.labels)[dataset.labels] == 1
     rest, more = np.flatnonzero(~alone), n - alone.sum()
     picks, _ = train_test_split(rest, train_size=more, stratify=dataset.labels[rest], random_state=0)
@@ -212,7 +213,8 @@ def open_sealed(
     if not reason.strip() or not model_hash.strip():
         raise ValueError("opening the sealed test takes a reason and the hash of the model: models.model_hash(model)")
     test = loading.load_with_sealed(source, classes=classes)
-    require((test.table["split"] == "PrivateTest").any(), f"{test.name} has no PrivateTest images to open")
+    if not (test.table["split"] == "PrivateTest").any():
+        raise ValueError(f"{test.name} has no PrivateTest images to open")
     if Path(ledger).exists():
         warnings.warn(f"the sealed test was opened before: {ledger} says when and why", stacklevel=2)
     now = pd.Timestamp.now("UTC").isoformat(timespec="seconds")
