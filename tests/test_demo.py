@@ -162,7 +162,7 @@ def launched(folder: Path, port: int) -> Iterator[Any]:
         with pytest.MonkeyPatch.context() as patch:
             for name in ("http_proxy", "ALL_PROXY"):  # nothing answers there
                 patch.setenv(name, "http://127.0.0.1:9")
-            blocks = demo.launch(folder, port=port, open_browser=False, wait=False)
+            blocks = demo.launch(folder, port=port, open_browser=False)
         yield blocks
         blocks.close(verbose=False)
 
@@ -176,7 +176,7 @@ def test_it_serves_this_computer_alone_and_asks_the_browser_for_nothing_else(lau
     head = html[: html.index("<body")].replace(launched.local_url, "/")
     assert 'href="http' not in head and 'src="http' not in head
     with pytest.raises(ValueError, match=rf"port {port} cannot be used .*; give another, such as port={port + 1}"):
-        demo.launch(folder, port=port, open_browser=False, wait=False)
+        demo.launch(folder, port=port, open_browser=False)
 
 
 def test_without_gradio_the_pip_line_is_told(recognizer: EmotionRecognizer, monkeypatch: pytest.MonkeyPatch):

@@ -1,6 +1,7 @@
 """Detectors on drawn scenes, on a photograph and with stand-ins; boxes and crops against cases worked out by hand."""
 
 import importlib.util
+import itertools
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -144,6 +145,10 @@ class FakeNetwork:
         return 1, self.rows
 
 
+LIGHT = np.full((240, 320), 200, np.uint8)  # not searched brightened
+UPRIGHT = [0, 0, 10, 0, 5, 5, 0, 10, 10, 10]  # landmarks
+
+
 def fake(monkeypatch: pytest.MonkeyPatch, rows: list) -> tuple[YuNet, FakeNetwork]:
     network = FakeNetwork(np.array(rows, np.float32) if rows else None)
     with monkeypatch.context() as patch:
@@ -168,16 +173,79 @@ def test_yunet_is_shown_blue_first_at_two_sizes_and_its_boxes_are_scaled_back(mo
 
 def test_yunet_turns_a_picture_only_where_it_found_nothing(monkeypatch: pytest.MonkeyPatch):
     detector, network = fake(monkeypatch, [])
-    assert detector.detect(np.zeros((240, 320), np.uint8), smallest=24).shape == (0, 6)
+    assert detector.detect(LIGHT, smallest=24).shape == (0, 6)
     assert network.sizes == [(256, 192), (256, 192), (427, 320), (256, 256), (256, 256)]
     network.rows, network.sizes = np.array([[10, 20, 30, 40, 0, 0, 10, 0, 5, 5, 0, 10, 10, 10, 0.95]], np.float32), []
-    assert detector.detect(np.zeros((240, 320), np.uint8)).shape == (1, 6)
+    assert detector.detect(LIGHT).shape == (1, 6)
     assert network.sizes == [(256, 192)]
+
+
+def answer_once(network: FakeNetwork, call: int, row: list[float]) -> None:
+    """Let the network find a face in one call, counted from 1, and nothing in the others."""
+    calls = itertools.count(1)
+    network.detect = lambda image: (1, np.array([row], np.float32) if next(calls) == call else None)  # type: ignore[method-assign]
+
+
+def test_what_a_finer_search_finds_lies_where_the_picture_has_it(monkeypatch: pytest.MonkeyPatch):
+    detector, network = fake(monkeypatch, [])
+    answer_once(network, 3, [213.5, 106.75, 21.35, 42.7, *UPRIGHT, 0.95])  # at 427 px: two searches at 256 px before
+    np.testing.assert_allclose(detector.detect(LIGHT), [[160, 80, 176, 112, 0.95, 0]], rtol=1e-3)  # 427 is rounded
+
+
+@pytest.mark.parametrize(("call", "angle"), [(4, 40.0), (5, -40.0)])
+def test_what_the_search_in_a_turned_picture_finds_lies_where_the_picture_has_it(monkeypatch, call: int, angle: float):
+    detector, network = fake(monkeypatch, [])
+    answer_once(network, call, [176, 112, 32, 32, *UPRIGHT, 0.95])  # its middle 64 px right of the square's, of 256
+    (box,) = detector.detect(LIGHT)
+    turn, side = np.radians(angle), 400  # px of the picture's diagonal, and of the square
+    middle = [160 + 100 * np.cos(turn), 120 + 100 * np.sin(turn)]
+    half = 32 / 256 * side / 2
+    expected = [middle[0] - half, middle[1] - half, middle[0] + half, middle[1] + half, 0.95, angle]
+    np.testing.assert_allclose(box, expected, rtol=1e-4)
+    answer_once(network, call, [176, 112, 32, 32, *UPRIGHT, 0.74])
+    assert len(detector.detect(LIGHT)) == 0, "a turned picture shows faces in patterns, too, which score less"
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 1, 3), (1, 20_000), (9, 9), (30, 30), (2_000, 9)])
 def test_yunet_finds_nothing_in_an_empty_image_of_any_size(yunet: YuNet, shape: tuple):
     assert yunet.detect(np.full(shape, 90, np.uint8)).shape == (0, 6)
+
+
+@pytest.mark.parametrize("shape", [(12, 300), (30, 800), (1_200, 40), (40, 1_200, 3), (600, 20_000), (33_000, 200, 3)])
+def test_yunet_finds_nothing_in_a_flat_strip_after_a_photograph(yunet: YuNet, astronaut: np.ndarray, shape: tuple):
+    """OpenCV's network gives what it held before for images of 32 px or less."""
+    for _ in range(2):
+        assert len(yunet.detect(astronaut)) == 1
+        assert yunet.detect(np.full(shape, 200, np.uint8)).shape == (0, 6)
+
+
+def test_a_face_without_light_is_found_by_brightening(yunet: YuNet, astronaut, monkeypatch):
+    dark = (astronaut * 0.02).astype(np.uint8)
+    (box,) = yunet.detect(dark)
+    assert overlaps(ASTRONAUT, box[None])[0, 0] > 0.6
+    monkeypatch.setattr(detection, "_brightened", lambda image: image)
+    assert len(yunet.detect(dark)) == 0
+
+
+def test_a_lit_face_before_a_dark_wall_is_not_burnt_out(yunet: YuNet, astronaut: np.ndarray):
+    picture = np.zeros((1_200, 1_600, 3), np.uint8)
+    picture[500:650, 700:850] = astronaut[45:195, 145:295]
+    (box,) = yunet.detect(picture)
+    assert overlaps(ASTRONAUT + np.array([555, 455, 555, 455]), box[None])[0, 0] > 0.6
+
+
+@pytest.mark.parametrize("quarter", [1, 2, 3])
+def test_a_picture_on_its_side_or_its_head_is_read_upright(yunet: YuNet, astronaut: np.ndarray, quarter: int):
+    (box,) = yunet.detect(np.rot90(astronaut, quarter).copy())
+    x0, y0, x1, y1 = ASTRONAUT[0]
+    expected = {
+        1: [y0, 512 - x1, y1, 512 - x0],
+        2: [512 - x1, 512 - y1, 512 - x0, 512 - y0],
+        3: [512 - y1, x0, 512 - y0, x1],
+    }
+    middle, due = (box[:2] + box[2:4]) / 2, np.array(expected[quarter]).reshape(2, 2).mean(0)
+    np.testing.assert_allclose(middle, due, atol=15)
+    assert (box[5] - 9 + 90 * quarter + 180) % 360 - 180 == pytest.approx(0, abs=8), "her head leans by 9 degrees"
 
 
 @pytest.mark.parametrize("side", [96, 400, 1_000, 4_000])

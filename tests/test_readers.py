@@ -239,7 +239,7 @@ def test_a_pipe_is_left_out(tmp_path: Path):
     os.mkfifo(root / "happy" / "2.png")
     os.mkfifo(root / "train.csv")
     dataset = read(root)
-    assert len(dataset) == 1 and dataset.notes[0] == "left out 2 pipes or devices, such as happy/2.png, train.csv"
+    assert len(dataset) == 1 and not any("2.png" in note or "train.csv" in note for note in dataset.notes)
 
 
 def test_files_that_change_places_are_read_anew(tmp_path: Path):

@@ -168,7 +168,7 @@ def test_demo_hands_its_options_on(capsys, monkeypatch, model: Path):
     monkeypatch.setattr(demo, "launch", lambda name, **options: asked.update(options, model=name) or blocks)
     code, out, _ = ferlib(capsys, "demo", "--model", model, "--port", 7999, "--no-browser")
     assert code == 0 and "http://127.0.0.1:7999" in out
-    assert asked == {"model": str(model), "port": 7999, "open_browser": False, "detector": "yunet", "wait": False}
+    assert asked == {"model": str(model), "port": 7999, "open_browser": False, "detector": "yunet"}
 
 
 def test_a_folder_of_scenes_becomes_a_table_and_pictures_with_nearly_all_frontal_faces_found(capsys, tmp_path: Path):

@@ -8,11 +8,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 from ferlib import explain
 from ferlib.apps.recognizer import CROP, EmotionRecognizer, annotate
-from ferlib.transforms import EvalTransform
 from ferlib.utils import import_extra, require
 
 OFFLINE = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "GRADIO_RUN_HISTORY": "False"}
@@ -48,8 +46,7 @@ def answer(recognizer: EmotionRecognizer, picture: np.ndarray | None) -> Answer:
     chances = rows[[*recognizer.model.classes]]
     table = (100 * chances).round(1).set_axis(range(1, len(rows) + 1)).rename_axis("face").reset_index()
     crops = np.stack([recognizer.crop(picture, box) for box in rows[CROP].to_numpy()])
-    batch = EvalTransform(recognizer.model.input_spec)(torch.from_numpy(crops)[:, None])
-    falls = explain.occlusion(recognizer.model, batch, chances.to_numpy().argmax(1))
+    falls = explain.occlusion(recognizer.model, recognizer.batch(crops), chances.to_numpy().argmax(1))
     times = max(1, 336 // crops.shape[1])
     heats = explain.overlay(crops, falls).repeat(times, axis=1).repeat(times, axis=2)
     return annotate(picture, faces), "; ".join(names), table, list(zip(heats, names, strict=True))
@@ -64,8 +61,7 @@ def _without_proxies() -> Iterator[None]:
         yield
     finally:
         del os.environ["no_proxy"]
-        if before is not None:
-            os.environ["no_proxy"] = before
+        os.environ |= {"no_proxy": before} if before is not None else {}
 
 
 def page(recognizer: EmotionRecognizer) -> Any:
@@ -97,9 +93,8 @@ def page(recognizer: EmotionRecognizer) -> Any:
 
 
 def launch(
-    model: str | Path = "fer2013", *, port: int = 7860, open_browser: bool = True, detector: str | Path = "yunet",
-    wait: bool = True,
-) -> Any:  # fmt: skip
+    model: str | Path = "fer2013", *, port: int = 7860, open_browser: bool = True, detector: str | Path = "yunet"
+) -> Any:
     """Serve the page at http://127.0.0.1:`port`, for this computer only.
 
     Args:
@@ -107,10 +102,9 @@ def launch(
         port: 1 to 65535.
         open_browser: open the page in the browser.
         detector: as for `find_detector`.
-        wait: serve until Ctrl-C; False returns at once, and the page's `.close()` ends it.
 
     Returns:
-        The page, a `gradio.Interface`.
+        The page, a `gradio.Interface`, at once: `.close()` ends it, and `.block_thread()` serves until Ctrl-C.
 
     Raises:
         ValueError: gradio is missing, or the port is wrong or taken.
@@ -123,6 +117,4 @@ def launch(
                              prevent_thread_lock=True, max_file_size="30mb")  # fmt: skip
     except OSError as error:
         raise ValueError(f"port {port} cannot be used ({error}); give another, such as port={port + 1}") from error
-    if wait:
-        interface.block_thread()
     return interface

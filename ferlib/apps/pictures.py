@@ -3,23 +3,22 @@
 An image is uint8, gray (h, w) or RGB (h, w, 3).
 """
 
-import base64
 import importlib
-import io
 import math
 import os
 import re
 import warnings
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
+from urllib.request import urlopen
 
 import cv2
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
+from ferlib.data.pixels import to_array
 from ferlib.data.words import IMAGES
 from ferlib.utils import matching, require
 
@@ -69,13 +68,15 @@ def read_image(path: str | Path) -> np.ndarray:
     """
     try:
         with Image.open(path) as image:
-            return _to_array(ImageOps.exif_transpose(image))
+            return to_array(image)
     except FileNotFoundError:
         raise
     except Exception as error:  # each decoder has its own errors
         head = Path(path).read_bytes()[4:12] if Path(path).is_file() else b""
         is_heic = head[:4] == b"ftyp" and head[4:6] in (b"he", b"mi", b"ms")  # heic, heix, hevc, mif1, msf1
-        reason = HEIC_ADVICE if is_heic else f"{error}; save or download it again"
+        is_huge = isinstance(error, Image.DecompressionBombError)
+        advice = "make it smaller" if is_huge else "save or download it again"
+        reason = HEIC_ADVICE if is_heic else f"{error}; {advice}"
         raise ValueError(f"cannot read {path} as an image: {reason}") from error
 
 
@@ -83,7 +84,7 @@ def check_image(image: np.ndarray) -> np.ndarray:
     """Return an image as gray or RGB; raise `ValueError` if it is not uint8, gray, RGB or RGBA."""
     if image.dtype != np.uint8 or not image.size or not (image.ndim == 2 or image.shape[2:] in ((3,), (4,))):
         raise ValueError(f"this array is {image.dtype} {image.shape}; an image is uint8 (h, w), RGB or RGBA")
-    return _to_array(Image.fromarray(image)) if image.shape[2:] == (4,) else image
+    return to_array(Image.fromarray(image)) if image.shape[2:] == (4,) else image
 
 
 def to_image(picture: Picture) -> np.ndarray:
@@ -100,7 +101,7 @@ def to_image(picture: Picture) -> np.ndarray:
     [[128, 128], [128, 128]]
     """
     if isinstance(picture, Image.Image):
-        return _to_array(ImageOps.exif_transpose(picture))
+        return to_array(picture)
     if isinstance(picture, torch.Tensor):
         image = (picture.detach().float() if picture.is_floating_point() else picture).cpu().numpy()
     else:
@@ -117,20 +118,6 @@ def to_image(picture: Picture) -> np.ndarray:
     return check_image(image)
 
 
-def _to_array(image: Image.Image) -> np.ndarray:
-    """Convert a Pillow image to uint8 gray or RGB."""
-    if image.mode == "F":
-        raise ValueError("its pixels are fractions, where 8 or 16 bits are needed")
-    if image.mode.startswith("I"):  # 16 bits, which some formats store in 32
-        values = np.asarray(image).clip(0, 65535)
-        scale = 257 if image.mode != "I" or values.max(initial=0) > 255 else 1  # in "I" 8 bits are usual, too
-        return (values / scale).round().astype(np.uint8)
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, (128, 128, 128, 255)), image)
-    return np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
-
-
 def read_shots(source: Source, *, every: int = 1, recursive: bool = False) -> Iterator[Shot]:
     """Read the pictures of a source one after another.
 
@@ -138,7 +125,7 @@ def read_shots(source: Source, *, every: int = 1, recursive: bool = False) -> It
 
     Args:
         source: a picture in memory (see `to_image`), the path of an image, video or folder, a pattern such as
-            `faces/*.jpg`, or a list of these.
+            `faces/*.jpg`, or a list or an iterator of these.
         every: read each `every`-th frame of a video.
         recursive: read the subfolders of a folder too.
 
@@ -146,8 +133,8 @@ def read_shots(source: Source, *, every: int = 1, recursive: bool = False) -> It
         An iterator over shots, which holds one picture at a time.
 
     Raises:
-        FileNotFoundError: a path does not exist; raised at once.
-        ValueError: a folder holds no image, or an item is no picture; raised at once.
+        FileNotFoundError: a path does not exist; raised at once, of an iterator when it is read.
+        ValueError: a folder holds no image, or an item is no picture; raised likewise.
 
     >>> good, bad = read_shots([np.zeros((48, 64), np.uint8), np.zeros((2, 2), int)])
     >>> good.file, good.image.shape, good.error
@@ -155,6 +142,9 @@ def read_shots(source: Source, *, every: int = 1, recursive: bool = False) -> It
     >>> print(bad.error)
     this array is int64 (2, 2); an image is uint8 (h, w), RGB or RGBA
     """
+    if isinstance(source, Iterator):  # a camera's frames never end, so nothing is listed first
+        groups = _list_items(source, recursive)
+        return (shot for group in groups for name, item in group for shot in _read_item(name, item, every))
     items = [item for group in _list_items(source, recursive) for item in group]
     once: dict[object, tuple[str, Picture | Path]] = {}
     for name, item in items:
@@ -200,21 +190,17 @@ def _list_files(path: Path, recursive: bool) -> list[Path]:
         return [path]
     everything = sorted(path.rglob("*") if recursive else path.iterdir())
     content = [file for file in everything if not re.search(r"(^|[/\\])\.", str(file.relative_to(path)))]
-    folders = [file.name for file in content if file.is_dir()]
+    folders = [file.name for file in content if file.is_dir() and not recursive]  # not read
     files = [file for file in content if file.is_file()]
     images = [file for file in files if file.suffix.lower() in IMAGES]
     others = [file.name for file in files if file.suffix.lower() not in IMAGES]
     below = f"its subfolders ({_first(folders)}) are read with recursive=True (`--recursive`)"
     if not images:
-        endings = Counter(Path(name).suffix.lower() or "no ending" for name in others)
-        seen = (
-            f"it holds {', '.join(f'{count} {ending}' for ending, count in endings.most_common(5))}" if others else ""
-        )
-        hint = below if folders and not recursive else f"{seen or 'it is empty'}; give pictures such as .jpg or .png"
+        hint = below if folders else f"it holds {_first(others) or 'no file'}; give pictures such as .jpg or .png"
         raise ValueError(f"{path} holds no image; {hint}")
     if others:
         warnings.warn(f"{path}: {_first(others)} are not images and were skipped", stacklevel=4)
-    if folders and not recursive:
+    if folders:
         warnings.warn(f"{path}: {below}", stacklevel=4)
     return images
 
@@ -271,8 +257,7 @@ def camera_frames(device: int = 0) -> Iterator[np.ndarray]:
     """
     capture = cv2.VideoCapture(device)
     try:
-        if not capture.isOpened():
-            raise ValueError(f"this computer has no camera {device}; on Colab call capture_on_colab()")
+        require(capture.isOpened(), f"this computer has no camera {device}; on Colab call capture_on_colab()")
         while (frame := capture.read()[1]) is not None:
             yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
     finally:
@@ -292,8 +277,7 @@ def upload_on_colab() -> np.ndarray:
         files = importlib.import_module("google.colab.files").upload()
     except ImportError as error:
         raise ValueError("this is not Google Colab; give the picture's path to read_image here") from error
-    if len(files) != 1:
-        raise ValueError(f"{len(files)} files were uploaded; run this again and choose one picture")
+    require(len(files) == 1, f"{len(files)} files were uploaded; run this again and choose one picture")
     (name,) = files
     return read_image(name)  # Colab has written the file into the working folder
 
@@ -309,8 +293,8 @@ def capture_on_colab() -> np.ndarray:
     """
     script = (Path(__file__).parent / "colab_camera.js").read_text(encoding="utf-8")
     try:
-        _, _, encoded = importlib.import_module("google.colab.output").eval_js(script).partition(",")
-        return np.asarray(Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB"))
+        with urlopen(importlib.import_module("google.colab.output").eval_js(script)) as file:  # data:image/jpeg;base64,
+            return np.asarray(Image.open(file).convert("RGB"))
     except ImportError as error:
         raise ValueError("this is not Google Colab; call camera_frames() here") from error
     except Exception as error:  # the browser's refusals have no class of their own

@@ -28,7 +28,7 @@ from ferlib.models.face_model import FaceModel, device_of, face_model
 from ferlib.models.files import load_model
 from ferlib.plots import plot_probabilities
 from ferlib.transforms import EvalTransform
-from ferlib.utils import prepare_folder, user_path, write_whole
+from ferlib.utils import prepare_folder, require, user_path, write_whole
 
 BOX = ["x0", "y0", "x1", "y1"]
 CROP = [*BOX, "score", "roll"]  # what `EmotionRecognizer.crop` needs
@@ -38,7 +38,7 @@ UNSURE = "#8C8C8C"  # gray
 LIMITS = "It names a look, not what a person feels; its training labels are disputed. Do not judge people by it."
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class EmotionRecognizer:
     """Goes from pictures to emotions with a detector and a model.
 
@@ -76,14 +76,11 @@ class EmotionRecognizer:
     def __post_init__(self) -> None:
         face_model(self.model, "a recognizer").eval()
         if isinstance(self.detector, str | Path):
-            object.__setattr__(self, "detector", find_detector(self.detector))
-        if not 0 <= self.threshold <= 1:
-            raise ValueError(f"threshold is {self.threshold}; allowed are 0 to 1")
+            self.detector = find_detector(self.detector)
+        require(0 <= self.threshold <= 1, f"threshold is {self.threshold}; allowed are 0 to 1")
         if self.margin is None:
-            cut_out = isinstance(self.detector, WholeImage)
-            object.__setattr__(self, "margin", 0.0 if cut_out else float(self.model.about.get("margin", 0.0)))
-        if self.margin is None or not -0.5 < self.margin <= 2:
-            raise ValueError(f"margin is {self.margin}; allowed are -0.5 to 2, a share of the box's side")
+            self.margin = 0.0 if isinstance(self.detector, WholeImage) else float(self.model.about.get("margin", 0.0))
+        require(-0.4 <= self.margin <= 2, f"margin is {self.margin}; allowed are -0.4 to 2, a share of the box's side")
         if self.smallest is not None and not self.smallest > 0:
             raise ValueError(f"smallest is {self.smallest}; give the height of the smallest face in px, such as 24")
         if reserved := {*BEFORE, *AFTER} & {*self.model.classes}:
@@ -103,6 +100,17 @@ class EmotionRecognizer:
         """
         return cls(load_model(weights, network=network), **options)
 
+    def batch(self, crops: np.ndarray) -> torch.Tensor:
+        """Prepare face crops for the model.
+
+        Args:
+            crops: uint8 gray (n, size, size), of the model's size.
+
+        Returns:
+            float32 (n, channels, size, size), on the model's device.
+        """
+        return EvalTransform(self.model.input_spec)(torch.from_numpy(crops)[:, None].to(device_of(self.model)))
+
     @torch.inference_mode()
     def probabilities(self, crops: np.ndarray) -> np.ndarray:
         """Compute calibrated probabilities of face crops.
@@ -113,7 +121,7 @@ class EmotionRecognizer:
         Returns:
             float32 (n, k), one column per class.
         """
-        batch = EvalTransform(self.model.input_spec)(torch.from_numpy(crops)[:, None].to(device_of(self.model)))
+        batch = self.batch(crops)
         views = [self.model(batch if view is None else view(batch)).float().softmax(1) for view in self.views]
         return (torch.stack(views).mean(0).log() / self.model.temperature).softmax(1).cpu().numpy()
 
@@ -127,7 +135,7 @@ class EmotionRecognizer:
         Args:
             source: an image in memory (array, tensor, Pillow's), the path of an image, folder or video, or a list of
                 these; see `pictures.read_shots`.
-            no_face: for a picture without a face, "nan" gives a row without numbers, "drop" none, "raise" an error.
+            no_face: for a picture without a face, "nan" gives a row without numbers, "drop" none.
             every: read each `every`-th frame of a video.
             recursive: read the subfolders of a folder too.
             progress: show a progress bar.
@@ -139,17 +147,15 @@ class EmotionRecognizer:
 
         Raises:
             FileNotFoundError: a path does not exist; raised before any work.
-            ValueError: a wrong argument, or a picture without a face under `no_face="raise"`.
+            ValueError: a wrong argument.
         """
-        if no_face not in ("nan", "raise", "drop") or every < 1:
-            raise ValueError(f"no_face={no_face!r}, every={every}; allowed are nan, raise, drop, and 1 or more")
+        require(no_face in ("nan", "drop"), f"no_face is {no_face!r}; allowed are nan, drop")
+        require(every >= 1, f"every is {every}; give 1 or more")
         rows: list[dict[str, Any]] = []
         waiting: list[tuple[dict[str, Any], np.ndarray]] = []  # faces without a name: their rows, their crops
         for shot in tqdm(read_shots(source, every=every, recursive=recursive), unit="picture", disable=not progress):
             about = {"file": shot.file, "frame": shot.frame, "time": shot.time, "error": shot.error}
             boxes = self._find_faces(shot)
-            if not len(boxes) and not shot.error and no_face == "raise":
-                raise ValueError(f"no face was found in {shot.file}, frame {shot.frame}; go on with no_face='nan'")
             if not len(boxes) and (shot.error or no_face == "nan"):
                 rows.append(about)
             for box in boxes:
@@ -166,7 +172,8 @@ class EmotionRecognizer:
 
         Args:
             image: uint8 gray (h, w) or RGB (h, w, 3).
-            box: (x0, y0, x1, y1, ...) in pixels; of a table's row, `row[CROP]`, so that a turned face becomes upright.
+            box: (x0, y0, x1, y1, ...) in pixels; of a table's row, `row[CROP]`, so that a face whose roll is 12 degrees
+                or more becomes upright.
 
         Returns:
             uint8 gray (size, size).
@@ -175,9 +182,8 @@ class EmotionRecognizer:
 
     def _crops(self, image: np.ndarray, box: np.ndarray) -> np.ndarray:
         """Cut a face out in each of the framings (n, size, size)."""
-        if isinstance(self.detector, WholeImage):
-            return self.crop(image, box)[None]
-        margins = [(self.margin or 0.0) + framing for framing in FRAMINGS]
+        framings = (0.0,) if isinstance(self.detector, WholeImage) else FRAMINGS
+        margins = [(self.margin or 0.0) + framing for framing in framings]
         return np.stack([crop_face(image, box, margin=each, size=self.model.input_spec.size) for each in margins])
 
     def _find_faces(self, shot: Shot) -> np.ndarray:
@@ -187,6 +193,8 @@ class EmotionRecognizer:
         smallest = SMALLEST if math.isnan(shot.time) else max(SMALLEST, min(shot.image.shape[:2]) / 6)
         smallest = self.smallest or smallest
         boxes = self.detector.detect(shot.image, smallest=smallest)
+        if isinstance(self.detector, WholeImage):
+            return boxes
         return boxes[boxes[:, 3] - boxes[:, 1] >= 0.75 * smallest]  # a box may be a little lower than its face
 
     def _add_probabilities(self, waiting: list[tuple[dict[str, Any], np.ndarray]]) -> None:
@@ -222,11 +230,10 @@ def annotate(image: Picture, rows: pd.DataFrame) -> np.ndarray:
     Returns:
         uint8 RGB.
     """
-    image, columns = to_image(image), list(rows.columns)
-    classes = columns[columns.index("score") + 1 : columns.index("emotion")]
+    classes = [*rows.loc[:, "score":"emotion"]][1:-1]
     colors = dict(zip(classes, class_colors(classes), strict=True))
-    times = max(1, math.ceil(400 / max(image.shape[:2])))
-    picture = Image.fromarray(image).convert("RGB")
+    picture = Image.fromarray(to_image(image)).convert("RGB")
+    times = max(1, math.ceil(400 / max(picture.size)))
     picture = picture.resize((picture.width * times, picture.height * times), Image.Resampling.BICUBIC)
     for row in rows.dropna(subset=BOX).sort_values("x0").to_dict("records"):
         box = [times * row[edge] for edge in BOX]
@@ -246,13 +253,9 @@ def plot_answers(image: Picture, rows: pd.DataFrame, *, faces: int = 4) -> Figur
     Returns:
         A figure. Below it stands what the answers cannot tell.
     """
-    columns, shown = list(rows.columns), rows.dropna(subset=BOX)
-    classes = columns[columns.index("score") + 1 : columns.index("emotion")]
-    first = (
-        shown.assign(area=(shown["x1"] - shown["x0"]) * (shown["y1"] - shown["y0"]))
-        .nlargest(faces, "area")
-        .sort_values("x0")
-    )
+    classes, shown = [*rows.loc[:, "score":"emotion"]][1:-1], rows.dropna(subset=BOX)
+    areas = (shown["x1"] - shown["x0"]) * (shown["y1"] - shown["y0"])
+    first = shown.loc[areas.nlargest(faces).index].sort_values("x0")
     figure = plt.figure(figsize=(11, max(4.5, 2.4 * -(-len(first) // 2) + 0.5)), layout="constrained")
     parts: Any = figure.subfigures(1, 2, width_ratios=(1.1, 1)) if len(first) else (figure, None)
     left, right = parts

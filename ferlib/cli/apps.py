@@ -6,21 +6,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from ferlib.cli.options import (
-    DETECTOR,
-    FACES,
-    FORCE,
-    MODEL,
-    add_verb,
-    counted,
-    data_file,
-    note,
-    note_drawn,
-    note_same,
-    path_given,
-    save_plot,
-)
-from ferlib.utils import check_output, readable, write_whole
+from ferlib.cli.options import DETECTOR, FACES, FORCE, MODEL, add_verb, data_file, path_given
+from ferlib.cli.output import counted, note, note_drawn, note_same, save_plot
+from ferlib.utils import check_output, readable, require, write_whole
 
 
 def add_verbs(verbs: Any) -> None:
@@ -33,9 +21,7 @@ def add_verbs(verbs: Any) -> None:
     add("--threshold", type=float, default=0.5, metavar="SHARE", help="unsure below this confidence (default: 0.5)")
     add("--margin", type=float, metavar="SHARE", help="room about a box, as a share of it (default: the model's)")
     add("--smallest", type=float, metavar="PX", help="smallest face (default: 24, in videos a sixth of a side)")
-    add(
-        "--no-face", choices=("nan", "drop", "raise"), default="nan", help="for a picture without a face (default: nan)"
-    )
+    add("--no-face", choices=("nan", "drop"), default="nan", help="a picture without a face (default: nan)")
     add("--every", type=int, default=1, metavar="K", help="take every K-th frame of a video (default: 1)")
     add = add_verb(verbs, "explain", run_explain, MODEL, DETECTOR, *FACES, FORCE).add_argument
     add("paths", type=path_given, nargs="*", metavar="PATH", help="photos (default: PublicTest faces of --data)")
@@ -64,14 +50,13 @@ def run_predict(args: argparse.Namespace) -> int:
     options = {"threshold": args.threshold, "smallest": args.smallest, "margin": args.margin}
     reader = recognizer.EmotionRecognizer.load(args.model, detector=args.detector, **options)
     note_drawn(reader.model)
-    no_face, shown = "nan" if args.no_face == "drop" else args.no_face, sys.stderr.isatty()
-    options = {"no_face": no_face, "every": args.every, "recursive": args.recursive, "progress": shown}
-    whole = reader.predict(args.paths, **options)
+    shown = sys.stderr.isatty()
+    whole = reader.predict(args.paths, every=args.every, recursive=args.recursive, progress=shown)
     faces, errors = whole[whole["score"].notna()], whole.loc[whole["error"] != "", "error"]
     rows = whole if args.no_face != "drop" else whole[whole["score"].notna() | (whole["error"] != "")]
     for error in errors:
         note(error)
-    note_same(faces["emotion"])
+    note_same(faces["emotion"].tolist())
     if args.annotate is not None:
         rows = rows.assign(annotated=recognizer.annotated_names(rows))
     if args.csv is not None:
@@ -111,22 +96,18 @@ def run_explain(args: argparse.Namespace) -> None:
     Example:
         ferlib explain photo.jpg --out explained.png
     """
-    import torch
-
     from ferlib import explain, plots
     from ferlib.apps import pictures, recognizer
-    from ferlib.transforms import EvalTransform
 
     inputs = [args.model, args.detector, *(pictures.list_files(args.paths) if args.paths else [data_file(args.data)])]
     check_output(args.out, ".png", inputs=inputs, force=args.force)
-    if args.faces < 1:
-        raise ValueError(f"--faces is {args.faces}; give 1 or more")
+    require(args.faces >= 1, f"--faces is {args.faces}; give 1 or more")
     reader = recognizer.EmotionRecognizer.load(args.model, detector=args.detector)
     note_drawn(reader.model)
     images, labels = _photo_faces(args, reader) if args.paths else _dataset_faces(args, reader.model.classes)
     names = [f"{reader.model.classes[row.argmax()]} {row.max():.0%}" for row in reader.probabilities(images)]
     titles = [name + label for name, label in zip(names, labels, strict=True)]
-    batch = EvalTransform(reader.model.input_spec)(torch.from_numpy(images)[:, None])
+    batch = reader.batch(images)
     maps = {"Grad-CAM": explain.grad_cam(reader.model, batch), "occlusion": explain.occlusion(reader.model, batch)}
     overlays = {name: explain.overlay(images, heat) for name, heat in maps.items()}
     print(f"wrote {save_plot(args.out, plots.explanation_grid(images, overlays, titles))}")
@@ -147,8 +128,7 @@ def _photo_faces(args: argparse.Namespace, reader: Any) -> tuple[Any, list[str]]
         crops += [reader.crop(shot.image, box) for box in reader.detector.detect(shot.image)]
         if len(crops) >= args.faces:
             break
-    if not crops:
-        raise ValueError("no face was found in these pictures; --detector whole takes each picture as a face")
+    require(crops, "no face was found in these pictures; --detector whole takes each picture as a face")
     return np.stack(crops[: args.faces]), [""] * min(len(crops), args.faces)
 
 
@@ -198,7 +178,6 @@ def run_demo(args: argparse.Namespace) -> None:
     """
     from ferlib.apps import demo
 
-    browser = not args.no_browser
-    page = demo.launch(args.model, port=args.port, open_browser=browser, detector=args.detector, wait=False)
+    page = demo.launch(args.model, port=args.port, open_browser=not args.no_browser, detector=args.detector)
     print(f"the page is at http://127.0.0.1:{args.port}, for this computer only; Ctrl-C ends it", flush=True)
     page.block_thread()

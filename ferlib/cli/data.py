@@ -77,8 +77,6 @@ def run_export(args: argparse.Namespace) -> None:
     from ferlib.emotions import EMOTIONS
 
     args.to = args.to.resolve()  # so that "." and links to folders are folders
-    if args.to.exists() and not args.to.is_dir():
-        raise ValueError(f"{args.to} is there already, and no folder; give a new folder")
     if data_file(args.data).resolve() in args.to.parents:
         raise ValueError(f"{args.to} lies in {args.data}, whose faces would then be there twice; give another folder")
     dataset = data.load(args.data, classes=args.classes)

@@ -5,18 +5,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ferlib.cli.options import (
-    A_MODEL,
-    MEASURED,
-    add_verb,
-    data_file,
-    note,
-    note_drawn,
-    note_same,
-    path_given,
-    save_plot,
-)
-from ferlib.utils import check_output, readable, write_whole
+from ferlib.cli.options import A_MODEL, MEASURED, add_verb, data_file, path_given
+from ferlib.cli.output import note, note_drawn, note_same, save_plot
+from ferlib.utils import check_output, readable, require, write_whole
 
 
 def add_verbs(verbs: Any) -> None:
@@ -35,8 +26,6 @@ def run_evaluate(args: argparse.Namespace) -> None:
     Example:
         ferlib evaluate --model runs/cpu --data data/fer2013.csv --split PublicTest --json out.json
     """
-    import pandas as pd
-
     from ferlib import evaluation, models, plots
 
     _check_outputs(args, args.model, ".json", ".png")
@@ -56,7 +45,7 @@ def run_evaluate(args: argparse.Namespace) -> None:
     ece, calibrated, temperature = (results[view]["all"][name] for name in ("ece", "calibrated_ece", "temperature"))
     print(f"calibration, {label}, all faces: ECE {ece:.1%}; {calibrated:.1%} with a temperature fitted on other folds")
     print(f"temperature fitted on all faces: {temperature:.2f}\nper class, {label}, all faces, in percent:")
-    note_same(pd.Series(answers.predicted).map(dict(enumerate(answers.classes))))
+    note_same([answers.classes[index] for index in answers.predicted])
     print((evaluation.report(answers) * [100, 100, 100, 1]).to_string(float_format="{:.1f}".format))
     if args.json is not None:
         axes = plots.plot_confusion(answers)
@@ -112,8 +101,7 @@ def _open_faces(args: argparse.Namespace, digest: str) -> Any:
 
     if args.open_sealed_test is None:
         return _load_split(args)
-    if args.split != "PrivateTest":
-        raise ValueError(f"--open-sealed-test goes with --split PrivateTest; --split is {args.split}")
+    require(args.split == "PrivateTest", f"--open-sealed-test goes with --split PrivateTest; --split is {args.split}")
     faces = protocol.open_sealed(args.data, args.open_sealed_test, digest, classes=args.classes)
     print(f"PrivateTest opened; {Path(protocol.LEDGER).resolve()} says when, why and for which model")
     return faces

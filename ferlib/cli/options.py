@@ -1,13 +1,12 @@
-"""What several verbs share: their options, notes, and the writing of results."""
+"""Options that several verbs share."""
 
 import argparse
 import inspect
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ferlib.utils import matching, user_path, write_whole
+from ferlib.utils import matching, user_path
 
 
 def option(*names: str, **settings: Any) -> argparse.ArgumentParser:
@@ -66,14 +65,12 @@ def class_names(text: str) -> Any:
 SOURCE = "sample, fer2013, or the path of a CSV, folder or archive"
 NAMES = "what the labels mean: rafdb, affectnet, affectnet7, fer2013, folders, 1=surprise,2=fear or happy,sad,contempt"
 A_MODEL = "a run's folder, a file or a shipped name"
+FINDERS = "yunet, haar, whole (no search) or a YuNet file (default: yunet)"
 DATA = option("--data", type=source_given, default="sample", metavar="SOURCE", help=f"{SOURCE} (default: sample)")
 # SUPPRESS: with a default, `data --classes NAMES export` would lose the names. The main parser sets None.
 CLASSES = option("--classes", type=class_names, default=argparse.SUPPRESS, metavar="NAMES", help=NAMES)
 MODEL = option("--model", type=source_given, default="fer2013", help=f"{A_MODEL} (default: fer2013)")
-DETECTOR = option(
-    "--detector", type=source_given, default="yunet", metavar="NAME",
-    help="yunet, haar, whole (no search) or a YuNet file (default: %(default)s)",
-)  # fmt: skip
+DETECTOR = option("--detector", type=source_given, default="yunet", metavar="NAME", help=FINDERS)
 SPLIT = option("--split", default="PublicTest", help="the faces to predict (default: PublicTest)")
 TTA = option("--tta", action="store_true", help="average 18 views of each face, flipped and shifted")
 JSON = option("--json", type=path_given, metavar="FILE", help="write the results here; evaluate adds a .png beside it")
@@ -105,34 +102,3 @@ def add_verb(verbs: Any, name: str, run: Callable, *parents: argparse.ArgumentPa
     parser = verbs.add_parser(name, help=summary, description=text, formatter_class=look, parents=parents)
     parser.set_defaults(run=run)
     return parser
-
-
-def counted(number: int, noun: str) -> str:
-    """Write a number with its noun.
-
-    >>> counted(1, "face"), counted(1200, "face")
-    ('1 face', '1,200 faces')
-    """
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-def note(text: object) -> None:
-    """Print a note to the standard error."""
-    print(f"ferlib: note: {text}", file=sys.stderr, flush=True)
-
-
-def note_drawn(model: Any) -> None:
-    """Note that a model has seen drawn faces only."""
-    if "sample" in (model.about.get("source"), model.about.get("training", {}).get("data")):
-        note("this model has seen drawn faces only; what it says of photographs means little")
-
-
-def note_same(answers: Any) -> None:
-    """Note that a model names all of several faces alike."""
-    if len(answers) >= 10 and len({*answers}) == 1:
-        note(f"the model says {answers.iloc[0]} of all {len(answers):,} faces; it has learned nothing that is of use")
-
-
-def save_plot(path: Path, figure: Any) -> Path:
-    """Write a figure as PNG."""
-    return write_whole(path, lambda scratch: figure.savefig(scratch, dpi=150, format="png"))

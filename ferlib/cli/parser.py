@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from ferlib.cli import apps, data, evaluate, train
-from ferlib.cli.options import note
+from ferlib.cli.output import note
 from ferlib.utils import matching
 
 

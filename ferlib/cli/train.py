@@ -4,7 +4,9 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ferlib.cli.options import CLASSES, DATA, add_verb, note, path_given, source_given
+from ferlib.cli.options import CLASSES, DATA, add_verb, path_given, source_given
+from ferlib.cli.output import note
+from ferlib.utils import require
 
 SETTINGS = {"epochs": int, "batch_size": int, "lr": float, "seed": int, "workers": int}
 TEACHER_SHARE = 0.7  # of the loss, for a recipe that does not distil by itself
@@ -18,15 +20,8 @@ def add_verbs(verbs: Any) -> None:
     add("--recipe", default="cpu", help="the recipe's name (default: cpu); see ferlib recipes")
     add("--model", metavar="NAME", help="another network, from scratch: fernet, or any of timm's names")
     add("--size", type=int, metavar="PX", help="side of the network's input")
-    add(
-        "--weights",
-        type=source_given,
-        metavar="NAME",
-        help="start from: imagenet, a run's folder, a shipped name, none for random",
-    )
-    add(
-        "--teacher", type=path_given, nargs="+", metavar="MODEL", help=f"distil from these: {TEACHER_SHARE} of the loss"
-    )
+    add("--weights", type=source_given, metavar="NAME", help="imagenet, none, a run's folder or a shipped name")
+    add("--teacher", type=path_given, nargs="+", metavar="MODEL", help=f"learn from these: {TEACHER_SHARE} of the loss")
     add("--out", type=path_given, required=True, help="folder for the model, its history and its state")
     add("--resume", action="store_true", help="continue the run in --out")
     add("--limit", type=int, metavar="N", help="train on N faces, classes in proportion")
@@ -95,15 +90,13 @@ def _check_out(out: Path, source: Path, resume: bool) -> None:
     """Check that a run's files replace none of the user's, and note that there is no run to resume."""
     if out.exists() and source.exists() and out.samefile(source):
         raise ValueError(f"--out and --data are both {out}; give the run a folder of its own, such as runs/{out.name}")
-    if (out / "state.pt").exists():
-        if not resume:
-            raise ValueError(f"{out} holds a run; add --resume to continue it, or give another --out")
-    else:
-        for name in ("model.safetensors", "history.csv"):
-            if (out / name).exists():
-                raise ValueError(f"{out} holds a {name} without the state of a run; give another --out")
-        if resume:
-            note(f"{out} holds no run to resume; this one begins with epoch 1")
+    has_run = (out / "state.pt").exists()
+    require(resume or not has_run, f"{out} holds a run; add --resume to continue it, or give another --out")
+    for name in ("model.safetensors", "history.csv"):
+        stray = not has_run and (out / name).exists()
+        require(not stray, f"{out} holds a {name} without the state of a run; give another --out")
+    if resume and not has_run:
+        note(f"{out} holds no run to resume; this one begins with epoch 1")
 
 
 def _changed_recipe(args: argparse.Namespace) -> Any:
@@ -125,12 +118,12 @@ def _choose_faces(args: argparse.Namespace, dataset: Any, seed: int) -> tuple[An
     from ferlib.data import ferplus
 
     train_set = dataset.subset("Training")
-    if args.val_share is None and "PublicTest" not in dataset.counts().index:
-        raise ValueError(f"{dataset.name} has no PublicTest to validate on; add --val-share 0.1")
-    if args.val_share is None:
+    if args.val_share is not None:
+        train_set, val_set = protocol.split(train_set, share=args.val_share, seed=seed)
+    elif "PublicTest" in dataset.counts().index:
         val_set = dataset.subset("PublicTest")
     else:
-        train_set, val_set = protocol.split(train_set, share=args.val_share, seed=seed)
+        raise ValueError(f"{dataset.name} has no PublicTest to validate on; add --val-share 0.1")
     if args.drop_leaked:
         train_set = protocol.drop_leaked(train_set, protocol.audit(args.data, classes=args.classes))
     if args.votes is not None:

@@ -15,7 +15,7 @@ from torchvision.datasets.utils import download_url
 from ferlib.data.loading import all_counts
 from ferlib.data.sources import find_fer2013
 from ferlib.emotions import FER2013_COUNTS
-from ferlib.utils import prepare_folder, user_path
+from ferlib.utils import prepare_folder, require, user_path
 
 KAGGLE = "msambare/fer2013"
 MIRROR = (  # one revision
@@ -51,10 +51,8 @@ def fetch(name: str = "fer2013", folder: str | Path = "data", *, source: str = "
         ConnectionError: a source fails, or sends something else.
     """
     ways = {"kaggle": [_from_kaggle], "mirror": [_from_mirror], "auto": [_from_kaggle, _from_mirror]}
-    if name != "fer2013":
-        raise ValueError(f"{name!r} cannot be fetched; known is fer2013: ferlib data fetch fer2013")
-    if source not in ways:
-        raise ValueError(f"source is {source!r}; allowed are {', '.join(ways)}")
+    require(name == "fer2013", f"{name!r} cannot be fetched; known is fer2013: ferlib data fetch fer2013")
+    require(source in ways, f"source is {source!r}; allowed are {', '.join(ways)}")
     folder = prepare_folder(user_path(folder), "name another folder: --to")
     if present := find_fer2013(folder):
         return _check_counts(present)
@@ -83,8 +81,7 @@ def _check_counts(path: Path) -> Path:
     counts = all_counts(path)
     for split, due in FER2013_COUNTS.items():
         numbers = tuple(counts.loc[split].tolist())
-        if numbers != due:
-            raise ValueError(f"{path} is not all of FER2013: {split} has {numbers}, due are {due}; fetch it again")
+        require(numbers == due, f"{path} is not all of FER2013: {split} has {numbers}, due are {due}; fetch it again")
     return path
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from PIL import Image
 
 from ferlib.data.dataset import FaceDataset
-from ferlib.utils import user_path
+from ferlib.utils import require, user_path
 
 FOLDERS = {"Training": "train", "PublicTest": "valid", "PrivateTest": "test"}
 
@@ -32,10 +32,9 @@ def export_faces(dataset: FaceDataset, out: str | Path) -> Path:
     ['train/angry/00001.png', 'train/happy/00000.png']
     """
     out = user_path(out)
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise ValueError(f"{out} is there already; give a name that is not in use")
-    if not len(dataset):
-        raise ValueError(f"{dataset.name} has no open face to write; give a dataset with Training or PublicTest")
+    is_new = not any(out.iterdir()) if out.is_dir() else not out.exists()
+    require(is_new, f"{out} is there already; give a name that is not in use")
+    require(len(dataset), f"{dataset.name} has no open face to write; give a dataset with Training or PublicTest")
     odd = [name for name in dataset.classes if {"/", "\\", ":"} & set(name)]
     if odd:
         raise ValueError(f"the class {odd[0]!r} cannot be a folder's name; give it another: load(..., classes=...)")

@@ -14,6 +14,7 @@ import pandas as pd
 
 from ferlib.data.dataset import FaceDataset
 from ferlib.emotions import EMOTIONS, FER2013_COUNTS, emotion_index
+from ferlib.utils import require
 
 SCHEMES = ("majority", "probability", "cross_entropy")
 VOTES = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "nf")
@@ -44,8 +45,7 @@ def join(dataset: FaceDataset, votes: str | Path, *, how: str = "majority") -> F
         ValueError: scheme, table or order of the rows do not fit.
         FileNotFoundError: there is no such table.
     """
-    if how not in SCHEMES:
-        raise ValueError(f"how is {how!r}; allowed are {', '.join(SCHEMES)}")
+    require(how in SCHEMES, f"how is {how!r}; allowed are {', '.join(SCHEMES)}")
     if dataset.classes != EMOTIONS:
         raise ValueError(f"FER+'s votes are for the seven emotions; {dataset.name} has {', '.join(dataset.classes)}")
     counts, named = _votes_by_row(dataset, Path(votes))
@@ -104,6 +104,6 @@ def _votes_by_row(dataset: FaceDataset, path: Path) -> tuple[np.ndarray, np.ndar
     ratios = np.log(CALLED / np.average(CALLED, axis=0, weights=FER2013_COUNTS["Training"]))
     gains = np.where(valid, ratios[dataset.labels, seven.argmax(1)], 0)[np.argsort(rows.to_numpy())]
     sums = np.append(0, np.cumsum(gains))
-    if (sums - np.maximum.accumulate(sums)).min() <= -20:  # -8 is the lowest in the whole of FER2013
-        raise ValueError(wrong)
+    # -8 is the lowest in the whole of FER2013
+    require((sums - np.maximum.accumulate(sums)).min() > -20, wrong)
     return counts, (table["image"].to_numpy()[rows] != "")

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -11,29 +10,11 @@ import pandas as pd
 from ferlib.data.dataset import FaceDataset
 from ferlib.data.pixels import read_image
 from ferlib.data.sources import Source, digest, index_labels, split_of
-from ferlib.data.words import IMAGES, has_ending, split_in, split_in_file_name
+from ferlib.data.words import IMAGES, IN_NAME, SPLIT_WORDS, split_in
 from ferlib.emotions import EMOTIONS, SPLITS, canonical, class_map
 
 # Files that copies of FER2013, and `ferlib.data.export`, number: it has equal faces, and its counts stay exact.
 NUMBERED = re.compile(r"(?:(?:training|publictest|privatetest)_\d+|im\d+|fer\d{7}|\d{5})\.\w+")
-
-
-class Place(NamedTuple):
-    """What the folders of an image tell.
-
-    Attributes:
-        path: of the image, relative to the source.
-        label: the name of its class folder, or what the function in `classes=` gave.
-        above: the folders above its class folder.
-        inside: whether it lies in a folder inside of its class folder.
-        folder_split: the split that a folder names; "" if none.
-    """
-
-    path: str
-    label: str
-    above: str
-    inside: bool
-    folder_split: str
 
 
 def read_folder(root: Path, files: list[str], source: Source) -> FaceDataset:
@@ -47,16 +28,14 @@ def read_folder(root: Path, files: list[str], source: Source) -> FaceDataset:
     Raises:
         ValueError: names the first file or folder that is not as it should be.
     """
-    images = [path for path in files if has_ending(path, IMAGES)]
-    others = [path for path in files if not has_ending(path, IMAGES)]
+    images = [path for path in files if path.lower().endswith(IMAGES)]
+    others = [path for path in files if not path.lower().endswith(IMAGES)]
     places = [place for path in images if (place := _place(path, source)) is not None]
     if not places:
         endings = ", ".join(sorted({Path(path).suffix.lower() or "none" for path in files})) or "there is no file"
-        raise ValueError(
-            f"{source.path.name} holds no image in class folders such as train/happy/ (endings: {endings}); "
-            f"it takes {', '.join(source.known.classes or EMOTIONS)}"
-        )
-    table = pd.DataFrame(places)
+        none = f"{source.path.name} holds no image in class folders such as train/happy/ (endings: {endings})"
+        raise ValueError(f"{none}; it takes {', '.join(source.known.classes or EMOTIONS)}")
+    table = pd.DataFrame(places, columns=["path", "label", "above", "inside", "folder_split"])
     source.note(sorted({*images} - {*table["path"]}), "left out {} images for which the function in classes= gave None")
     source.note(others, "left out {} files that are no images")
     _add_splits(table, source)
@@ -86,8 +65,17 @@ def _read_faces(root: Path, paths: list[str], size: int) -> list[tuple[np.ndarra
     return faces
 
 
-def _place(path: str, source: Source) -> Place | None:
-    """Return what an image's path tells; None if the function in `classes=` leaves the image out."""
+def _place(path: str, source: Source) -> tuple[str, str, str, bool, str] | None:
+    """Return what an image's path tells; None if the function in `classes=` leaves the image out.
+
+    Args:
+        path: of the image, relative to the source.
+        source: tells what the names of classes are.
+
+    Returns:
+        The path; the name of its class folder, or what the function in `classes=` gave; the folders above its class
+        folder; whether it lies in a folder inside of its class folder; the split that a folder names, "" if none.
+    """
     folders, known = path.replace("\\", "/").split("/")[:-1], source.known
     if known.by_file is not None:
         answer: object = known.by_file(path)
@@ -97,12 +85,12 @@ def _place(path: str, source: Source) -> Place | None:
             raise ValueError(f"the function in classes= gave {answer!r:.80} for {path}; it must give a name, or None")
         keys = [canonical(folder) for folder in folders]
         at = keys.index(canonical(answer)) if canonical(answer) in keys else -1
-        return Place(path, answer, "/".join(folders[:at]), False, split_of(folders, path))
+        return path, answer, "/".join(folders[:at]), False, split_of(folders, path)
     find = (known if known.classes else class_map()).find
     folders = folders or [source.folders[-1]]  # a class folder was given
     at = _class_folder(path, folders, find, by_name=bool(known.classes))
     above, below = folders[:at], folders[at + 1 :]
-    return Place(path, folders[at], "/".join(above), bool(below), split_of(above + below, path))
+    return path, folders[at], "/".join(above), bool(below), split_of(above + below, path)
 
 
 def _class_folder(path: str, folders: list[str], find: Callable[[str], int | None], by_name: bool) -> int:
@@ -131,7 +119,7 @@ def _class_folder(path: str, folders: list[str], find: Callable[[str], int | Non
 def _add_splits(table: pd.DataFrame, source: Source) -> None:
     """Add `split` ("" for none) and `official`; where folders and file names disagree, the folders count."""
     paths, folder = table["path"], table["folder_split"]
-    name = paths.map(lambda path: split_in_file_name(Path(path).name))
+    name = paths.str.extract(IN_NAME)[0].str.lower().map(SPLIT_WORDS).fillna("")
     official = paths.str.contains(r"(?:^|/)(?:Training|PublicTest|PrivateTest)_\d[^/]*$")
     several = paths.map(lambda path: len({*map(split_in, path.split("/")[:-1])} - {"", "?"}) > 1)
     source.note(paths[several], "{} images lie in folders of two splits, the innermost counts")

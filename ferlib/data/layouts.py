@@ -14,11 +14,9 @@ import pandas as pd
 
 from ferlib.data.dataset import FaceDataset
 from ferlib.data.folders import read_folder
-from ferlib.data.sources import Source, digest, outer_folders, split_of, walk
+from ferlib.data.sources import Source, digest, split_of, walk
 from ferlib.data.tables import kinds, read_csv, read_head, read_npz
-from ferlib.data.words import ARCHIVES, IMAGES, TABLES, has_ending, without_endings
-
-OFFICIAL = ("fer2013", "icml_face_data")  # a folder with one of these is read from it alone, from the first
+from ferlib.data.words import ARCHIVES, IMAGES, TABLES, without_endings
 
 
 def read_layout(source: Source) -> FaceDataset:
@@ -27,8 +25,7 @@ def read_layout(source: Source) -> FaceDataset:
     Raises:
         ValueError: names the first row or file that is not as it should be.
     """
-    source.folders = outer_folders(source.path)
-    if source.path.is_dir() or not has_ending(source.path.name, ARCHIVES):
+    if source.path.is_dir() or not source.path.name.lower().endswith(ARCHIVES):
         return _read(source.path, source)
     with tempfile.TemporaryDirectory() as folder:
         unpack(source.path, Path(folder))
@@ -51,8 +48,7 @@ def unpack(path: Path, folder: Path) -> None:
                 for entry in archive.infolist():  # some Windows programs write backslashes
                     entry.filename = entry.filename.replace("\\", "/")
                 _check_names([entry.filename for entry in archive.infolist() if not entry.is_dir()])
-                for entry in archive.infolist():
-                    archive.extract(entry, folder)
+                archive.extractall(folder, archive.infolist())
         else:
             with tarfile.open(path) as tar:
                 for member in tar.getmembers():
@@ -76,10 +72,8 @@ def _read(path: Path, source: Source) -> FaceDataset:
     """Read a file, or a folder with tables or images in it."""
     if not path.is_dir():
         return _read_table(path, source)
-    files = walk(path)
-    pipes = [file for file in files if not (path / file).is_file() and (path / file).exists()]
-    source.note(pipes, "left out {} pipes or devices")
-    files = [file for file in files if file not in pipes]
+    # A pipe or device would be waited for without end; a broken link is told when it is read.
+    files = [file for file in walk(path) if (path / file).is_file() or not (path / file).exists()]
     tables = _choose_tables(path, files, source)
     if not tables:
         return read_folder(path, files, source)
@@ -96,11 +90,11 @@ def _read(path: Path, source: Source) -> FaceDataset:
 
 def _read_table(path: Path, source: Source) -> FaceDataset:
     """Read a CSV or .npz."""
-    if not has_ending(path.name, TABLES):
+    if not path.name.lower().endswith(TABLES):
         raise ValueError(f"{path.name} is no layout that ferlib reads; give a .csv, .npz, .zip, .tgz or a folder")
     if not source.known.classes:
         raise ValueError(f"{path.name} has no class folders that classes= could name; give a list or a mapping")
-    return read_npz(path, source) if has_ending(path.name, (".npz",)) else read_csv(path, source)
+    return read_npz(path, source) if path.suffix.lower() == ".npz" else read_csv(path, source)
 
 
 def _choose_tables(root: Path, files: list[str], source: Source) -> list[str]:
@@ -109,12 +103,12 @@ def _choose_tables(root: Path, files: list[str], source: Source) -> list[str]:
     Raises:
         ValueError: there are several, and their names do not tell their splits.
     """
-    tables = [file for file in files if has_ending(file, TABLES)]
-    for name in OFFICIAL:
+    tables = [file for file in files if file.lower().endswith(TABLES)]
+    for name in ("fer2013", "icml_face_data"):  # a folder with one of these is read from it alone, from the first
         for file in tables:
             if without_endings(Path(file).name).lower() == name:
                 return [file]
-    if any(has_ending(file, IMAGES) for file in files):
+    if any(file.lower().endswith(IMAGES) for file in files):
         return []
     faces = {digest(root / file): file for file in reversed(tables) if _has_faces(root / file)}
     splits = [split_of([without_endings(part) for part in file.split("/")], file) for file in faces.values()]
@@ -127,6 +121,6 @@ def _choose_tables(root: Path, files: list[str], source: Source) -> list[str]:
 def _has_faces(path: Path) -> bool:
     """Return whether a table has labels and pixels; one that cannot be read has none, and is named as left out."""
     try:
-        return has_ending(path.name, (".npz",)) or bool(kinds(read_head(path)))
+        return path.suffix.lower() == ".npz" or bool(kinds(read_head(path)))
     except Exception:
         return False

@@ -20,7 +20,7 @@ from ferlib.data.layouts import read_layout
 from ferlib.data.sources import Source, find, has_fer2013_counts, outer_folders, tables_beside, walk
 from ferlib.emotions import EMOTIONS, FER2013_COUNTS, Classes, class_map
 from ferlib.sample import drawn
-from ferlib.utils import cache_folder, write_whole
+from ferlib.utils import cache_folder, require, write_whole
 
 FORMAT = 8  # of the cache's files, which are made anew when it changes
 
@@ -107,8 +107,7 @@ def all_counts(source: str | Path = "sample", *, classes: Classes = None) -> pd.
 
 def _load(source: str | Path, size: int, classes: Classes, parts: tuple[str, ...]) -> FaceDataset:
     """Return parts of a source, "open" and "sealed", from the cache; where it lacks them, decode the source first."""
-    if not 1 <= size <= 1024:
-        raise ValueError(f"size is {size}; give the side of an image in pixels, 1 to 1024")
+    require(1 <= size <= 1024, f"size is {size}; give the side of an image in pixels, 1 to 1024")
     path = None if str(source) == "sample" else find(source)
     if path is None and (classes is not None or size != 48):
         raise ValueError("the faces of sample are 48 px and of the seven emotions; leave size= and classes= out")
@@ -142,7 +141,7 @@ def fingerprint(path: Path) -> str:
 
 def _read_source(path: Path, size: int, classes: Classes) -> FaceDataset:
     """Read a source, and check that it has each class that `classes=` names."""
-    source = Source(path, size, class_map(classes))
+    source = Source(path, size, class_map(classes), outer_folders(path))
     faces = read_layout(source)
     counts = count_faces(faces.table, faces.classes).sum()
     missing = ", ".join(counts.index[counts == 0])
@@ -221,9 +220,7 @@ def _write_cache(entry: Path, parts: dict[str, FaceDataset]) -> None:
 
 
 def _write_part(faces: FaceDataset, path: Path) -> None:
-    columns: dict[str, Any] = {str(name): column.to_numpy() for name, column in faces.table.items()}
-    columns = {name: values.astype(str) if values.dtype == object else values for name, values in columns.items()}
+    table: dict[str, Any] = {str(name): column.to_numpy() for name, column in faces.table.items()}
+    table = {name: values.astype(str) if values.dtype == object else values for name, values in table.items()}
     with open(path, "wb") as file:
-        np.savez(
-            file, images=faces.images, notes=np.array(faces.notes, str), classes=np.array(faces.classes), **columns
-        )
+        np.savez(file, images=faces.images, notes=np.array(faces.notes, str), classes=np.array(faces.classes), **table)

@@ -20,23 +20,36 @@ def read_image(path: Path, name: str, size: int) -> tuple[np.ndarray, bool]:
     """
     try:
         with Image.open(path) as image:
-            gray = _gray(image)
+            if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
+                raise ValueError("its pixels have 32 bits")
+            gray = to_gray(to_array(image))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{name} cannot be read as an image ({error}); remove it or save it as 8-bit PNG") from error
     return square(gray, size), gray.shape[0] != gray.shape[1]
 
 
-def _gray(image: Image.Image) -> np.ndarray:
-    """Return an opened image of any kind as (h, w) uint8, upright."""
-    if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
-        raise ValueError("its pixels have 32 bits")
-    if image.mode.startswith("I"):  # 16 bits, which Pillow would cut off at 255
-        return ((np.asarray(image).astype(np.int64) + 128) // 257).astype(np.uint8)
-    upright = ImageOps.exif_transpose(image)
-    if upright.has_transparency_data:
-        background = Image.new("RGBA", upright.size, (128, 128, 128, 255))
-        upright = Image.alpha_composite(background, upright.convert("RGBA"))
-    return np.asarray(upright.convert("L"))
+def to_array(image: Image.Image) -> np.ndarray:
+    """Return Pillow's image as uint8 gray (h, w) or RGB (h, w, 3), upright; 16 bits become 8.
+
+    Transparent pixels are laid over mid gray.
+
+    Args:
+        image: an image of any kind; of an animation, its first frame.
+
+    Raises:
+        ValueError: its pixels are fractions.
+    """
+    image = ImageOps.exif_transpose(image)
+    if image.mode == "F":
+        raise ValueError("its pixels are fractions, where 8 or 16 bits are needed")
+    if image.mode.startswith("I"):  # 16 bits, which some formats store in 32
+        values = np.asarray(image).clip(0, 65535)
+        scale = 257 if image.mode != "I" or values.max(initial=0) > 255 else 1  # in "I" 8 bits are usual, too
+        return (values / scale).round().astype(np.uint8)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (128, 128, 128, 255)), image)
+    return np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
 
 
 def to_gray(image: np.ndarray) -> np.ndarray:

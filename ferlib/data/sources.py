@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from ferlib.data.dataset import count_faces
-from ferlib.data.words import ARCHIVES, SPLIT_WORDS, TABLES, has_ending, split_in, without_endings
+from ferlib.data.words import ARCHIVES, SPLIT_WORDS, TABLES, split_in, without_endings
 from ferlib.emotions import EMOTIONS, FER2013_COUNTS, WAYS, ClassMap, canonical
-from ferlib.utils import user_path
+from ferlib.utils import require, user_path
 
 FER2013_ENDS = (".csv", ".csv.gz", ".csv.xz", "", *ARCHIVES, "-folders.zip")
 FER2013_NAMES = [*(f"fer2013{end}" for end in FER2013_ENDS), "icml_face_data.csv"]  # looked for in this order
@@ -80,8 +80,7 @@ def find_fer2013(folder: Path) -> Path | None:
     """Return the copy of FER2013 in a folder: the folder itself, or what lies there under a known name."""
     if folder.is_file() or (folder / "train").is_dir():
         return folder
-    known = [folder / name for name in FER2013_NAMES if (folder / name).exists()]
-    return known[0] if known else None
+    return next((folder / name for name in FER2013_NAMES if (folder / name).exists()), None)
 
 
 def walk(folder: Path) -> list[str]:
@@ -114,7 +113,7 @@ def digest(path: Path) -> bytes:
 
 def tables_beside(path: Path) -> list[str]:
     """Return the names of the other tables in a table's folder."""
-    return sorted(file.name for file in path.parent.iterdir() if has_ending(file.name, TABLES) and file != path)
+    return sorted(file.name for file in path.parent.iterdir() if file.name.lower().endswith(TABLES) and file != path)
 
 
 def outer_folders(path: Path) -> tuple[str, ...]:
@@ -140,8 +139,7 @@ def split_of(folders: Iterable[str], what: str) -> str:
         ValueError: a name may be a split's, and it is not clear which.
     """
     for name in reversed(tuple(folders)):
-        if split_in(name) == "?":
-            raise ValueError(f"{what}: {name!r:.80} sounds like a split; rename it to train, val or test")
+        require(split_in(name) != "?", f"{what}: {name!r:.80} sounds like a split; rename it to train, val or test")
         if split_in(name):
             return split_in(name)
     return ""
@@ -158,8 +156,7 @@ def split_named(name: str, place: str) -> str:
         ValueError: it is no split.
     """
     split = split_of([name], place)
-    if not split:
-        raise ValueError(f"{place}: split is {name!r:.40}; allowed are {', '.join(SPLIT_WORDS)}")
+    require(split, f"{place}: split is {name!r:.40}; allowed are {', '.join(SPLIT_WORDS)}")
     return split
 
 

@@ -11,9 +11,7 @@ from ferlib.data.pixels import square, to_gray
 from ferlib.data.sources import Source, has_fer2013_counts, index_labels, split_named, split_of, tables_beside
 from ferlib.data.words import COLUMNS, split_in, without_endings
 from ferlib.emotions import ORDERS, SPLITS
-
-CHUNK = 512  # rows of a CSV that are read at a time
-CHALLENGE = {"emotion", "pixels", "usage"}  # FER2013's own columns
+from ferlib.utils import require
 
 
 def read_csv(path: Path, source: Source) -> FaceDataset:
@@ -29,8 +27,7 @@ def read_csv(path: Path, source: Source) -> FaceDataset:
     Raises:
         ValueError: names the first line that is not as it should be.
     """
-    if source.size != 48:
-        raise ValueError(f"size is {source.size}, and the images of {path.name} are 48 px; resize in the transform")
+    require(source.size == 48, f"size is {source.size}, and the images of {path.name} are 48 px; resize in a transform")
     try:
         head = read_head(path)
         images, rows = _read_rows(path, kinds(head))
@@ -40,7 +37,7 @@ def read_csv(path: Path, source: Source) -> FaceDataset:
     labels = rows["label"].reset_index(drop=True)
     table = _add_splits(rows["split"].tolist() if "split" in rows else None, len(rows), path, places, source)
     source.note([str(name) for name in rows if name not in COLUMNS.values()], f"left out {{}} columns of {path.name}")
-    own = {*head} <= CHALLENGE
+    own = {*head} <= {"emotion", "pixels", "usage"}  # FER2013's columns
     table["official"] &= own
     numbers = not source.known.asked and labels.isin([*ORDERS["fer2013"]]).any()
     classes = index_labels(table, labels.replace(ORDERS["fer2013"]) if numbers else labels, places, source)
@@ -73,13 +70,12 @@ def kinds(head: Sequence[str]) -> list[str]:
 def _read_rows(path: Path, columns: list[str]) -> tuple[np.ndarray, pd.DataFrame]:
     """Return the images of a CSV, and its other columns as stripped texts."""
     images, parts = [], []
-    with pd.read_csv(path, header=None, dtype=str, keep_default_na=False, chunksize=CHUNK) as chunks:
+    with pd.read_csv(path, header=None, dtype=str, keep_default_na=False, chunksize=512) as chunks:
         for chunk in chunks:
             chunk = chunk.set_axis(columns, axis=1).fillna("").loc[1:]
             images += [parse_pixels(text, row + 1) for row, text in chunk.pop("pixels").items()]
             parts.append(chunk.apply(lambda texts: texts.str.strip()))
-    if not images:
-        raise ValueError("line 2: it holds no image")
+    require(images, "line 2: it holds no image")
     return np.stack(images), pd.concat(parts)
 
 
@@ -97,18 +93,16 @@ def parse_pixels(text: str, line: int) -> np.ndarray:
         ValueError: a pixel is no such number, or their number is another.
     """
     try:
-        values = np.fromstring(text + " -1", np.int64, sep=" ")[
-            :-1
-        ]  # older NumPy stops in silence at what is no number
+        # Older NumPy stops in silence at what is no number.
+        values = np.fromstring(text + " -1", np.int64, sep=" ")[:-1]
     except (ValueError, DeprecationWarning):
         values = np.empty(0, np.int64)
     if len(values) != 2304 or values.min() < 0 or values.max() > 255:
         words = text.split()
         wrong = [word for word in words if not (word.isascii() and word.isdigit() and int(word) < 256)]
         number = f"{len(words)} pixels where 2304 are due"
-        raise ValueError(
-            f"line {line}: {f'pixel {wrong[0]!r:.40} is no whole number of 0 to 255' if wrong else number}"
-        )
+        reason = f"pixel {wrong[0]!r:.40} is no whole number of 0 to 255" if wrong else number
+        raise ValueError(f"line {line}: {reason}")
     return values.astype(np.uint8).reshape(48, 48)
 
 

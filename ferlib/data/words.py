@@ -32,7 +32,8 @@ _WORD = re.compile(
 )
 _SOUNDS = re.compile(r"train|valid|(?<!la)(?<!con)test|private|public|\b(?:cross ?|x)val")
 _DENIED = re.compile(r"\b(?:not|non)\b|\bcross ?val")
-_IN_FILE_NAME = re.compile(r"(train(?:ing)?|val(?:id(?:ation)?)?|(?:public|private)?test(?:ing)?)[ _-]*\d", re.I)
+# The split's word at the start of an image's name, before a number: `Training_12.jpg`, `val/test_3.png`.
+IN_NAME = re.compile(r"(?:^|/)(train(?:ing)?|val(?:id(?:ation)?)?|(?:public|private)?test(?:ing)?)[ _-]*\d[^/]*$", re.I)
 
 
 @cache
@@ -58,22 +59,6 @@ def split_in(name: str) -> str:
     if len(splits) == 1 and not _DENIED.search(words):
         return splits.pop()
     return "?" if splits or _SOUNDS.search(words) else ""
-
-
-def split_in_file_name(name: str) -> str:
-    """Return the split at the start of an image's name, before a number: `Training_12.jpg`, `test_3.png`; else ""."""
-    word = _IN_FILE_NAME.match(name)
-    return SPLIT_WORDS[word[1].lower()] if word else ""
-
-
-def has_ending(path: str, endings: tuple[str, ...]) -> bool:
-    """Tell whether a path has one of some endings, in any case.
-
-    Args:
-        path: of a file.
-        endings: in lower case, with their dots.
-    """
-    return path.lower().endswith(endings)
 
 
 def without_endings(name: str) -> str:
