@@ -19,8 +19,8 @@
 #
 # Some test faces are also in `Training`. The network has seen these *twins* together with their labels, so they are too
 # easy. On FER2013, the network that comes with `ferlib` names 92% of the 280 twins right, and 68.5% of the 3,309
-# *clean* photographs. With all of them it would report 70.4%. So we leave the twins out. (Each answer is the mean
-# over 18 views of a photograph, slightly moved or mirrored: see the last section.)
+# *clean* photographs. With all of them it would report 70.4%. So we leave the twins out. (Each answer averages
+# 18 views, slightly moved or mirrored: see the last section.)
 
 # %% tags=["parameters"]
 TEST = 4000  # clean test faces, at most

@@ -38,7 +38,7 @@ labels = torch.tensor(people["label"].to_numpy())
 # %% [markdown]
 # ## A map
 #
-# This is Grad-CAM, the map that you will meet most often. Yellow parts of a face are said to speak for the answer.
+# This is Grad-CAM, the most common map. Yellow parts of a face are said to speak for the answer.
 
 # %% alt="Seven faces with a Grad-CAM map over each, yellow where the face speaks for the answer"
 seven = explain.overlay(images[:7], explain.grad_cam(model, batch[:7], labels[:7]))
