@@ -123,8 +123,8 @@ found[away] = evaluation.predict(models.load_model(away), test_set)
 here.guess(my_guess, 100 * found[away].correct.mean())
 
 # %% [markdown]
-# With one view, as here, `fer2013` is right on about 66% of new photographs, but on 36% of the drawn faces: eleven
-# points more than always "happy". So never trust a score without asking: on which faces? Nobody
+# With one view, as here, `fer2013` is right on about 66% of new photographs. On the drawn faces it gets 36%; always
+# "happy" gets 25%. So never trust a score without asking: on which faces? Nobody
 # has measured these models with your camera and your light.
 
 # %% [markdown]
