@@ -23,7 +23,8 @@ from ferlib import sample, training
 from ferlib.data import FaceDataset, loader
 from ferlib.evaluation import predict
 from ferlib.models import FaceModel, build_model, freeze, load_model, model_hash
-from ferlib.training import TrainConfig, fit, train_one_epoch, validate
+from ferlib.training import TrainConfig, fit
+from ferlib.training.loop import train_one_epoch, validate
 from ferlib.training.lr_finder import find_lr, suggest_lr
 from ferlib.training.optim import build_optimizer, lr_factor
 from ferlib.training.run import Run, _build_accelerator
