@@ -65,9 +65,8 @@ class Recipe:
         model = build_model(classes=classes, **self.model)
         if self.trainable:
             freeze(model, self.trainable)
-        spec = model.input_spec
-        augment = None if self.augment is None else BatchAugment(spec, **self.augment)
-        return model, augment, self.pipeline and self.pipeline(spec.size)
+        augment = None if self.augment is None else BatchAugment(model.input_spec, **self.augment)
+        return model, augment, self.pipeline and self.pipeline(model.input_spec.size)
 
 
 # The students' pipelines. Each takes the side that the network needs in pixels, or its `InputSpec`, and returns an

@@ -748,7 +748,7 @@ def test_resume_refuses_other_data_models_and_augmentation(faces: FaceDataset, t
         with pytest.raises(ValueError, match=message):
             fit(model, data, val, config, train_transform=transform, out=tmp_path, resume=True, progress=False)
     (tmp_path / "state.pt").unlink()
-    with pytest.raises(ValueError, match="holds a model but no state.pt; give another out"):
+    with pytest.raises(ValueError, match="holds a history.csv and a model.safetensors but no state.pt; give"):
         run(faces, config, out=tmp_path, resume=True)
 
 

@@ -249,11 +249,10 @@ def loader(
         require(len(weights) == count and shuffle, f"{given}; give {count} and shuffle=True")
         draws = torch.Generator().manual_seed(torch.initial_seed())
         sampler = WeightedRandomSampler(torch.as_tensor(weights).tolist(), count, generator=draws)
-    faces = isinstance(dataset, FaceDataset)
     return DataLoader(
         _Batches(dataset) if isinstance(dataset, FaceDataset) else dataset, batch_size, sampler=sampler,
         shuffle=shuffle and sampler is None, drop_last=shuffle, num_workers=workers, generator=generator,
-        collate_fn=_collate if faces else None, pin_memory=torch.cuda.is_available(),
+        collate_fn=_collate if isinstance(dataset, FaceDataset) else None, pin_memory=torch.cuda.is_available(),
     )  # fmt: skip
 
 

@@ -47,11 +47,10 @@ class Checkpoint:
         self, out: str | Path, resume: bool, model: nn.Module, train: Feed, val: Feed, transform: Any, teacher: Any
     ):
         self.folder = prepare_folder(out, "give another out (`--out`)")
-        has_model, has_state = ((self.folder / name).exists() for name in (WEIGHTS_FILE, STATE_FILE))
-        require(resume or not (has_model or has_state), f"{out} holds a run; give resume=True or another out")
-        has_history = (self.folder / HISTORY_FILE).exists()
-        require(has_state or not (has_model or has_history), f"{out} holds a {'model' if has_model else HISTORY_FILE} "
-                f"but no {STATE_FILE}; give another out")  # fmt: skip
+        there = {name for name in (WEIGHTS_FILE, HISTORY_FILE, STATE_FILE) if (self.folder / name).exists()}
+        require(resume or not there & {WEIGHTS_FILE, STATE_FILE}, f"{out} holds a run; give resume=True or another out")
+        alone = " and a ".join(sorted(there - {STATE_FILE}))
+        require(STATE_FILE in there or not alone, f"{out} holds a {alone} but no {STATE_FILE}; give another out")
         self.model = _model_to_save(model, train, val, transform)
         self.facts = {  # a resumed run must have the same
             "model": repr(self.model.architecture or self.model.network), "input": repr(self.model.input_spec),
