@@ -51,27 +51,6 @@ def canonical(name: object) -> str:
     return ALIASES.get(key, key)
 
 
-def emotion_index(name: object) -> int:
-    """Return the class index of one of the seven emotions.
-
-    Args:
-        name: the emotion's name, an alias, or its number in FER2013's CSV, in upper or lower case.
-
-    Returns:
-        The index in `EMOTIONS`, 0 to 6.
-
-    Raises:
-        ValueError: `name` is no known emotion.
-
-    >>> emotion_index("Happiness"), emotion_index("3")
-    (3, 3)
-    """
-    key = ORDERS["fer2013"].get(str(name).strip(), canonical(name))
-    if key not in EMOTIONS:
-        raise ValueError(f"{name!r:.80} is no known emotion; allowed are {', '.join(EMOTIONS)}, aliases, and 0 to 6")
-    return EMOTIONS.index(key)
-
-
 def class_colors(classes: Sequence[str]) -> list[str]:
     """Return a colour for each class, as `"#RRGGBB"`.
 

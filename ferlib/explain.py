@@ -58,18 +58,12 @@ def activations(model: nn.Module, batch: torch.Tensor, layer: str | None = None)
         ValueError: there is no such layer.
         ValueError: the layer's output is no map.
     """
-    name = find_layer(model, batch) if layer is None else layer
-    maps = _activation_maps(model, batch, {name: _layer_named(model, name)})
-    require(name in maps, f"the layer {name!r} gives no map (n, channels, h, w); `find_layer(model, batch)` names one")
-    return maps[name].cpu().numpy()
-
-
-def _layer_named(model: nn.Module, name: str) -> nn.Module:
-    """Return a network's layer; raise `ValueError` if it has none of that name."""
-    network = unwrap(model)
+    name, network = find_layer(model, batch) if layer is None else layer, unwrap(model)
     layers, parts = dict(network.named_modules()), ", ".join(part for part, _ in network.named_children())
     require(name in layers, f"{type(network).__name__} has no layer {name!r}; its parts are {parts}")
-    return layers[name]
+    maps = _activation_maps(model, batch, {name: layers[name]})
+    require(name in maps, f"the layer {name!r} gives no map (n, channels, h, w); `find_layer(model, batch)` names one")
+    return maps[name].cpu().numpy()
 
 
 def find_layer(model: nn.Module, batch: torch.Tensor, min_cells: int = MIN_CELLS) -> str:
@@ -126,7 +120,7 @@ def grad_cam(
     h, w = activations(model, batch[:1], name).shape[2:]
     if min(h, w) < MIN_CELLS:
         raise ValueError(f"the map of {name!r} is {h}x{w}, too coarse for a face; take {find_layer(model, batch)!r}")
-    method = (LayerGradCam if average else LayerGradientXActivation)(model, _layer_named(model, name))
+    method = (LayerGradCam if average else LayerGradientXActivation)(model, unwrap(model).get_submodule(name))
     with evaluating(model), torch.enable_grad():
         faces = _faces(model, batch)
         cam = method.attribute(faces, _target_classes(model, faces, targets)).detach().sum(1, keepdim=True).relu()

@@ -113,27 +113,26 @@ class Lesson:
         shipped model is `drawn` for drawn faces and `fer2013` for photographs.
         """
         path, shipped = self.folder.parent / lesson / "model.safetensors", "drawn" if self.drawn else "fer2013"
-        if not path.exists():
-            print(f"the model that ships, {shipped!r}: lesson {lesson} has kept none in {path.parent}")
-            return models.load_model(shipped)
-        model = models.load_model(path)
-        source = model.about.get("source", "faces that it does not name")
-        if source != self.source:
-            print(f"the model that ships, {shipped!r}: {path} was trained on {source!r}, not on {self.source!r}")
-            return models.load_model(shipped)
-        print(f"the model that lesson {lesson} kept, {path}")
-        return model
+        why = f"lesson {lesson} has kept none in {path.parent}"
+        if path.exists():
+            model = models.load_model(path)
+            source = model.about.get("source", "faces that it does not name")
+            if source == self.source:
+                print(f"the model that lesson {lesson} kept, {path}")
+                return model
+            why = f"{path} was trained on {source!r}, not on {self.source!r}"
+        print(f"the model that ships, {shipped!r}: {why}")
+        return models.load_model(shipped)
 
     def evidence(self, run: str = "long-2") -> Path | None:
         """Return the folder with the history and PublicTest logits of a run on FER2013; None where it is missing.
 
         It lies in the repository's `benchmarks/fer2013`, which is not part of the installed package.
         """
-        here = Path.cwd().resolve()
-        for root in (*Path(__file__).resolve().parents[1:2], here, *here.parents):
-            folder = root / "benchmarks" / "fer2013" / run
-            if folder.is_dir():
-                return folder
+        here, place = Path.cwd().resolve(), Path("benchmarks", "fer2013", run)
+        for root in (Path(__file__).resolve().parents[1], here, *here.parents):
+            if (root / place).is_dir():
+                return root / place
         print(f"the numbers of the FER2013 run {run} are not here: get the whole repository, they lie in benchmarks/")
         return None
 
@@ -237,9 +236,7 @@ class Lesson:
 
 
 def _results(answer: Any, on: Sequence[tuple]) -> list[Any]:
-    if callable(answer) and on:
-        return [answer(*arguments) for arguments in on]
-    return [answer]
+    return [answer(*arguments) for arguments in on] if callable(answer) and on else [answer]
 
 
 def _verdict(
@@ -250,7 +247,7 @@ def _verdict(
     if _equal(given, right, tolerance, dtype):
         return "Right."
     hints = [why for other, why in wrong if _equal(given, other, tolerance, dtype)]
-    return f"Not yet: {hints[0]}" if hints else f"Not yet: {_short(given[0])} is not what is asked for."
+    return f"Not yet: {hints[0]}" if hints else f"Not yet: {given[0]!r:.80} is not what is asked for."
 
 
 def _equal(given: list[Any], other: list[Any], tolerance: float, dtype: bool) -> bool:
@@ -270,8 +267,3 @@ def _equal(given: list[Any], other: list[Any], tolerance: float, dtype: bool) ->
 
 def _figure(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

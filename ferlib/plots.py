@@ -7,7 +7,6 @@ column that is needed is a `ValueError`.
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from itertools import chain
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -348,7 +347,8 @@ def explanation_grid(images: Pictures, overlays: Mapping[str, Pictures], titles:
     frames, table = "", pd.DataFrame()
     if boxes is not None:
         frames = "\nbrows dotted, eyes dashed, mouth solid"
-        table = select_columns(boxes, [*chain(*edges.values())], "sample.draw") - 0.5  # pixels' middles
+        # A box's edges are counted from the corner of the first pixel, a plot's from its middle.
+        table = select_columns(boxes, [name for names in edges.values() for name in names], "sample.draw") - 0.5
     rows, names = [*zip(*overlays.values(), strict=True)], [""] * len(images) if titles is None else titles
     title = f"{title}\nyellow: most, violet: least{frames}"
     figure = augmentation_grid(images, rows, names, headers=[*overlays], title=title)

@@ -31,7 +31,8 @@ from on_disk import write_csv
 from ferlib import data, models, protocol, sample
 from ferlib.data import FaceDataset, load, loader, loading
 from ferlib.models import files
-from ferlib.training import FitResult, TrainConfig, fit, state, validate
+from ferlib.training import FitResult, TrainConfig, fit, state
+from ferlib.training.loop import validate
 from ferlib.training.run import HISTORY, Run
 from ferlib.transforms import BatchAugment, EvalTransform, InputSpec
 

@@ -23,7 +23,8 @@ from ferlib import sample, training
 from ferlib.data import FaceDataset, loader
 from ferlib.evaluation import predict
 from ferlib.models import FaceModel, build_model, freeze, load_model, model_hash
-from ferlib.training import TrainConfig, fit, train_one_epoch, validate
+from ferlib.training import TrainConfig, fit
+from ferlib.training.loop import train_one_epoch, validate
 from ferlib.training.lr_finder import find_lr, suggest_lr
 from ferlib.training.optim import build_optimizer, lr_factor
 from ferlib.training.run import Run, _build_accelerator
@@ -747,7 +748,7 @@ def test_resume_refuses_other_data_models_and_augmentation(faces: FaceDataset, t
         with pytest.raises(ValueError, match=message):
             fit(model, data, val, config, train_transform=transform, out=tmp_path, resume=True, progress=False)
     (tmp_path / "state.pt").unlink()
-    with pytest.raises(ValueError, match="holds a model but no state.pt; give another out"):
+    with pytest.raises(ValueError, match="holds a history.csv and a model.safetensors but no state.pt; give"):
         run(faces, config, out=tmp_path, resume=True)
 
 

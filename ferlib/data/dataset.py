@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler, get_wor
 from ferlib.data.words import SPLIT_WORDS
 from ferlib.emotions import EMOTIONS, SPLITS, check_classes, match_classes
 from ferlib.transforms import apply_transform, check_transform
+from ferlib.utils import require
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +59,16 @@ class FaceDataset(Dataset):
         missing = {column: value for column, value in defaults.items() if column not in self.table}
         object.__setattr__(self, "table", self.table.assign(**missing) if missing else self.table)
         object.__setattr__(self, "classes", check_classes(self.classes))
-        _check_table(self.table, self.classes)
+        unknown = [repr(split) for split in self.table["split"].unique() if split not in SPLITS]
+        require(not unknown, f"the table has the split {', '.join(unknown)}; allowed are {', '.join(SPLITS)}")
+        require("label" in self.table, f"the table has the columns {', '.join(map(str, self.table))}; label is missing")
+        labels = self.table["label"].to_numpy()
+        if len(labels):
+            kind = f"labels are {labels.dtype}, such as {labels[0]!r:.40}"
+            require(labels.dtype.kind in "iu", f"{kind}; give class indices, whole numbers")
+            low, high, named = labels.min(), labels.max(), f"{len(self.classes)} classes ({', '.join(self.classes)})"
+            require(low >= 0 and high < len(self.classes), f"labels are {low} to {high}, and there are {named}; "
+                    "give classes a name for each label")  # fmt: skip
         check_transform(self.transform)
         due = (len(self), len(self.classes))
         if self.targets is not None and self.targets.shape != due:
@@ -81,8 +91,7 @@ class FaceDataset(Dataset):
         (2, ('open', 'shut'))
         """
         indices = np.asarray(labels)
-        if indices.ndim != 1:
-            raise ValueError(f"labels are {indices.shape}; give class indices, one whole number for each image")
+        require(indices.ndim == 1, f"labels are {indices.shape}; give class indices, one whole number for each image")
         return cls(images, pd.DataFrame({"label": indices}), classes=check_classes(classes), **fields)
 
     def __len__(self) -> int:
@@ -95,11 +104,7 @@ class FaceDataset(Dataset):
         tensor (k,), unless `draw` draws an int from them.
         """
         label = self.labels_at([index])[0]
-        return self.face(index), int(label) if label.ndim == 0 else label
-
-    def face(self, index: int) -> torch.Tensor:
-        """Return one face through the transform: a tensor (channels, h, w), uint8 or float32."""
-        return apply_transform(self.transform, self.images[index])
+        return apply_transform(self.transform, self.images[index]), int(label) if label.ndim == 0 else label
 
     def labels_at(self, indices: list[int]) -> torch.Tensor:
         """Return the labels of some faces, as a loader does: int64 (b,), or float32 targets (b, k)."""
@@ -178,10 +183,14 @@ class FaceDataset(Dataset):
         (3, 2, 1)
         """
         if isinstance(which, str):
-            which = self._mask_of(SPLIT_WORDS.get(which.lower(), which))
+            split = SPLIT_WORDS.get(which.lower(), which)
+            which = (self.table["split"] == split).to_numpy()
+            present = ", ".join(self.table["split"].unique()) or "none"
+            require(which.any(), f"{self.name} has no split {split!r} open; it has {present}. PrivateTest stays "
+                    "sealed: see ferlib.protocol.open_sealed; ferlib.protocol.split parts Training")  # fmt: skip
         picks = np.asarray(which) if len(which) else np.empty(0, np.int64)
-        if picks.dtype == bool and len(picks) != len(self):
-            raise ValueError(f"a mask of {len(picks)} was given for a dataset of {len(self)} images")
+        fits = picks.dtype != bool or len(picks) == len(self)
+        require(fits, f"a mask of {len(picks)} was given for a dataset of {len(self)} images")
         if isinstance(which, pd.Series) and picks.dtype == bool and not which.index.equals(self.table.index):
             raise ValueError("the mask's index is not the table's, in its order; give a mask made from faces.table")
         if picks.dtype.kind in "iu" and len(picks) == len(self) > 2 and set(picks.tolist()) <= {0, 1}:
@@ -189,36 +198,10 @@ class FaceDataset(Dataset):
         images, table = self.images[picks], self.table.iloc[picks].reset_index(drop=True)
         return replace(self, images=images, table=table, targets=None if self.targets is None else self.targets[picks])
 
-    def _mask_of(self, split: str) -> np.ndarray:
-        """Return which faces are of a split, (n,) bool; raise `ValueError` if none is."""
-        mask = (self.table["split"] == split).to_numpy()
-        if not mask.any():
-            present = ", ".join(self.counts().index) or "none"
-            cure = "PrivateTest stays sealed: see ferlib.protocol.open_sealed; ferlib.protocol.split parts Training"
-            raise ValueError(f"{self.name} has no split {split!r} open; it has {present}. {cure}")
-        return mask
-
     def __repr__(self) -> str:
         lines = [f"{self.name}: {len(self):,} faces of {self.images.shape[1]}x{self.images.shape[2]} px"]
         lines += [f"  {split}: {int(total):,}" for split, total in self.counts().sum(axis=1).items()]
         return "\n".join(lines + [f"  note: {note}" for note in self.notes])
-
-
-def _check_table(table: pd.DataFrame, classes: tuple[str, ...]) -> None:
-    """Raise `ValueError` for a table without labels, with labels outside of the classes, or with unknown splits."""
-    if "label" not in table:
-        raise ValueError(f"the table has the columns {', '.join(map(str, table))}; a column label is needed")
-    labels = table["label"].to_numpy()
-    if len(labels) and labels.dtype.kind not in "iu":
-        raise ValueError(f"labels are {labels.dtype}, such as {labels[0]!r:.40}; give class indices, whole numbers")
-    if len(labels) and not (labels.min() >= 0 and labels.max() < len(classes)):
-        named = f"there are {len(classes)} classes ({', '.join(classes)})"
-        raise ValueError(
-            f"labels are {labels.min()} to {labels.max()}, and {named}; give classes a name for each label"
-        )
-    unknown = sorted({*map(str, table["split"])} - {*SPLITS})
-    if unknown:
-        raise ValueError(f"the table has the split {unknown[0]!r}; allowed are {', '.join(SPLITS)}")
 
 
 def count_faces(table: pd.DataFrame, classes: Sequence[str] = EMOTIONS) -> pd.DataFrame:
@@ -262,17 +245,14 @@ def loader(
     """
     sampler, count = None, len(dataset)  # type: ignore[arg-type]
     if weights is not None:
-        if len(weights) != count or not shuffle:
-            raise ValueError(
-                f"{len(weights)} weights for {count} faces, shuffle={shuffle}; give {count} and shuffle=True"
-            )
+        given = f"{len(weights)} weights for {count} faces, shuffle={shuffle}"
+        require(len(weights) == count and shuffle, f"{given}; give {count} and shuffle=True")
         draws = torch.Generator().manual_seed(torch.initial_seed())
         sampler = WeightedRandomSampler(torch.as_tensor(weights).tolist(), count, generator=draws)
-    faces = isinstance(dataset, FaceDataset)
     return DataLoader(
         _Batches(dataset) if isinstance(dataset, FaceDataset) else dataset, batch_size, sampler=sampler,
         shuffle=shuffle and sampler is None, drop_last=shuffle, num_workers=workers, generator=generator,
-        collate_fn=_collate if faces else None, pin_memory=torch.cuda.is_available(),
+        collate_fn=_collate if isinstance(dataset, FaceDataset) else None, pin_memory=torch.cuda.is_available(),
     )  # fmt: skip
 
 
@@ -294,5 +274,5 @@ class _Batches(Dataset):
         if self.dataset.transform is None:
             images = torch.from_numpy(self.dataset.images[indices])[:, None]
         else:
-            images = torch.stack([self.dataset.face(i) for i in indices])
+            images = torch.stack([apply_transform(self.dataset.transform, self.dataset.images[i]) for i in indices])
         return images, self.dataset.labels_at(indices)

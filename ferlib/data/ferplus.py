@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ferlib.data.dataset import FaceDataset
-from ferlib.emotions import EMOTIONS, FER2013_COUNTS, emotion_index
+from ferlib.emotions import EMOTIONS, FER2013_COUNTS, canonical
 from ferlib.utils import require
 
 SCHEMES = ("majority", "probability", "cross_entropy")
@@ -82,7 +82,7 @@ def read_votes(path: Path) -> pd.DataFrame:
 
 def seven_votes(votes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the votes (n, 7) for EMOTIONS among the ten VOTES (n, 10), and whether an emotion has the most, (n,)."""
-    seven = votes[:, np.argsort([emotion_index(name) for name in VOTES[:7]])]
+    seven = votes[:, np.argsort([EMOTIONS.index(canonical(name)) for name in VOTES[:7]])]
     return seven, (seven.max(1) > 0) & (seven.max(1) >= votes[:, 7:].max(1))
 
 

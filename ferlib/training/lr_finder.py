@@ -65,13 +65,11 @@ def find_lr(
     optimizer = build_optimizer(network, config)
     shares = [group["lr"] for group in optimizer.param_groups]
     weights, draws = balance_weights(train.dataset, config, classes)
-    weights = None if weights is None else weights.to(accelerator.device)
     batches = loader(train.dataset, config.batch_size, shuffle=True, weights=draws)
     repeated = itertools.chain.from_iterable(itertools.repeat(batches))
     rows: list[dict[str, float]] = []
     mean = 0.0
-    for step, batch in enumerate(itertools.islice(repeated, steps)):
-        lr = low * (high / low) ** (step / (steps - 1))
+    for lr, batch in zip(np.geomspace(low, high, steps).tolist(), repeated, strict=False):
         for group, share in zip(optimizer.param_groups, shares, strict=True):
             group["lr"] = lr * share
         batch = [part.to(accelerator.device) for part in batch]
@@ -82,7 +80,7 @@ def find_lr(
         except FloatingPointError:
             loss = math.inf
         mean = 0.9 * mean + 0.1 * loss
-        rows.append({"lr": lr, "loss": loss, "smoothed": mean / (1 - 0.9 ** (step + 1))})
+        rows.append({"lr": lr, "loss": loss, "smoothed": mean / (1 - 0.9 ** (len(rows) + 1))})
         if not rows[-1]["smoothed"] < 3 * min(row["smoothed"] for row in rows):
             break
     return pd.DataFrame(rows)

@@ -72,7 +72,13 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
     [('rest', 0.05), ('rest', 0.0)]
     """
     network, scales = unwrap(model), dict(config.lr_scales)
-    _check_parts(network, scales)
+    trainable = {name: parameter.requires_grad for name, parameter in network.named_parameters()}
+    for part in scales:
+        inside = [value for name, value in trainable.items() if is_within(name, part)]
+        require(inside, f"lr_scales names {part!r}, which the model does not have")
+        if not any(inside):
+            warnings.warn(f"{part} has a learning rate but is frozen: its weights will not change", stacklevel=3)
+    require(any(trainable.values()), "no parameter is trainable; train a part: ferlib.models.freeze(model, [part])")
     groups: dict[tuple[str, bool], dict[str, Any]] = {}
     for name, parameter in network.named_parameters():
         part = max((part for part in scales if is_within(name, part)), key=len, default="rest")
@@ -85,17 +91,6 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
     if config.optimizer == "sgd":
         return torch.optim.SGD(groups.values(), config.lr, momentum=config.momentum, nesterov=config.momentum > 0)
     return (torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam)(groups.values(), config.lr)
-
-
-def _check_parts(network: nn.Module, scales: dict[str, float]) -> None:
-    """Check that the parts with a learning rate exist, and that a parameter is trainable."""
-    trainable = {name: parameter.requires_grad for name, parameter in network.named_parameters()}
-    for part in scales:
-        inside = [value for name, value in trainable.items() if is_within(name, part)]
-        require(inside, f"lr_scales names {part!r}, which the model does not have")
-        if not any(inside):
-            warnings.warn(f"{part} has a learning rate but is frozen: its weights will not change", stacklevel=4)
-    require(any(trainable.values()), "no parameter is trainable; train a part: ferlib.models.freeze(model, [part])")
 
 
 def lr_factor(step: int, steps: int, config: TrainConfig) -> float:

@@ -49,7 +49,12 @@ class Run:
         self.optimizer = build_optimizer(self.network, config)
         self.base_lrs = [group["lr"] for group in self.optimizer.param_groups]
         self.plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(self.optimizer, factor=0.5, patience=2)
-        self._prepare_batches()
+        self.weights, draws = balance_weights(train.dataset, config, self.classes)
+        batches = loader(train.dataset, config.batch_size, shuffle=True, workers=config.workers, weights=draws)
+        self.sampling_generator = getattr(batches.sampler, "generator", None) if draws else None
+        val_size = config.batch_size * math.ceil(256 / config.batch_size)
+        val_batches = loader(val.dataset, val_size, workers=config.workers)
+        self.model, self.train_batches, self.val_batches = self.accelerator.prepare(self.network, batches, val_batches)
         self.ema = ModelEmaV3(self.network, decay=config.ema, use_warmup=True) if config.ema else None
         self.eval_network = self.network if self.ema is None else self.ema.module
         self.stop_requested = False
@@ -62,17 +67,6 @@ class Run:
         """Set the precision of the steps to come, and the scaler that "fp16" needs."""
         self.precision = precision
         self.scaler = torch.amp.GradScaler(self.accelerator.device.type, enabled=precision == "fp16")
-
-    def _prepare_batches(self) -> None:
-        """Make the loaders; prepare them and the network for all processes."""
-        config = self.config
-        weights, draws = balance_weights(self.train.dataset, config, self.classes)
-        self.weights = None if weights is None else weights.to(self.accelerator.device)
-        batches = loader(self.train.dataset, config.batch_size, shuffle=True, workers=config.workers, weights=draws)
-        self.sampling_generator = getattr(batches.sampler, "generator", None) if draws else None
-        val_size = config.batch_size * math.ceil(256 / config.batch_size)
-        val_batches = loader(self.val.dataset, val_size, workers=config.workers)
-        self.model, self.train_batches, self.val_batches = self.accelerator.prepare(self.network, batches, val_batches)
 
     def epochs_since_best(self) -> int:
         """Count the epochs after the first one with the highest validation accuracy."""

@@ -23,7 +23,7 @@ from ferlib.utils import prepare_folder, write_whole
 
 STATE_FILE, HISTORY_FILE = "state.pt", "history.csv"
 # Settings that may differ in a resumed run.
-MAY_DIFFER = ("data", "epochs", "patience", "workers", "precision", "precision used")
+MAY_DIFFER = ("data", "epochs", "patience", "workers", "precision")
 IN_MODEL = ("data", "faces", "augmentation", "per_image", "teacher")  # facts in the model's file, with the config
 
 
@@ -47,11 +47,10 @@ class Checkpoint:
         self, out: str | Path, resume: bool, model: nn.Module, train: Feed, val: Feed, transform: Any, teacher: Any
     ):
         self.folder = prepare_folder(out, "give another out (`--out`)")
-        has_model, has_state = ((self.folder / name).exists() for name in (WEIGHTS_FILE, STATE_FILE))
-        require(resume or not (has_model or has_state), f"{out} holds a run; give resume=True or another out")
-        has_history = (self.folder / HISTORY_FILE).exists()
-        require(has_state or not (has_model or has_history), f"{out} holds a {'model' if has_model else HISTORY_FILE} "
-                f"but no {STATE_FILE}; give another out")  # fmt: skip
+        there = {name for name in (WEIGHTS_FILE, HISTORY_FILE, STATE_FILE) if (self.folder / name).exists()}
+        require(resume or not there & {WEIGHTS_FILE, STATE_FILE}, f"{out} holds a run; give resume=True or another out")
+        alone = " and a ".join(sorted(there - {STATE_FILE}))
+        require(STATE_FILE in there or not alone, f"{out} holds a {alone} but no {STATE_FILE}; give another out")
         self.model = _model_to_save(model, train, val, transform)
         self.facts = {  # a resumed run must have the same
             "model": repr(self.model.architecture or self.model.network), "input": repr(self.model.input_spec),
@@ -76,8 +75,9 @@ class Checkpoint:
         """
         if not run.accelerator.is_main_process:
             return
-        settings, history = self._settings(run), pd.DataFrame(run.history, columns=HISTORY)
+        history = pd.DataFrame(run.history, columns=HISTORY)
         state = {name: part.state_dict() for name, part in _parts(run).items()}
+        settings = dataclasses.asdict(run.config) | self.facts | {"precision used": run.precision}
         state |= {"settings": settings, "history": run.history, "step": run.step, "kept_weights": run.kept_weights}
         state["answers"] = torch.from_numpy(fixed_answers(run.network, run.train.shape))
         content = io.BytesIO()
@@ -103,7 +103,7 @@ class Checkpoint:
         Raises:
             ValueError: the state is damaged or belongs to another run.
         """
-        folder, now, epochs = self.folder, self._settings(run), run.config.epochs
+        folder, now, epochs = self.folder, dataclasses.asdict(run.config) | self.facts, run.config.epochs
         path = folder / STATE_FILE
         if not path.exists():
             return
@@ -135,10 +135,6 @@ class Checkpoint:
         if done and old["epochs"] != epochs and run.config.schedule not in ("plateau", "constant"):
             change = f"the run had {old['epochs']} epochs and now has {epochs}"
             warnings.warn(f"{change}: its learning rate jumps, so that a run from the start would differ", stacklevel=3)
-
-    def _settings(self, run: Run) -> dict[str, Any]:
-        """Return the settings that a resumed run must share."""
-        return dataclasses.asdict(run.config) | self.facts | {"precision used": run.precision}
 
 
 def _parts(run: Run) -> dict[str, Any]:

@@ -179,10 +179,9 @@ def _note_ctrl_c(run: Run) -> Iterator[None]:
 
 def _train_epochs(run: Run, files: Checkpoint | None, progress: bool) -> str:
     """Train until the last epoch, or until patience ends; return why the run stopped."""
-    epochs, patience, done = run.config.epochs, run.config.patience, len(run.history)
-    steps = epochs * len(run.train_batches)
-    with tqdm(initial=run.step, total=steps, unit="batch", disable=not progress) as run.bar:
-        for epoch in range(done + 1, epochs + 1):
+    epochs, patience = run.config.epochs, run.config.patience
+    with tqdm(initial=run.step, total=epochs * len(run.train_batches), unit="batch", disable=not progress) as run.bar:
+        for epoch in range(len(run.history) + 1, epochs + 1):
             if patience is not None and run.epochs_since_best() >= patience:
                 return "patience"
             run.bar.set_description(f"epoch {epoch} of {epochs}")
