@@ -224,20 +224,21 @@ class YuNet:
         for box in boxes:
             best = self._level(bgr, box)
             for quarter in (90, 180, 270) if best[4] < SURE else ():
-                other = self._level(bgr, np.append(box[:5], box[5] + quarter))
-                best = other if other[4] >= max(best[4] + 0.03, SURE) else best
+                other = self._level(bgr, np.append(box[:5], box[5] + quarter), rounds=1)
+                if other[4] >= max(best[4] + 0.03, SURE):
+                    best = self._level(bgr, other)
             leveled.append(best)
         boxes = np.reshape(leveled, (-1, 6))
         boxes[:, 5] = (boxes[:, 5] + 180) % 360 - 180
         return nms(boxes)
 
-    def _level(self, bgr: np.ndarray, box: np.ndarray) -> np.ndarray:
+    def _level(self, bgr: np.ndarray, box: np.ndarray, rounds: int = 4) -> np.ndarray:
         """Measure the roll of a face, and return the box of the upright face.
 
         At first sight YuNet tells less of an angle than there is; more of it, the larger and the more upright the face.
         So the surroundings are enlarged and turned upright until no angle is left.
         """
-        for _ in range(4 if abs(box[5]) > 3 or box[4] < SURE else 0):
+        for _ in range(rounds if abs(box[5]) > 3 or box[4] < SURE else 0):
             middle, side = (box[:2] + box[2:4]) / 2, 1.5 * float((box[2:4] - box[:2]).max())
             upright, back = cut_square(bgr, middle, side=side, roll=box[5], size=256)
             again = self._find(_brightened(upright), 2)
@@ -374,7 +375,7 @@ def _turn(boxes: np.ndarray, back: np.ndarray, roll: float) -> np.ndarray:
 
 def _brightened(image: np.ndarray) -> np.ndarray:
     """Make a dark image brighter; return another as it is."""
-    step = max(1, max(image.shape) // 400)
+    step = max(1, max(image.shape) // 100)
     bright = np.percentile(image[::step, ::step], 99)
     return image if bright >= 128 else cv2.convertScaleAbs(image, alpha=200 / max(bright, 8))
 
