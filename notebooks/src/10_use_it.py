@@ -407,9 +407,8 @@ if HAS_ONNX:
 # %% [markdown] tags=["advanced"]
 # A byte is a quarter of 32 bits, but the file is larger than a quarter. It also holds the graph and the scales, which
 # count where the network is small. Nor is it always faster: on one machine 8 bits took 0.34 ms a face and 32 bits
-# 0.25 ms. Measure on the machine that will run it. Some faces change their name, but the interval of the accuracy's difference
-# contains 0:
-# about as many names become right as become wrong.
+# 0.25 ms. Measure on the machine that will run it. Some faces change their name, but the interval of the accuracy's
+# difference contains 0: about as many names become right as become wrong.
 #
 # ## Advanced: smoothing a video
 #

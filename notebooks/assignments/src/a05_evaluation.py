@@ -102,9 +102,9 @@ credit(tried, CASES, points=3)
 # %% [markdown] nbgrader={"grade": false, "grade_id": "paired_interval_task", "locked": true, "schema_version": 3, "solution": false, "task": false}
 # ## 3. Is the second model better? (5 points)
 #
-# The mean of three networks names 69.6% of the 3,309 clean photographs of `PublicTest` right, the one that ships 68.5%.
-# (Clean ones have no exact twin in `Training`.) Their intervals overlap over most of their length, and yet the gain is
-# no luck. Redraw *faces*, each with both answers, and 95% of the gains lie between +0.2 and +1.9 points.
+# The mean of three networks names 69.6% of the 3,309 clean photographs right, the one that ships 68.5%. Their intervals
+# overlap over most of their length, and yet the gain is no luck. Redraw *faces*, each with both answers, and 95% of the
+# gains lie between +0.2 and +1.9 points.
 #
 # Write `paired_interval(right_a, right_b, draws, level)`. `right_a` and `right_b` say of the same n faces whether each
 # model named them right (arrays of booleans). Each row of `draws`, (resamples, n), holds the positions of the faces of
@@ -158,7 +158,7 @@ credit(tried, CASES, points=3)
 # %% [markdown] nbgrader={"grade": false, "grade_id": "ece_task", "locked": true, "schema_version": 3, "solution": false, "task": false}
 # ## 4. Does 70% mean 70%? (5 points)
 #
-# With 18 views, the model that ships is 61% sure on average of clean photographs, and right on 69%. The expected calibration error tells how far
+# With 18 views, the model that ships is 61% sure on average, and right on 69%. The expected calibration error tells how far
 # they lie apart.
 #
 # Write `ece(sure, right, bins)`. `sure` holds the probability, above 0 and up to 1, of each of n answers, `right`
