@@ -128,8 +128,10 @@ def _imagenet_weights() -> str:
 def _data(folder: Path) -> str:
     """Look for FER2013, which is optional; FERLIB_DATA, if set, has to exist."""
     variable = os.environ.get("FERLIB_DATA")
-    place = user_path(variable) if variable else folder
+    try:
+        place = user_path(variable) if variable else folder
+    except ValueError as error:
+        raise ValueError(f"FERLIB_DATA: {error}") from error
+    require(place.exists() or not variable, f"FERLIB_DATA names {place}, which does not exist")
     there = place.is_file() or any(place.glob("*fer2013*"))
-    message = f"FER2013 in {place}" if there else f"no FER2013 in {place}; to get it: ferlib data fetch fer2013"
-    require(place.exists() or not variable, message)
-    return message
+    return f"FER2013 in {place}" if there else f"no FER2013 in {place}; to get it: ferlib data fetch fer2013"

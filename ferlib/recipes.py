@@ -73,50 +73,56 @@ class Recipe:
 # `A.Compose`, as `transforms.light` does.
 
 
-def _resize_then(size: int | InputSpec, steps: Callable[[Any, int], list[Any]]) -> Any:
-    """Build a pipeline: resize, then the steps that a function makes of Albumentations and the side, then the end."""
-    A, side, last = pipeline_parts(size)
-    return A.Compose([A.Resize(side, side), *steps(A, side), *last])
-
-
 def scratch_jitter(size: int | InputSpec = 48) -> Any:
     """Build the pipeline of the recipe `scratch_jitter`; `size` as in `transforms.light`."""
-    return _resize_then(size, lambda A, side: [
+    A, side, last = pipeline_parts(size)
+    return A.Compose([
+        A.Resize(side, side),
         A.Rotate(limit=(-20, 20), border_mode=0, p=1),
-        A.ColorJitter(brightness=(0.5, 1.5), contrast=(0.5, 1.5), saturation=(0.5, 1.5), hue=(0, 0), p=1)])  # fmt: skip
+        A.ColorJitter(brightness=(0.5, 1.5), contrast=(0.5, 1.5), saturation=(0.5, 1.5), hue=(0, 0), p=1),
+        *last])  # fmt: skip
 
 
 def onecycle_resnet18(size: int | InputSpec = 48) -> Any:
     """Build the pipeline of the recipe `onecycle_resnet18`; `size` as in `transforms.light`."""
-    return _resize_then(size, lambda A, side: [
+    A, side, last = pipeline_parts(size)
+    return A.Compose([
+        A.Resize(side, side),
         A.Pad(padding=4, border_mode=4),
         A.RandomCrop(side, side),
         A.HorizontalFlip(p=0.5),
-        A.ColorJitter(brightness=(0.8, 1.2), contrast=(0.8, 1.2), saturation=(0.8, 1.2), hue=(0, 0), p=1)])  # fmt: skip
+        A.ColorJitter(brightness=(0.8, 1.2), contrast=(0.8, 1.2), saturation=(0.8, 1.2), hue=(0, 0), p=1),
+        *last])  # fmt: skip
 
 
 def albumentations_timm(size: int | InputSpec = 48) -> Any:
     """Build the pipeline of the recipe `albumentations_timm`; `size` as in `transforms.light`."""
-    return _resize_then(size, lambda A, side: [
+    A, side, last = pipeline_parts(size)
+    return A.Compose([
+        A.Resize(side, side),
         A.Rotate(limit=(-15, 15), border_mode=4, p=0.5),
         A.HorizontalFlip(p=0.5),
-        A.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0, p=0.5)])  # fmt: skip
+        A.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0, p=0.5), *last])  # fmt: skip
 
 
 def gray_resnet18(size: int | InputSpec = 48) -> Any:
     """Build the pipeline of the recipe `gray_resnet18`; `size` as in `transforms.light`."""
-    return _resize_then(size, lambda A, side: [
+    A, side, last = pipeline_parts(size)
+    return A.Compose([
+        A.Resize(side, side),
         A.HorizontalFlip(p=0.5),
         A.Affine(rotate=(-10, 10), scale=(0.95, 1.05), translate_percent=(-0.05, 0.05), p=1),
         A.Sharpen(alpha=(0.1, 0.1), lightness=(1, 1), p=0.3),
-        A.AutoContrast(p=0.3)])  # fmt: skip
+        A.AutoContrast(p=0.3), *last])  # fmt: skip
 
 
 def plain_cnn(size: int | InputSpec = 48) -> Any:
     """Build the pipeline of the recipe `plain_cnn`; `size` as in `transforms.light`."""
-    return _resize_then(size, lambda A, side: [
+    A, side, last = pipeline_parts(size)
+    return A.Compose([
+        A.Resize(side, side),
         A.Affine(rotate=(-10, 10), scale=(0.9, 1.1), border_mode=1, p=1),
-        A.HorizontalFlip(p=0.5)])  # fmt: skip
+        A.HorizontalFlip(p=0.5), *last])  # fmt: skip
 
 
 RECIPES = {recipe.name: recipe for recipe in (

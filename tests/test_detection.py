@@ -14,6 +14,7 @@ from ferlib import sample
 from ferlib.apps import detection
 from ferlib.apps.detection import INSTALL_CV2, Haar, WholeImage, YuNet, crop_face, cut_square, find_detector, nms
 from ferlib.apps.pictures import read_image
+from ferlib.data.pixels import to_gray
 from ferlib.sample import scenes
 
 
@@ -248,6 +249,15 @@ def test_a_picture_on_its_side_or_its_head_is_read_upright(yunet: YuNet, astrona
     assert (box[5] - 9 + 90 * quarter + 180) % 360 - 180 == pytest.approx(0, abs=8), "her head leans by 9 degrees"
 
 
+def test_a_look_from_another_side_that_finds_nothing_changes_nothing(monkeypatch: pytest.MonkeyPatch):
+    looks = iter(
+        [np.array([[78.0, 78, 178, 178, 0.85, 0]])]
+    )  # the face, made upright, is less clear than at first sight
+    monkeypatch.setattr(YuNet, "_find", lambda *args: next(looks, np.empty((0, 6))))
+    (box,) = YuNet()._level_all(np.full((400, 400, 3), 150, np.uint8), np.array([[100.0, 100, 200, 220, 0.93, 10]]))
+    assert box[4:].tolist() == [0.85, 10]
+
+
 @pytest.mark.parametrize("side", [96, 400, 1_000, 4_000])
 def test_a_close_face_is_found_at_any_resolution(yunet: YuNet, astronaut: np.ndarray, side: int):
     close = astronaut[45:195, 145:295]
@@ -286,7 +296,7 @@ def test_a_photographs_box_is_stable(yunet: YuNet, astronaut: np.ndarray):
         "brighter": (astronaut * 0.5 + 127).astype(np.uint8),
         "JPEG of quality 40": cv2.imdecode(packed, cv2.IMREAD_COLOR)[..., ::-1].copy(),
         "blurred": cv2.GaussianBlur(astronaut, (0, 0), 2),
-        "gray": detection.to_gray(astronaut),
+        "gray": to_gray(astronaut),
         "half as large": cv2.resize(astronaut, (256, 256), interpolation=cv2.INTER_AREA),
     }
     for name, picture in variants.items():
@@ -302,7 +312,7 @@ def test_a_photographs_box_is_stable(yunet: YuNet, astronaut: np.ndarray):
 def test_a_turned_face_is_found_and_cut_out_upright(yunet: YuNet, astronaut: np.ndarray, angle: int):
     tilt = 9  # degrees, of her head in the photograph as it is
     box, side = ASTRONAUT.reshape(2, 2), np.sqrt((ASTRONAUT.ravel()[2:] - ASTRONAUT.ravel()[:2]).prod())
-    upright, _ = cut_square(detection.to_gray(astronaut), box.mean(0), side=side, roll=tilt, size=48)
+    upright, _ = cut_square(to_gray(astronaut), box.mean(0), side=side, roll=tilt, size=48)
     turned, _ = cut_square(astronaut, np.array([225, 120]), side=300, roll=-angle, size=300)
     (box,) = yunet.detect(turned)
     assert box[5] == pytest.approx(angle + tilt, abs=4)

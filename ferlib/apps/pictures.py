@@ -125,7 +125,7 @@ def read_shots(source: Source, *, every: int = 1, recursive: bool = False) -> It
 
     Args:
         source: a picture in memory (see `to_image`), the path of an image, video or folder, a pattern such as
-            `faces/*.jpg`, or a list or an iterator of these.
+            `faces/*.jpg`, or a list of these. An iterator, such as a camera's frames, is read as it comes.
         every: read each `every`-th frame of a video.
         recursive: read the subfolders of a folder too.
 
@@ -142,7 +142,7 @@ def read_shots(source: Source, *, every: int = 1, recursive: bool = False) -> It
     >>> print(bad.error)
     this array is int64 (2, 2); an image is uint8 (h, w), RGB or RGBA
     """
-    if isinstance(source, Iterator):  # a camera's frames never end, so nothing is listed first
+    if isinstance(source, Iterator):  # a camera's frames never end, so nothing is listed or compared first
         groups = _list_items(source, recursive)
         return (shot for group in groups for name, item in group for shot in _read_item(name, item, every))
     items = [item for group in _list_items(source, recursive) for item in group]

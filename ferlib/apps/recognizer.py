@@ -6,7 +6,7 @@ plot_answers(picture, recognizer.predict(picture))      # its faces in boxes, an
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -38,7 +38,7 @@ UNSURE = "#8C8C8C"  # gray
 LIMITS = "It names a look, not what a person feels; its training labels are disputed. Do not judge people by it."
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class EmotionRecognizer:
     """Goes from pictures to emotions with a detector and a model.
 
@@ -76,11 +76,14 @@ class EmotionRecognizer:
     def __post_init__(self) -> None:
         face_model(self.model, "a recognizer").eval()
         if isinstance(self.detector, str | Path):
-            self.detector = find_detector(self.detector)
+            object.__setattr__(self, "detector", find_detector(self.detector))
         require(0 <= self.threshold <= 1, f"threshold is {self.threshold}; allowed are 0 to 1")
-        if self.margin is None:
-            self.margin = 0.0 if isinstance(self.detector, WholeImage) else float(self.model.about.get("margin", 0.0))
-        require(-0.4 <= self.margin <= 2, f"margin is {self.margin}; allowed are -0.4 to 2, a share of the box's side")
+        margin = self.margin
+        if margin is None:
+            cut_out = isinstance(self.detector, WholeImage)
+            margin = 0.0 if cut_out else float(self.model.about.get("margin", 0.0))
+            object.__setattr__(self, "margin", margin)
+        require(-0.4 <= margin <= 2, f"margin is {margin}; allowed are -0.4 to 2, a share of the box's side")
         if self.smallest is not None and not self.smallest > 0:
             raise ValueError(f"smallest is {self.smallest}; give the height of the smallest face in px, such as 24")
         if reserved := {*BEFORE, *AFTER} & {*self.model.classes}:
@@ -146,7 +149,7 @@ class EmotionRecognizer:
             one probability per class, emotion (the likeliest), confidence (its probability), abstained, error.
 
         Raises:
-            FileNotFoundError: a path does not exist; raised before any work.
+            FileNotFoundError: a path does not exist; raised before any work, of an iterator when it is reached.
             ValueError: a wrong argument.
         """
         require(no_face in ("nan", "drop"), f"no_face is {no_face!r}; allowed are nan, drop")
@@ -230,7 +233,7 @@ def annotate(image: Picture, rows: pd.DataFrame) -> np.ndarray:
     Returns:
         uint8 RGB.
     """
-    classes = [*rows.loc[:, "score":"emotion"]][1:-1]
+    classes = _classes(rows)
     colors = dict(zip(classes, class_colors(classes), strict=True))
     picture = Image.fromarray(to_image(image)).convert("RGB")
     times = max(1, math.ceil(400 / max(picture.size)))
@@ -253,9 +256,9 @@ def plot_answers(image: Picture, rows: pd.DataFrame, *, faces: int = 4) -> Figur
     Returns:
         A figure. Below it stands what the answers cannot tell.
     """
-    classes, shown = [*rows.loc[:, "score":"emotion"]][1:-1], rows.dropna(subset=BOX)
+    classes, shown = _classes(rows), rows.dropna(subset=BOX)
     areas = (shown["x1"] - shown["x0"]) * (shown["y1"] - shown["y0"])
-    first = shown.loc[areas.nlargest(faces).index].sort_values("x0")
+    first = shown.iloc[np.argsort(-areas.to_numpy(), kind="stable")[:faces]].sort_values("x0")
     figure = plt.figure(figsize=(11, max(4.5, 2.4 * -(-len(first) // 2) + 0.5)), layout="constrained")
     parts: Any = figure.subfigures(1, 2, width_ratios=(1.1, 1)) if len(first) else (figure, None)
     left, right = parts
@@ -272,6 +275,12 @@ def plot_answers(image: Picture, rows: pd.DataFrame, *, faces: int = 4) -> Figur
             ax.set_axis_off()
     figure.supxlabel(LIMITS, fontsize=8)
     return figure
+
+
+def _classes(rows: pd.DataFrame) -> list[str]:
+    """Return the classes of a table: its columns between the score and the emotion."""
+    columns = list(rows.columns)
+    return columns[columns.index("score") + 1 : columns.index("emotion")]
 
 
 def _draw_face(picture: Image.Image, box: Sequence[float], text: str, color: str) -> None:
@@ -340,8 +349,10 @@ def save_annotated(rows: pd.DataFrame, source: Source, folder: str | Path, *, re
         Paths of the pictures, named by `annotated_names`.
 
     Raises:
-        ValueError: the folder cannot be written; raised before any work.
+        ValueError: the folder cannot be written, or the source is an iterator, which is read once; raised before any
+            work.
     """
+    require(not isinstance(source, Iterator), "an iterator is read once; give the pictures as a list")
     source = [source] if isinstance(source, Item) else list(source)
     folder, paths = writable_folder(folder, source, recursive=recursive), []
     named = rows.assign(annotated=annotated_names(rows))

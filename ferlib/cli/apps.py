@@ -21,7 +21,12 @@ def add_verbs(verbs: Any) -> None:
     add("--threshold", type=float, default=0.5, metavar="SHARE", help="unsure below this confidence (default: 0.5)")
     add("--margin", type=float, metavar="SHARE", help="room about a box, as a share of it (default: the model's)")
     add("--smallest", type=float, metavar="PX", help="smallest face (default: 24, in videos a sixth of a side)")
-    add("--no-face", choices=("nan", "drop"), default="nan", help="a picture without a face (default: nan)")
+    add(
+        "--no-face",
+        choices=("nan", "drop"),
+        default="nan",
+        help="a picture without a face: an empty row (nan, the default) or none",
+    )
     add("--every", type=int, default=1, metavar="K", help="take every K-th frame of a video (default: 1)")
     add = add_verb(verbs, "explain", run_explain, MODEL, DETECTOR, *FACES, FORCE).add_argument
     add("paths", type=path_given, nargs="*", metavar="PATH", help="photos (default: PublicTest faces of --data)")

@@ -59,8 +59,8 @@ class FaceDataset(Dataset):
         missing = {column: value for column, value in defaults.items() if column not in self.table}
         object.__setattr__(self, "table", self.table.assign(**missing) if missing else self.table)
         object.__setattr__(self, "classes", check_classes(self.classes))
-        unknown = [repr(split) for split in self.table["split"].unique() if split not in SPLITS]
-        require(not unknown, f"the table has the split {', '.join(unknown)}; allowed are {', '.join(SPLITS)}")
+        if unknown := sorted({*map(str, self.table["split"])} - {*SPLITS}):
+            raise ValueError(f"the table has the split {unknown[0]!r:.40}; allowed are {', '.join(SPLITS)}")
         require("label" in self.table, f"the table has the columns {', '.join(map(str, self.table))}; label is missing")
         labels = self.table["label"].to_numpy()
         if len(labels):

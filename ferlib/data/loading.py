@@ -22,7 +22,7 @@ from ferlib.emotions import EMOTIONS, FER2013_COUNTS, Classes, class_map
 from ferlib.sample import drawn
 from ferlib.utils import cache_folder, require, write_whole
 
-FORMAT = 8  # of the cache's files, which are made anew when it changes
+FORMAT = 9  # of the cache's files, which are made anew when it changes
 
 
 def load(source: str | Path = "sample", *, size: int = 48, classes: Classes = None) -> FaceDataset:

@@ -50,7 +50,8 @@ def train_one_epoch(
     for module in model.modules():
         if config.freeze_bn and isinstance(module, BatchNorm) and module.affine and not module.weight.requires_grad:
             module.eval()
-    blend = Mixup(config.mixup, config.cutmix, label_smoothing=0, num_classes=classes)
+    blends = config.mixup or config.cutmix
+    blend = Mixup(config.mixup, config.cutmix, label_smoothing=0, num_classes=classes) if blends else None
     scaler = scaler or torch.amp.GradScaler(enabled=False)
     weights = None if weights is None else weights.to(accelerator.device)
     sums = torch.zeros(4, device=accelerator.device)  # loss, correct answers, faces, batches with a finite loss so far
@@ -58,7 +59,7 @@ def train_one_epoch(
     for number, (images, labels) in enumerate(batches, 1):
         with _autocast(accelerator, precision):
             inputs, targets = transform(images), labels
-            if config.mixup or config.cutmix:
+            if blend is not None:
                 inputs, targets = blend(inputs, targets)
             logits = model(inputs)
             with torch.no_grad():
@@ -142,7 +143,8 @@ def validate(
             logits = model(transform(images))
         parts.append(accelerator.gather_for_metrics((logits.float(), hard_labels(labels))))
     logits, labels = (torch.cat(part) for part in zip(*parts, strict=True))
-    assert len(labels) == len(batches.dataset), f"{len(labels)} of {len(batches.dataset)} faces were validated"
+    if len(labels) != len(batches.dataset):
+        raise RuntimeError(f"{len(labels)} of {len(batches.dataset)} faces were validated")
     return F.cross_entropy(logits, labels).item(), (logits.argmax(1) == labels).sum().item() / len(labels)
 
 
