@@ -195,7 +195,7 @@ def test_the_data_that_is_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.setenv("FERLIB_DATA", str(tmp_path / "data" / "fer2013.csv"))
     assert data().ok and data().message == f"FER2013 in {tmp_path / 'data' / 'fer2013.csv'}"
     monkeypatch.setenv("FERLIB_DATA", str(tmp_path / "nowhere"))
-    message = f"data: no FER2013 in {tmp_path / 'nowhere'}; to get it: ferlib data fetch fer2013"
+    message = f"data: FERLIB_DATA names {tmp_path / 'nowhere'}, which does not exist"
     assert data() == doctor.Check("data", False, message, "unset FERLIB_DATA")
 
 

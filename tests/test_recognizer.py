@@ -425,6 +425,13 @@ def test_a_cameras_frames_are_read_one_by_one():
     assert [next(shots).image[0, 0] for _ in range(3)] == [0, 1, 2] and len(pulled) == 3
 
 
+def test_an_iterator_that_was_read_already_is_told(whole, tmp_path: Path):
+    pictures = iter([np.full((40, 40), 128, np.uint8)])
+    rows = whole.predict(pictures)
+    with pytest.raises(ValueError, match="the source gave no picture of the table; an iterator is read once"):
+        save_annotated(rows, pictures, tmp_path / "seen")
+
+
 def test_a_face_that_is_already_cut_out_may_be_of_any_size(model):
     recognizer = EmotionRecognizer(model, detector="whole", smallest=100)
     assert recognizer.predict(np.full((12, 12), 128, np.uint8))["emotion"].notna().all()

@@ -6,7 +6,7 @@ plot_answers(picture, recognizer.predict(picture))      # its faces in boxes, an
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -349,10 +349,8 @@ def save_annotated(rows: pd.DataFrame, source: Source, folder: str | Path, *, re
         Paths of the pictures, named by `annotated_names`.
 
     Raises:
-        ValueError: the folder cannot be written, or the source is an iterator, which is read once; raised before any
-            work.
+        ValueError: the folder cannot be written, raised before any work; or the source gave no picture of the table.
     """
-    require(not isinstance(source, Iterator), "an iterator is read once; give the pictures as a list")
     source = [source] if isinstance(source, Item) else list(source)
     folder, paths = writable_folder(folder, source, recursive=recursive), []
     named = rows.assign(annotated=annotated_names(rows))
@@ -363,4 +361,5 @@ def save_annotated(rows: pd.DataFrame, source: Source, folder: str | Path, *, re
             picture = Image.fromarray(annotate(shot.image, faces))
             paths.append(folder / faces["annotated"].iloc[0])
             write_whole(paths[-1], partial(picture.save, format="JPEG", quality=92, subsampling=0))
+    require(paths or not groups, "the source gave no picture of the table; an iterator is read once: give a list")
     return paths
