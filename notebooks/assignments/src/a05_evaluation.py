@@ -280,7 +280,7 @@ credit(tried, CASES, points=3)
 # on this test.
 #
 # Name four things that the sentence claims or hides and that these facts do not bear out, each with its reason (4
-# points). Rewrite it so that it is true (1 point).
+# points). Make it true (1 point).
 
 # %% [markdown] nbgrader={"grade": true, "grade_id": "claim", "locked": false, "points": 5, "schema_version": 3, "solution": true, "task": false}
 # 1. "Emotions": the labels are words that raters gave to looks. A scowl may be concentration.
