@@ -158,8 +158,8 @@ credit(tried, CASES, points=3)
 # %% [markdown] nbgrader={"grade": false, "grade_id": "ece_task", "locked": true, "schema_version": 3, "solution": false, "task": false}
 # ## 4. Does 70% mean 70%? (5 points)
 #
-# With 18 views, the model that ships is 61% sure on average, and right on 69%. The expected calibration error tells how far
-# they lie apart.
+# With 18 views, the model that ships is 61% sure on average, and right on 69%. The expected calibration error tells how
+# far they lie apart.
 #
 # Write `ece(sure, right, bins)`. `sure` holds the probability, above 0 and up to 1, of each of n answers, `right`
 # whether it was right (booleans). Cut 0 to 1 into `bins` equal bins. A bin holds its upper edge and not its lower one:
