@@ -19,6 +19,7 @@ from ferlib.data.pixels import square, to_gray
 
 SMALLEST = 24  # px, default height of the smallest face
 MAX_SEARCH_SIDE = 1600  # px; a larger image is searched at this size, which limits time and memory
+CLOSE_SIDE, LEVEL_SIDE, QUARTER_SIDE = 160, 256, 128  # px: a search for close faces; looks at one face again
 MIN_SEARCH_SIDE = 64  # px; YuNet gives wild numbers for an image whose shorter side is 32 px or less
 SURE = 0.9  # YuNet's score of a clear, upright face; what scores less is also looked at from the other three sides
 CONFIRMED = 0.75  # lowest score with which a brightened or turned search finds a face
@@ -123,7 +124,7 @@ def find_yunet() -> Path:
 class YuNet:
     """Finds faces, also turned ones, by OpenCV's small network, `cv2.FaceDetectorYN`.
 
-    The network knows faces of about 10 to 300 px. An image is therefore searched at 256 px for close faces, and at up
+    The network knows faces of about 10 to 300 px. An image is therefore searched at 160 px for close faces, and at up
     to 1,600 px for small ones: in an image of 6,000 px, faces from about 50 px on are found. Where nothing is found, it
     is searched finer, and turned by 40 degrees to either side. A dark image is also searched brightened. A face that
     seems turned, or is not clear, is looked at once more, enlarged and made upright; an unclear one also from the other
@@ -180,10 +181,10 @@ class YuNet:
         return boxes
 
     def _search(self, bgr: np.ndarray, smallest: float) -> np.ndarray:
-        """Search at 256 px for close faces, and at a larger size for small ones; a dark image also brightened."""
+        """Search small for close faces, and at a larger size for small ones; a dark image also brightened."""
         finest = min(max(bgr.shape[:2]) * 16 / smallest, MAX_SEARCH_SIDE)
         found = []
-        for network, size in enumerate((256.0, finest) if finest > 320 else (256.0,)):
+        for network, size in enumerate((CLOSE_SIDE, finest) if finest > 320 else (256,)):
             resized, scale = _resize(bgr, size)
             bright = _brightened(resized)
             for each in (resized,) if bright is resized else (resized, bright):
@@ -225,7 +226,7 @@ class YuNet:
             best = self._level(bgr, box)
             for quarter in (90, 180, 270) if best[4] < SURE else ():
                 unseen = np.array([*box[:4], 0.0, box[5] + quarter])  # score 0: a look that finds nothing is none
-                other = self._level(bgr, unseen, rounds=1)
+                other = self._level(bgr, unseen, rounds=1, size=QUARTER_SIDE)
                 if other[4] >= max(best[4] + 0.03, SURE):
                     best = self._level(bgr, other)
             leveled.append(best)
@@ -233,22 +234,22 @@ class YuNet:
         boxes[:, 5] = (boxes[:, 5] + 180) % 360 - 180
         return nms(boxes)
 
-    def _level(self, bgr: np.ndarray, box: np.ndarray, rounds: int = 4) -> np.ndarray:
+    def _level(self, bgr: np.ndarray, box: np.ndarray, rounds: int = 4, size: int = LEVEL_SIDE) -> np.ndarray:
         """Measure the roll of a face, and return the box of the upright face.
 
         At first sight YuNet tells less of an angle than there is; more of it, the larger and the more upright the face.
-        So the surroundings are enlarged and turned upright until no angle is left.
+        So the surroundings are enlarged and turned upright until little of it is left.
         """
         for _ in range(rounds if abs(box[5]) > 3 or box[4] < SURE else 0):
             middle, side = (box[:2] + box[2:4]) / 2, 1.5 * float((box[2:4] - box[:2]).max())
-            upright, back = cut_square(bgr, middle, side=side, roll=box[5], size=256)
+            upright, back = cut_square(bgr, middle, side=side, roll=box[5], size=size)
             again = self._find(_brightened(upright), 2)
-            again = again[np.abs(again[:, :4].reshape(-1, 2, 2).mean(1) - 128).max(1) < 64]
+            again = again[np.abs(again[:, :4].reshape(-1, 2, 2).mean(1) - size / 2).max(1) < size / 4]
             if not len(again):
                 break
             left = again[0, 5]
             box = _turn(again[:1], back, box[5] + 0.5 * left)[0]  # half as much again, for YuNet tells too little
-            if abs(left) < 4:
+            if abs(left) < 8:
                 break
         return box
 
@@ -376,7 +377,7 @@ def _turn(boxes: np.ndarray, back: np.ndarray, roll: float) -> np.ndarray:
 
 def _brightened(image: np.ndarray) -> np.ndarray:
     """Make a dark image brighter; return another as it is."""
-    step = max(1, max(image.shape) // 100)
+    step = max(1, max(image.shape) // 50)
     bright = np.percentile(image[::step, ::step], 99)
     return image if bright >= 128 else cv2.convertScaleAbs(image, alpha=200 / max(bright, 8))
 
