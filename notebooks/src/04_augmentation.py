@@ -178,8 +178,11 @@ augmented = [train(seed, train_pipeline) for seed in SEEDS]
 right = {"none": correct(plain), "Albumentations": correct(augmented)}
 gain = 100.0 * right["Albumentations"] - 100.0 * right["none"]
 here.guess(my_guess, gain.mean(), "points")
-low, high = evaluation.seed_interval(gain)
-print(f"95% interval {low:.1f} to {high:.1f}")
+print("95% interval", np.round(evaluation.seed_interval(gain), 1))
+
+# %% [markdown]
+# The interval is for other seeds and faces. Three seeds are few: where mainly the seeds differ, such an interval
+# contains the truth in only about 76% of tests. Here it is far from zero.
 
 # %% alt="Training and validation accuracy over the epochs, without and with augmentation, means of the seeds"
 import matplotlib.pyplot as plt
@@ -196,9 +199,6 @@ _ = axes[0].legend()
 # Left: without augmentation, the network soon knows its 700 faces by heart. With it, no face comes twice in the same
 # form, and the training accuracy stays lower. Right: the curves *cross*, on the drawn faces after about 14 epochs.
 # Augmentation makes the task harder, so the network learns more slowly at first and ends higher.
-#
-# The interval is for other seeds and faces. Three seeds are few: where mainly the seeds differ, such an interval
-# contains the truth in only about 76% of tests. Here it is far from zero.
 #
 # The validation faces come from Training. There about a tenth of the drawn labels are wrong; the test labels are right.
 # So the curves end lower than the test accuracy below.
@@ -223,8 +223,8 @@ accuracy = [100 * hits[0].mean() for hits in right.values()]
 table = pd.DataFrame({"accuracy (%)": accuracy, "seconds": seconds}, index=[*right])
 print(table.round(1))
 tools = 100.0 * right["Albumentations"][:1] - 100.0 * right["BatchAugment"]
-low, high = evaluation.seed_interval(tools)
-print(f"{tools.mean():.1f} points apart, 95% interval {low:.1f} to {high:.1f}")
+interval = np.round(evaluation.seed_interval(tools), 1)
+print(f"{tools.mean():.1f} points apart, 95% interval", interval)
 
 # %% [markdown]
 # To save time, each row is one run, with seed 0. The last line compares the tools: Albumentations minus `BatchAugment`,

@@ -214,9 +214,8 @@ ahead = result.loc["cheat, as in training"] - result.loc["honest, as in training
 here.guess(my_guess, ahead["accuracy"], "points")
 
 # %% [markdown]
-# By that test the cheat is ahead, by about 3 points on the drawn faces. Not all of this is its gain: the square also
-# disturbs the honest networks. Without it they are about a point better (compare the last two rows below), and this
-# part of the lead is their loss. Now take the mark away:
+# By that test the cheat is ahead, by about 3 points on the drawn faces. About one of them is the honest networks' loss:
+# the square disturbs them (see the last two rows). Take the mark away:
 
 # %%
 print(result.round(1).to_string())
