@@ -5,6 +5,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,6 +63,22 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("FERLIB_CACHE", str(shared / "cache"))
         patch.delenv("FERLIB_DATA", raising=False)
         yield
+
+
+@pytest.fixture(scope="session")
+def drawn_dataset(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
+    """Images and table of `sample.dataset()`, drawn by the first of pytest's processes that needs them."""
+    import pandas as pd
+    from filelock import FileLock
+
+    from ferlib import sample
+
+    folder = tmp_path_factory.getbasetemp()
+    file = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "drawn_dataset.pickle"
+    with FileLock(f"{file}.lock"):
+        if not file.exists():
+            pd.to_pickle(sample.dataset(), file)
+    return pd.read_pickle(file)
 
 
 @pytest.fixture(scope="session")

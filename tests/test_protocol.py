@@ -12,7 +12,7 @@ import sklearn
 from on_disk import write_csv, write_folders
 from packaging.version import Version
 
-from ferlib import protocol, sample
+from ferlib import protocol
 from ferlib.data import FaceDataset, load
 from ferlib.emotions import FER2013_COUNTS, SPLITS
 from ferlib.protocol import Audit, audit, drop_leaked, image_hashes, open_sealed
@@ -55,8 +55,8 @@ def csv(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def sample_truth() -> pd.DataFrame:
-    table = sample.dataset()[1]
+def sample_truth(drawn_dataset: tuple[np.ndarray, pd.DataFrame]) -> pd.DataFrame:
+    table = drawn_dataset[1]
     return table.assign(row=range(len(table)))
 
 

@@ -14,8 +14,8 @@ CLEAN = {"yaw": 0.0, "pitch": 0.0, "roll": 0.0, "shift_x": 0.0, "shift_y": 0.0, 
 
 
 @pytest.fixture(scope="module")
-def embedded() -> tuple[np.ndarray, pd.DataFrame]:
-    return sample.dataset()
+def embedded(drawn_dataset: tuple[np.ndarray, pd.DataFrame]) -> tuple[np.ndarray, pd.DataFrame]:
+    return drawn_dataset
 
 
 @pytest.fixture(scope="module")

@@ -88,7 +88,7 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.Optimi
         decay = config.weight_decay if decays else 0.0
         group = {"name": part, "params": [], "lr": config.lr * scales.get(part, 1.0), "weight_decay": decay}
         groups.setdefault((part, decays), group)["params"].append(parameter)
-    fused = next(network.parameters()).device.type in ("cpu", "cuda")  # one pass over all weights, which is faster
+    fused = next(network.parameters()).device.type == "cpu"  # one pass over all weights: faster for large networks
     if config.optimizer == "sgd":
         nesterov = config.momentum > 0
         return torch.optim.SGD(groups.values(), config.lr, momentum=config.momentum, nesterov=nesterov, fused=fused)

@@ -123,9 +123,9 @@ found[away] = evaluation.predict(models.load_model(away), test_set)
 here.guess(my_guess, 100 * found[away].correct.mean())
 
 # %% [markdown]
-# With one view, as here, `fer2013` is right on about 66% of new photographs. On the drawn faces it gets 36%; always
-# "happy" gets 25%. So never trust a score without asking: on which faces? Nobody
-# has measured these models with your camera and your light.
+# Asked once a face, as here, `fer2013` is right on about 66% of new photographs. On the drawn faces it gets 36%; always
+# "happy" gets 25%. So never trust a score without asking: on which faces? Nobody has measured these models with your
+# camera and your light.
 
 # %% [markdown]
 # ## What a model does
@@ -212,8 +212,8 @@ figure = plots.face_grid(
 )  # fmt: skip
 
 # %% [markdown]
-# Face 14 of the drawn ones seems to smile. It was drawn angry: brows down, lids tight. This person's mouth curves up,
-# and chance lifted the lip corners a little more.
+# The last face of the second drawn row seems to smile. It was drawn angry: brows down, lids tight. This person's mouth
+# curves up, and chance lifted the lip corners more.
 #
 # ## Muscles, not feelings
 #
@@ -516,7 +516,7 @@ here.check(name_of(my_units), name_of(solution_3), wrong_3)
 # <details><summary>Answer</summary>
 #
 # That may be luck. Only the three faces on which you disagree count. If luck decided them, one of you would get all
-# three in 2 of 8 cases: too often for a difference.
+# three in 2 of 8 cases, so this proves nothing.
 #
 # </details>
 

@@ -186,8 +186,8 @@ title_2 = "Ten raters at their most divided: the two most frequent votes"
 figure = plots.face_grid(drawn.images[divided], captions, columns=7, title=title_2)
 
 # %% [markdown]
-# The emotion with most votes is the *plurality*. Is it right? The votes cannot tell. We know the truth only for drawn
-# faces.
+# The emotion with most votes is the *plurality*. Is it right? The votes cannot tell. For photographs nobody can; drawn
+# faces have a known truth.
 #
 # ## Which labels are wrong?
 #
@@ -299,7 +299,7 @@ _ = ax.set(
 # that stay may be chance: there are only 160 twins, and without the copies their interval is about 12 points wide.
 #
 # The same on photographs: `fer2013`, the network that comes with the course, has answered all 3,589 `PublicTest`
-# photographs. Its stored answers show what its twins are worth.
+# photographs. Its stored answers, each a mean over 18 views of the face (lesson 07), show what its twins are worth.
 
 # %%
 everything = here.photographs()
@@ -310,8 +310,8 @@ print(f"clean  {clean.correct.mean():.1%} of {len(clean.labels):,}")
 print(f"twins  {twins_right} of {len(everything.labels) - len(clean.labels)}")
 
 # %% [markdown]
-# A score over all 3,589 faces compares with the first figure. On new photographs, expect the second. So this course
-# gives the clean figure first.
+# Papers score all 3,589 faces: compare them with the first figure. On new photographs, expect the second. So this
+# course gives the clean figure first.
 
 # %% [markdown] tags=["advanced"]
 # ## Advanced: twins that no dictionary finds

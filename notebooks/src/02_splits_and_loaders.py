@@ -99,8 +99,8 @@ print(f"{len(train_data)} faces; the first: {tuple(image.shape)}, {image.dtype}"
 print(f"pixels from {image.min():.2f} to {image.max():.2f}, label {label}")
 
 # %% [markdown]
-# Where do mean and standard deviation come from? From *training* faces (here, those of FER2013), and never from test
-# faces. Else the test leaks into the training.
+# Where do mean and standard deviation come from? From *training* faces, never from test faces: else the test leaks into
+# the training. (These two are of FER2013's training faces.)
 #
 # ## A DataLoader makes batches
 #
@@ -235,8 +235,8 @@ print(f"{found.correct.mean():.1%} right, with the alphabet's numbers")
 # ## Three splits
 #
 # - `Training`: the network learns from it.
-# - `PublicTest`: you choose by it, for example which network. "Test" in this course means this open one.
-# - `PrivateTest`: it is opened once, at the end, when all is chosen.
+# - `PublicTest`: you choose by it, for example which network. In this course it is "the test".
+# - `PrivateTest`: the final test. It is opened once, when all is chosen.
 #
 # *Validation*: a part that you cut from `Training` to watch the training. `PublicTest` then stays for comparing
 # finished networks. (Lesson 03 validates on `PublicTest` faces instead.)
@@ -531,8 +531,7 @@ here.check(my_count, solution_3, wrong_3, on=examples_3)
 # <details><summary>Answer</summary>
 #
 # No error appears. It gets worse: 72% are right, where 89% are right with `A.Normalize`. The network sees pixels from 0
-# to 255, a scale 65 times too large. And 72% looks like a weak network. So print the range of your first image, as
-# above.
+# to 255, a scale far too large. And 72% looks like a weak network. So print the range of your first image, as above.
 #
 # </details>
 

@@ -241,8 +241,8 @@ _ = ax.legend(loc=(0.66, 0.22))
 #
 # ## One epoch, and validation
 #
-# An *epoch* shows each training face once. Validation is the same loop without learning. Compare the two: `eval()` for
-# `train()`, no gradients, and no `train_step`.
+# An *epoch* shows each training face once. Validation is the same loop without learning. Compare the two: `eval()` in
+# place of `train()`, no gradients, and no `train_step`.
 
 
 # %%
@@ -376,10 +376,10 @@ ax = plots.plot_intervals(ladder.T.sort_values("value"))
 _ = ax.set(title=f"{len(val_set):,} faces", xlabel="accuracy (%)", ylabel="model")
 
 # %% [markdown]
-# Was it worth the work? The largest step is from pixels to HOG, about 24 points. On the drawn faces the first CNN is a
-# few points better than HOG. With BatchNorm and `fit` it is near 80%, more than 10 points above HOG.
+# Was it worth the work? The largest step is from pixels to HOG, about 24 points. On the drawn faces the first CNN is
+# hardly better than HOG. With BatchNorm and `fit` it is near 80%, more than 10 points above HOG.
 #
-# The lines are 95% intervals, for other validation faces. They say nothing about other seeds.
+# The lines, 95% intervals, show the luck of the faces. They say nothing about other seeds.
 #
 # ## The confusion matrix
 #
@@ -412,7 +412,7 @@ models.save_model(mine, here.folder / "mine")
 # `widths` are its numbers of maps, and `depths` says that no stage has extra blocks.
 #
 # `build_model` gives a `FaceModel`: a network that knows its classes and how to normalise. Its faces need no transform.
-# `clip_norm=None` leaves large gradients as they are.
+# The last four settings switch off extras of `fit`, so that it trains much like your loop.
 
 # %% tags=["advanced"]
 torch.manual_seed(0)
@@ -582,8 +582,8 @@ here.check(my_count, solution_3, wrong_3)
 # </details>
 
 # %% [markdown]
-# **2.** You forget `optimizer.zero_grad()`. Try it with `learn_by_heart`. All gradients are of the same 32 faces, so is
-# it not harmless to add them up?
+# **2.** You forget `optimizer.zero_grad()`. Try it with `learn_by_heart`. All gradients are of the same 32 faces. Is it
+# harmless to add them up?
 #
 # <details><summary>Answer</summary>
 #

@@ -181,8 +181,8 @@ here.guess(my_guess, gain.mean(), "points")
 print("95% interval", np.round(evaluation.seed_interval(gain), 1))
 
 # %% [markdown]
-# The interval is for other seeds and faces. Three seeds are few: where mainly the seeds differ, such an interval
-# contains the truth in only about 76% of tests. Here it is far from zero.
+# The interval is for other seeds and faces. Three seeds are few, so it can be too narrow: where mainly the seeds
+# differ, it held the truth in 76% of simulated tests.
 
 # %% alt="Training and validation accuracy over the epochs, without and with augmentation, means of the seeds"
 import matplotlib.pyplot as plt
@@ -228,7 +228,8 @@ print(f"{tools.mean():.1f} points apart, 95% interval", interval)
 
 # %% [markdown]
 # To save time, each row is one run, with seed 0. The last line compares the tools: Albumentations minus `BatchAugment`,
-# with a 95% interval for other test faces. If it holds 0, or ends near it, these runs show no clear difference.
+# with a 95% interval for other test faces. Other seeds can move a row by two points, so a smaller difference decides
+# nothing.
 
 # %% [markdown]
 # The tools differ elsewhere:
@@ -255,8 +256,9 @@ print(f"none {short_plain.mean():.1%}, augmented {short_augmented.mean():.1%}")
 here.guess(my_guess, 100 * (short_augmented.mean() - short_plain.mean()), "points")
 
 # %% [markdown]
-# On the drawn faces it *loses* some points. "Does augmentation help?" has no answer by itself. It depends on the number
-# of faces and of epochs. A trial with few epochs can mislead you about a long training.
+# On the drawn faces it *loses* about ten points: the network has hardly begun. "Does augmentation help?" has no answer
+# by itself. It depends on the number of faces and of epochs. A trial with few epochs can mislead you about a long
+# training.
 #
 # ## Trap 1: a change that does nothing
 #
@@ -346,9 +348,9 @@ pictures = [worker(image=train_set.images[0])["image"] for worker in workers * 4
 here.guess(my_guess, len({picture.tobytes() for picture in pictures}), "pictures")
 
 # %% [markdown]
-# The workers repeat each other: half of your augmentation is lost, and no error appears. The cure: for each face, draw
-# the pipeline's seed from torch, which gives each worker its own numbers. `with_transform` does that. So runs repeat,
-# and workers differ.
+# The workers repeat each other's random numbers: their faces get the same angles, and no error appears. The cure: for
+# each face, draw the pipeline's seed from torch, which gives each worker its own numbers. `with_transform` does that.
+# So runs repeat, and workers differ.
 
 # %%
 turned = train_set.with_transform(turn)

@@ -147,7 +147,7 @@ from ferlib.training import TrainConfig
 
 
 def changed(freeze_bn):
-    model = models.freeze(copy.deepcopy(known), "head")
+    model = models.freeze(copy.deepcopy(known), "head")  # only the head learns
     before = copy.deepcopy(model.state_dict())
     config = TrainConfig(epochs=1, batch_size=BATCH, freeze_bn=freeze_bn)
     training.fit(model, train_set, val_set, config, progress=False)
@@ -197,9 +197,9 @@ gain = np.mean(results["head, BatchNorm moving"]) - np.mean(
 here.guess(my_guess, gain, "points")
 
 # %% [markdown]
-# On the drawn faces, moving gained about 4 points. Moving can help when the new faces look different, as above. It
-# can hurt when batches are small, because their means are noisy. Choose, and write it in your report.
-# What must not happen: the report says "frozen", and the network moved.
+# On the drawn faces, moving gained about 5 points. Moving can help when the new faces look different, as above. It can
+# hurt when batches are small, because their means are noisy. Choose, and write it in your report. What must not happen:
+# the report says "frozen", and the network moved.
 #
 # ## Which learning rate?
 #
@@ -245,7 +245,7 @@ from ferlib.training.optim import lr_factor
 styles = {"constant": ":", "linear": "--", "cosine": "-.", "onecycle": "-"}
 figure, ax = plt.subplots(figsize=(6.5, 3.5), layout="constrained")
 for schedule, style in styles.items():
-    planned = TrainConfig(schedule=schedule, warmup=0.3)
+    planned = TrainConfig(schedule=schedule)
     ax.plot(
         [lr_factor(step, 100, planned) for step in range(100)], style, label=schedule
     )
@@ -326,7 +326,7 @@ print(different)
 # - Freezing parameters does not freeze BatchNorm. Decide whether it may move, and report it.
 # - The rate finder shows where training breaks. Fine-tune well below.
 # - Compare schedules over several seeds; a difference smaller than the spread says nothing.
-# - A parameter group that is frozen gets no message. Look at what changed.
+# - You get no message about what is frozen. Look at what changed.
 
 # %% [markdown]
 # ## Exercises
@@ -493,9 +493,9 @@ here.check(my_plateau, solution_3, wrong_3, on=examples_3)
 #
 # <details><summary>Answer</summary>
 #
-# No, it answers another question: at which rate does the training loss break? It takes a few steps and never looks
-# at new faces. A pretrained network starts near good weights, and a large step leads away from them. What it knew
-# is then lost, though the training loss still falls.
+# No, it answers another question: at which rate does the training loss break? It takes a few steps and never looks at
+# new faces. A pretrained network starts near good weights, and a large step leads away from them. What it knew may then
+# be lost, though the training loss still falls.
 #
 # </details>
 

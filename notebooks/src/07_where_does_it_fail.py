@@ -127,8 +127,8 @@ ax = plots.plot_report(report)
 
 # %% [markdown]
 # Look for a square far from its triangle. Precision far above recall means that the model names this emotion too
-# rarely. On the drawn faces that is disgust: about 82% against 56%. Recall above precision, as for sad and fear, means
-# that it names it a little too often.
+# rarely. On the drawn faces that is disgust. Recall above precision, as for sad and fear, means that it names it a
+# little too often.
 #
 # Accuracy counts each face once. The mean of the seven recalls, *balanced accuracy*, counts each class once:
 
@@ -255,8 +255,9 @@ print(search.sort_values("p, adjusted").head(5).round(4).to_string())
 
 # %% [markdown]
 # Two traits come out below 0.05: dark pictures and dark skin. They overlap, for dark skin makes a darker picture. One
-# of them was planted. 8% of the persons belong to a group called "dim": all their pictures are dark and noisy.
-# The gap for dark skin was *not* planted. One possible reason: dark lines on dark skin have less contrast.
+# of them was planted. 8% of the persons belong to a group called "dim": all their pictures are dark and noisy. The gap
+# for dark skin was *not* planted. Dim pictures may explain a part of it. And dark lines on dark skin have less
+# contrast.
 #
 # In 2018, J. Buolamwini and T. Gebru tested commercial programs that tell women from men. These were wrong on up to 35%
 # of dark-skinned women, and on under 1% of light-skinned men.
@@ -275,7 +276,8 @@ lit = [sample.redraw(row, exposure=1.0, noise=4.5) for _, row in dim_people.iter
 center = dim_images.mean(axis=(1, 2), keepdims=True)
 contrast = dim_images.std(axis=(1, 2), keepdims=True)
 usual = images[~is_dim]
-stretched = (dim_images - center) / contrast * usual.std() + usual.mean()
+usual_contrast = usual.std(axis=(1, 2)).mean()
+stretched = (dim_images - center) / contrast * usual_contrast + usual.mean()
 versions = {
     "dim": images[is_dim],
     "ordinary light": np.stack(lit),

@@ -148,10 +148,9 @@ single, ensemble = three[2], average(three)
 here.guess(my_guess, (single.correct != ensemble.correct).sum(), "photographs")
 
 # %% [markdown]
-# On all others both are right or both wrong: these do not tell which is better, but widen both
-# intervals. So look at the few that differ. If neither model were better, each of these would be a fair coin.
-# *McNemar's test* (1947) asks how often a fair coin is so one-sided. `a` and `b` say which faces each model named
-# right.
+# On all others both are right or both wrong: these move both accuracies together and do not tell which is better. So
+# look at the few that differ. If neither model were better, each of these would be a fair coin. *McNemar's test* (1947)
+# asks how often a fair coin is so one-sided. `a` and `b` say which faces each model named right.
 
 # %%
 from scipy.stats import binomtest
@@ -212,7 +211,7 @@ middle = np.argsort([p.correct.mean() for p in few])[SEEDS // 2]
 old_right, new_right = on_world[middle].correct, average(on_world).correct
 gap = new_right.mean() - old_right.mean()
 differ = (new_right != old_right).mean()
-# 3.24 = 1.96 + 1.28: p < 0.05, found in 90%
+# so that gap = 3.24 standard errors (1.96 + 1.28: p < 0.05, found in 90%)
 size = int(differ * (3.24 / max(gap, 0.01)) ** 2)
 print(f"new is {100 * gap:.1f} points better; tests of {size:,} faces")
 
@@ -234,9 +233,9 @@ print(pd.DataFrame(counts, ["new is better", "equal"], rules).to_string())
 here.guess(my_guess, counts[0][0], f"of {TESTS}")
 
 # %% [markdown]
-# Overlap finds only about 1 in 20 of the true differences, and McNemar about 9 in 10: the size was chosen for that. Of
-# the 400 equal pairs, McNemar may call 20 different (p < 0.05). So compare models on the same faces, and report the
-# difference with *its* interval.
+# Overlap finds hardly any of the true differences. McNemar finds about 9 in 10, as the size was chosen for. Of the 400
+# equal pairs, McNemar may call 20 different (p < 0.05). So compare models on the same faces, and report the difference
+# with *its* interval.
 #
 # ## How sure is the model?
 #

@@ -9,7 +9,7 @@
 # **You will be able to** choose the settings for a GPU on Colab, and predict the minutes of a run. You will time mixed
 # precision, see what 16 bits round away, check several processes, and read an ablation with its noise.
 #
-# **You need** lessons 03 to 05. **Data:** the drawn sample; FER2013 with `FERLIB_DATA`.
+# **You need** lessons 03 to 05, and 08 for the ablation. **Data:** the drawn sample; FER2013 with `FERLIB_DATA`.
 #
 # **Time:** 40 minutes to read; about 1 minute on a laptop CPU. **Not run on a GPU here**: each time in the text is of a
 # CPU.
@@ -55,7 +55,7 @@ _ = ax.set(xlabel="hours on two CPU cores", ylabel="validation accuracy (%)")
 # | | CPU | GPU |
 # |---|---|---|
 # | data | the drawn sample | `prepare(data="fer2013", keep="/content/drive/MyDrive/fer")` |
-# | `batch_size` | 64 | 256 or 512, until the memory is full |
+# | `batch_size` | 64 | 256 or 512, where the speed stops rising |
 # | `lr` | as in the recipe | larger batches: larger, with `warmup` |
 # | `precision` | `"auto"` | `"auto"`: bf16, on older GPUs fp16 |
 # | `workers` (Albumentations) | 0 to 2 | 2, as many as Colab has cores |
@@ -173,8 +173,8 @@ for recipe_name in ("fine_tune", "long", "gpu"):
 pd.DataFrame(plan, index=["epochs", "precision", "faces a second", "minutes"]).T
 
 # %% [markdown]
-# These are minutes of *your* device, without augmentation and validation. For `long` they are too many: 24 of its 64
-# epochs see faces of 36 pixels, which is cheaper. Its real run (see the top) was also measured at another time.
+# These are minutes of *your* device, with batches of at most 32, without augmentation and validation. The real run of
+# `long` had a faster machine, and 24 cheaper epochs at 36 pixels.
 #
 # Is the result more than your session? Take fewer epochs. Is your training on a GPU much slower than this? Then use
 # `BatchAugment`, or more `workers`: the loader is too slow. Nobody has run the recipe `gpu` to its end.
@@ -618,7 +618,7 @@ here.check(my_reach, solution_3, wrong_3, on=examples_3)
 
 # %% [markdown]
 # **4.** You try twelve changes, each with one seed and a base run of its own. None of them does anything, and two runs
-# differ by 0.5 points (standard deviation) through luck. Is the gain of the best of the twelve about zero?
+# differ by 0.5 points (standard deviation) through luck. Is the measured gain of the best of the twelve about zero?
 #
 # <details><summary>Answer</summary>
 #
