@@ -165,17 +165,17 @@ def test_yunet_is_shown_blue_first_at_two_sizes_and_its_boxes_are_scaled_back(mo
     image = np.zeros((400, 1600, 3), np.uint8)
     image[..., 0] = 255  # red
     boxes = detector.detect(image, smallest=40)
-    assert network.sizes == [(160, 64), (640, 160)], "for close faces, and so that 40 px become 16"
+    assert network.sizes == [(224, 64), (640, 160)], "for close faces, and so that 40 px become 16"
     assert all(seen[0, 0].tolist() == [0, 0, 255] for seen in network.seen)
-    at_160 = [[1000, 200, 1300, 600, 0.95, 0], [100, 200, 400, 600, 0.91, 0]]
+    at_224 = [[100, 20, 130, 60, 0.95, 0], [10, 20, 40, 60, 0.91, 0]] * np.array([1 / 0.14] * 4 + [1, 1])
     at_640 = [[250, 50, 325, 150, 0.95, 0], [25, 50, 100, 150, 0.91, 0]]
-    np.testing.assert_allclose(boxes, [at_160[0], at_640[0], at_160[1], at_640[1]], rtol=1e-6)
+    np.testing.assert_allclose(boxes, [at_224[0], at_640[0], at_224[1], at_640[1]], rtol=1e-6)
 
 
 def test_yunet_turns_a_picture_only_where_it_found_nothing(monkeypatch: pytest.MonkeyPatch):
     detector, network = fake(monkeypatch, [])
     assert detector.detect(LIGHT, smallest=24).shape == (0, 6)
-    assert network.sizes == [(256, 192), (160, 120), (427, 320), (256, 256), (256, 256)]
+    assert network.sizes == [(256, 192), (224, 168), (427, 320), (256, 256), (256, 256)]
     network.rows, network.sizes = np.array([[10, 20, 30, 40, 0, 0, 10, 0, 5, 5, 0, 10, 10, 10, 0.95]], np.float32), []
     assert detector.detect(LIGHT).shape == (1, 6)
     assert network.sizes == [(256, 192)]
@@ -191,7 +191,7 @@ def test_what_a_finer_search_finds_lies_where_the_picture_has_it(monkeypatch: py
     detector, network = fake(monkeypatch, [])
     answer_once(
         network, 3, [213.5, 106.75, 21.35, 42.7, *UPRIGHT, 0.95]
-    )  # at 427 px: searches at 256 and 160 px before
+    )  # at 427 px: searches at 256 and 224 px before
     np.testing.assert_allclose(detector.detect(LIGHT), [[160, 80, 176, 112, 0.95, 0]], rtol=1e-3)  # 427 is rounded
 
 

@@ -19,7 +19,7 @@ from ferlib.data.pixels import square, to_gray
 
 SMALLEST = 24  # px, default height of the smallest face
 MAX_SEARCH_SIDE = 1600  # px; a larger image is searched at this size, which limits time and memory
-CLOSE_SIDE, LEVEL_SIDE, QUARTER_SIDE = 160, 256, 128  # px: a search for close faces; looks at one face again
+CLOSE_SIDE, LEVEL_SIDE, QUARTER_SIDE = 224, 256, 128  # px: a search for close faces; looks at one face again
 MIN_SEARCH_SIDE = 64  # px; YuNet gives wild numbers for an image whose shorter side is 32 px or less
 SURE = 0.9  # YuNet's score of a clear, upright face; what scores less is also looked at from the other three sides
 CONFIRMED = 0.75  # lowest score with which a brightened or turned search finds a face
@@ -124,7 +124,7 @@ def find_yunet() -> Path:
 class YuNet:
     """Finds faces, also turned ones, by OpenCV's small network, `cv2.FaceDetectorYN`.
 
-    The network knows faces of about 10 to 300 px. An image is therefore searched at 160 px for close faces, and at up
+    The network knows faces of about 10 to 300 px. An image is therefore searched at 224 px for close faces, and at up
     to 1,600 px for small ones: in an image of 6,000 px, faces from about 50 px on are found. Where nothing is found, it
     is searched finer, and turned by 40 degrees to either side. A dark image is also searched brightened. A face that
     seems turned, or is not clear, is looked at once more, enlarged and made upright; an unclear one also from the other
