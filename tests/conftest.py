@@ -17,14 +17,14 @@ def pytest_configure() -> None:
         os.environ |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
-LONG_FIRST = (
+LONG_FIRST = {
     "test_lessons", "test_wheel", "test_faults", "test_distribution", "test_one_page", "test_a04_fine_tuning",
     "test_teach", "test_shipped", "test_recipes", "test_outputs",
-)  # fmt: skip
+}  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the modules of long tests: begun last, they would keep one process busy while the other waits."""
+    """Put the modules of long tests first: left for the end, they would keep one process busy while the other waits."""
     items.sort(key=lambda item: item.module.__name__ not in LONG_FIRST)
 
 

@@ -189,9 +189,8 @@ def answer_once(network: FakeNetwork, call: int, row: list[float]) -> None:
 
 def test_what_a_finer_search_finds_lies_where_the_picture_has_it(monkeypatch: pytest.MonkeyPatch):
     detector, network = fake(monkeypatch, [])
-    answer_once(
-        network, 3, [213.5, 106.75, 21.35, 42.7, *UPRIGHT, 0.95]
-    )  # at 427 px: searches at 256 and 224 px before
+    # the third search is at 427 px, after those at 256 and 224 px
+    answer_once(network, 3, [213.5, 106.75, 21.35, 42.7, *UPRIGHT, 0.95])
     np.testing.assert_allclose(detector.detect(LIGHT), [[160, 80, 176, 112, 0.95, 0]], rtol=1e-3)  # 427 is rounded
 
 

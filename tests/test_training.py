@@ -169,6 +169,20 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(faces: FaceDatase
     pd.testing.assert_frame_equal(written.drop(columns="seconds"), history_of(resumed), check_exact=False)
 
 
+def test_a_run_from_another_device_takes_this_ones_kernels(faces: FaceDataset, tmp_path, monkeypatch):
+    """A run that a GPU began has no fused optimizer; on a CPU it gets one, and the other way round."""
+    interrupted_after_one_epoch(faces, small(), tmp_path, monkeypatch)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    groups = state["optimizer"]["param_groups"]
+    assert [group["fused"] for group in groups] == [True] * len(groups)
+    for group in groups:
+        group["fused"] = False
+    torch.save(state, tmp_path / "state.pt")
+    run(faces, small(), out=tmp_path, resume=True)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert all(group["fused"] for group in state["optimizer"]["param_groups"])
+
+
 def test_balance_by_loss_is_torchs_weighted_cross_entropy(faces: FaceDataset):
     config = small(balance="loss", label_smoothing=0.1)
     model = build_model("plain_cnn", drop_rate=0.0)

@@ -19,7 +19,9 @@ from ferlib.data.pixels import square, to_gray
 
 SMALLEST = 24  # px, default height of the smallest face
 MAX_SEARCH_SIDE = 1600  # px; a larger image is searched at this size, which limits time and memory
-CLOSE_SIDE, LEVEL_SIDE, QUARTER_SIDE = 224, 256, 128  # px: a search for close faces; looks at one face again
+CLOSE_SIDE = 224  # px; at this size an image is searched for close faces
+LEVEL_SIDE = 256  # px; at this size the surroundings of a face are looked at again, to measure its roll
+QUARTER_SIDE = 128  # px; the same, from the other three sides
 MIN_SEARCH_SIDE = 64  # px; YuNet gives wild numbers for an image whose shorter side is 32 px or less
 SURE = 0.9  # YuNet's score of a clear, upright face; what scores less is also looked at from the other three sides
 CONFIRMED = 0.75  # lowest score with which a brightened or turned search finds a face
@@ -124,8 +126,9 @@ def find_yunet() -> Path:
 class YuNet:
     """Finds faces, also turned ones, by OpenCV's small network, `cv2.FaceDetectorYN`.
 
-    The network knows faces of about 10 to 300 px. An image is therefore searched at 224 px for close faces, and at up
-    to 1,600 px for small ones: in an image of 6,000 px, faces from about 50 px on are found. Where nothing is found, it
+    The network knows faces of about 10 to 300 px. A small image is searched once, at 256 px, a larger one
+    at 224 px for close faces and at up to 1,600 px for small ones: in an image of 6,000 px, faces from about 50 px on
+    are found. Where nothing is found, it
     is searched finer, and turned by 40 degrees to either side. A dark image is also searched brightened. A face that
     seems turned, or is not clear, is looked at once more, enlarged and made upright; an unclear one also from the other
     three sides. A box reaches from hairline to chin: in FER2013's Training faces it is as high as the frame, and 0.82
@@ -147,14 +150,14 @@ class YuNet:
 
     path: str | Path = field(default_factory=find_yunet)
     threshold: float = 0.6
-    networks: Any = field(default=(), init=False, repr=False)  # one each for `_search`'s two sizes and for `_level`
+    networks: Any = field(default=(), init=False, repr=False)  # two for `_search`, two for `_level`
 
     def __post_init__(self) -> None:
         if not Path(self.path).is_file():
             raise FileNotFoundError(f"{self.path} does not exist; give the path of YuNet's .onnx file, or 'yunet'")
         try:
-            size = (256, 256)  # a network is slow after a change of size, so each keeps its own
-            networks = [cv2.FaceDetectorYN.create(str(self.path), "", size, self.threshold, 0.3) for _ in range(3)]
+            size = (256, 256)  # a network is slow after a change of size, so most keep theirs
+            networks = [cv2.FaceDetectorYN.create(str(self.path), "", size, self.threshold, 0.3) for _ in range(4)]
             networks[0].detect(np.zeros((*size, 3), np.uint8))  # fails for another network's file
         except cv2.error as error:
             raise ValueError(f"{self.path} is not a YuNet model that OpenCV can read; download it again") from error
@@ -243,7 +246,7 @@ class YuNet:
         for _ in range(rounds if abs(box[5]) > 3 or box[4] < SURE else 0):
             middle, side = (box[:2] + box[2:4]) / 2, 1.5 * float((box[2:4] - box[:2]).max())
             upright, back = cut_square(bgr, middle, side=side, roll=box[5], size=size)
-            again = self._find(_brightened(upright), 2)
+            again = self._find(_brightened(upright), 2 if size == LEVEL_SIDE else 3)
             again = again[np.abs(again[:, :4].reshape(-1, 2, 2).mean(1) - size / 2).max(1) < size / 4]
             if not len(again):
                 break

@@ -127,6 +127,8 @@ class Checkpoint:
         for name, part in _parts(run).items():
             if name != "scaler" or state["scaler"]:  # empty where the run had no use for one
                 part.load_state_dict(state[name])
+        for group in run.optimizer.param_groups if "fused" in run.optimizer.defaults else ():
+            group["fused"] = run.optimizer.defaults["fused"]  # a matter of this device, not of the saved run's
         now_given = fixed_answers(run.network, run.train.shape)
         same = "answers" not in state or alike(now_given, state["answers"].numpy(), 2e-3)  # older states have none
         require(same, f"the {type(run.network).__name__} answers otherwise than that of {folder} did with these "

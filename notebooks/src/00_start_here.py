@@ -123,7 +123,7 @@ found[away] = evaluation.predict(models.load_model(away), test_set)
 here.guess(my_guess, 100 * found[away].correct.mean())
 
 # %% [markdown]
-# Asked once a face, as here, `fer2013` is right on about 66% of new photographs. On the drawn faces it gets 36%; always
+# With one look at each face, `fer2013` is right on about 66% of new photographs. On the drawn faces it gets 36%; always
 # "happy" gets 25%. So never trust a score without asking: on which faces? Nobody has measured these models with your
 # camera and your light.
 

@@ -299,7 +299,7 @@ _ = ax.set(
 # that stay may be chance: there are only 160 twins, and without the copies their interval is about 12 points wide.
 #
 # The same on photographs: `fer2013`, the network that comes with the course, has answered all 3,589 `PublicTest`
-# photographs. Its stored answers, each a mean over 18 views of the face (lesson 07), show what its twins are worth.
+# photographs. Its stored answers, means over 18 views (lesson 07), show what its twins are worth.
 
 # %%
 everything = here.photographs()
@@ -310,7 +310,7 @@ print(f"clean  {clean.correct.mean():.1%} of {len(clean.labels):,}")
 print(f"twins  {twins_right} of {len(everything.labels) - len(clean.labels)}")
 
 # %% [markdown]
-# Papers score all 3,589 faces: compare them with the first figure. On new photographs, expect the second. So this
+# A paper's score on all of `PublicTest` compares with the first figure. On new photographs, expect the second. So this
 # course gives the clean figure first.
 
 # %% [markdown] tags=["advanced"]

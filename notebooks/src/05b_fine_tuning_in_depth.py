@@ -326,7 +326,7 @@ print(different)
 # - Freezing parameters does not freeze BatchNorm. Decide whether it may move, and report it.
 # - The rate finder shows where training breaks. Fine-tune well below.
 # - Compare schedules over several seeds; a difference smaller than the spread says nothing.
-# - You get no message about what is frozen. Look at what changed.
+# - PyTorch says nothing about what is frozen. Look at what changed.
 
 # %% [markdown]
 # ## Exercises

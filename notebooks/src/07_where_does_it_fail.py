@@ -256,8 +256,8 @@ print(search.sort_values("p, adjusted").head(5).round(4).to_string())
 # %% [markdown]
 # Two traits come out below 0.05: dark pictures and dark skin. They overlap, for dark skin makes a darker picture. One
 # of them was planted. 8% of the persons belong to a group called "dim": all their pictures are dark and noisy. The gap
-# for dark skin was *not* planted. Dim pictures may explain a part of it. And dark lines on dark skin have less
-# contrast.
+# for dark skin was *not* planted. Dim light, which fell on all skins alike, does not explain it. Dark lines on dark
+# skin may.
 #
 # In 2018, J. Buolamwini and T. Gebru tested commercial programs that tell women from men. These were wrong on up to 35%
 # of dark-skinned women, and on under 1% of light-skinned men.

@@ -142,7 +142,7 @@ _ = ax.set(title="Energy above that of the edges", xlabel="points", ylabel="map"
 
 # %% [markdown]
 # Grad-CAM at the last layer lies *below* the edges: a filter that never saw a label points better. At 12 by 12 cells it
-# is worse, at 6 by 6 it wins by 6 points. HiResCAM and occlusion win by 11. Cells of 3 by 3 are too coarse for these
+# is worse, at 6 by 6 it wins by 6 points. HiResCAM and occlusion win by 11. Its 3 by 3 cells are too coarse for these
 # masks. At 12 by 12 the mean gradient forgets *where*. (A network may use cheeks, too; our masks leave them out.)
 #
 # ## A shortcut
@@ -214,8 +214,8 @@ ahead = result.loc["cheat, as in training"] - result.loc["honest, as in training
 here.guess(my_guess, ahead["accuracy"], "points")
 
 # %% [markdown]
-# By that test the cheat is ahead. A third to a half of its lead is the honest networks' loss: the square disturbs them
-# (see the last two rows). Take the mark away:
+# By that test the cheat is ahead. About half of its lead is the honest networks' loss: the square disturbs them (see
+# the last two rows). Take the mark away:
 
 # %%
 print(result.round(1).to_string())

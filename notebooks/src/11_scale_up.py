@@ -174,7 +174,7 @@ pd.DataFrame(plan, index=["epochs", "precision", "faces a second", "minutes"]).T
 
 # %% [markdown]
 # These are minutes of *your* device, with batches of at most 32, without augmentation and validation. The real run of
-# `long` had a faster machine, and 24 cheaper epochs at 36 pixels.
+# `long` was on another machine, and its 24 epochs at 36 pixels were cheaper.
 #
 # Is the result more than your session? Take fewer epochs. Is your training on a GPU much slower than this? Then use
 # `BatchAugment`, or more `workers`: the loader is too slow. Nobody has run the recipe `gpu` to its end.
