@@ -82,7 +82,7 @@ def detection(scene_count: int, seed: int, names: list[str]) -> None:
             cells.append(f"{hits / n:.1%} [{100 * low:.1f}, {100 * high:.1f}]")
         print(f"| {what}, n={mask.sum()} | {' | '.join(cells)} |")
     print(f"| boxes that are no face, a scene | {' | '.join(f'{false[name] / scene_count:.3f}' for name in names)} |")
-    print(f"| time | {' | '.join(f'{seconds[name] / seconds[names[0]]:.2f}' for name in names)} |")
+    print(f"| time | {' | '.join(f'{seconds[name] / seconds[names[0]]:.3f}' for name in names)} |")
 
 
 def frames(source: str, count: int, turns: list[float], seed: int) -> None:

@@ -4,6 +4,7 @@ import gzip
 import io
 import lzma
 import pickle
+import re
 import tarfile
 import warnings
 import zipfile
@@ -196,11 +197,11 @@ def test_what_is_absent_is_named_with_the_next_step(tmp_path: Path, monkeypatch:
         (lambda line: line.rpartition(",")[0], "line 9: split is ''; allowed are train, training"),
         (lambda line: line.replace(" ", " 7 ", 1), "line 9: 2305 pixels where 2304 are due"),
         (lambda line: line[:2] + line[2:].split(" ", 1)[1], "line 9: 2303 pixels where 2304 are due"),
-        (lambda line: line.replace(" ", " 256 ", 1), "line 9: pixel '256' is no whole number of 0 to 255"),
-        (lambda line: line.replace(" ", " 1000 ", 1), "line 9: pixel '1000' is no whole number of 0 to 255"),
-        (lambda line: line.replace(" ", " -1 ", 1), "line 9: pixel '-1' is no whole number of 0 to 255"),
-        (lambda line: line.replace(" ", " sad ", 1), "line 9: pixel 'sad' is no whole number of 0 to 255"),
-        (lambda line: line.replace(" ", " 1.5 ", 1), "line 9: pixel '1.5' is no whole number of 0 to 255"),
+        (lambda line: re.sub(r" \d+ ", " 256 ", line, count=1), "line 9: pixel '256' is no whole number of 0 to 255"),
+        (lambda line: re.sub(r" \d+ ", " 1000 ", line, count=1), "line 9: pixel '1000' is no whole number of 0 to 255"),
+        (lambda line: re.sub(r" \d+ ", " -1 ", line, count=1), "line 9: pixel '-1' is no whole number of 0 to 255"),
+        (lambda line: re.sub(r" \d+ ", " sad ", line, count=1), "line 9: pixel 'sad' is no whole number of 0 to 255"),
+        (lambda line: re.sub(r" \d+ ", " 1.5 ", line, count=1), "line 9: pixel '1.5' is no whole number of 0 to 255"),
     ],
 )
 def test_a_bad_csv_row_is_named(csv: Path, change, message: str):

@@ -21,7 +21,7 @@ SMALLEST = 24  # px, default height of the smallest face
 MAX_SEARCH_SIDE = 1600  # px; a larger image is searched at this size, which limits time and memory
 CLOSE_SIDE = 224  # px; at this size an image is searched for close faces
 LEVEL_SIDE = 256  # px; at this size the surroundings of a face are looked at again, to measure its roll
-QUARTER_SIDE = 128  # px; the same, from the other three sides
+QUARTER_SIDE = 96  # px; the same, from the other three sides
 MIN_SEARCH_SIDE = 64  # px; YuNet gives wild numbers for an image whose shorter side is 32 px or less
 SURE = 0.9  # YuNet's score of a clear, upright face; what scores less is also looked at from the other three sides
 CONFIRMED = 0.75  # lowest score with which a brightened or turned search finds a face
@@ -381,7 +381,8 @@ def _turn(boxes: np.ndarray, back: np.ndarray, roll: float) -> np.ndarray:
 def _brightened(image: np.ndarray) -> np.ndarray:
     """Make a dark image brighter; return another as it is."""
     step = max(1, max(image.shape) // 50)
-    bright = np.percentile(image[::step, ::step], 99)
+    some = image[::step, ::step].ravel()
+    bright = np.partition(some, place := int(0.99 * (some.size - 1)))[place]  # a percentile; NumPy's own is slower
     return image if bright >= 128 else cv2.convertScaleAbs(image, alpha=200 / max(bright, 8))
 
 
