@@ -555,13 +555,13 @@ here.check(my_names, solution_3, wrong_3, on=examples_3)
 # %% [markdown]
 # ## Questions
 #
-# **1.** In 200 other pictures the Haar cascade found 93.9% of the frontal faces, and YuNet 99.7%. A picture shows five
-# people. How likely are all five found?
+# **1.** In 200 other pictures the Haar cascade found 93.9% of the 391 frontal faces. YuNet found all; its interval
+# begins at 99%. How likely are all of five people found?
 #
 # <details><summary>Answer</summary>
 #
-# If misses are independent: 0.939 to the fifth power, 73%, and 0.997 to the fifth power, 99%. But in bad light all
-# faces of a picture are hard, so misses come together.
+# If misses are independent: 0.939 to the fifth power, 73%, and with YuNet 0.99 to the fifth, 95%, or more. But in bad
+# light all faces of a picture are hard, so misses come together.
 #
 # </details>
 
