@@ -257,7 +257,7 @@ print(f"none {short_plain.mean():.1%}, augmented {short_augmented.mean():.1%}")
 here.guess(my_guess, 100 * (short_augmented.mean() - short_plain.mean()), "points")
 
 # %% [markdown]
-# On the drawn faces it *loses* more than ten points: the network has hardly begun. "Does augmentation help?" has no
+# On the drawn faces it *loses* about ten points or more: the network has hardly begun. "Does augmentation help?" has no
 # answer by itself. It depends on the number of faces and of epochs. A trial with few epochs can mislead you about a
 # long training.
 #

@@ -355,7 +355,7 @@ print(table.round(1).to_string())
 
 # %% [markdown]
 # On the drawn faces, weighted loss finds most, about half of the disgusted faces. But more than 90 of 100 disgust
-# answers are false, and accuracy falls by about ten points. The other two cost hardly a point for 10 to 20 points of
+# answers are false, and accuracy falls by about ten points. The other two cost about a point for 8 to 20 points of
 # recall; logit adjustment needs no training. But in another run weighted sampling cost five points. So measure.
 
 # %% [markdown] tags=["advanced"]
@@ -539,8 +539,8 @@ here.check(my_shift, solution_3, wrong_3, on=examples_3)
 #
 # <details><summary>Answer</summary>
 #
-# Hits are answers times precision. On the drawn faces: less than 1 of 4 for plain, about 3 of 40 for adjusted. So each
-# hit more costs over ten false alarms more. The plain logits fit the shares of training, so they get most faces right.
+# Hits are answers times precision. On the drawn faces: hardly any for plain, about 3 of 40 for adjusted. So each hit
+# more costs about ten false alarms more. The plain logits fit the shares of training, so they get most faces right.
 # Adjusting is a decision about costs, not a repair.
 #
 # </details>

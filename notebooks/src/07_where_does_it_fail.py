@@ -317,8 +317,8 @@ print((100 * won.T).round(1).to_string())
 
 # %% [markdown]
 # In ordinary light the gap of the *dim group* is gone: the light and the noise made it, not the people. This says
-# nothing about the gap for dark skin. Stretching loses about 3 points; in our run the interval lay below 0. It
-# multiplies the noise together with the face. So measure a cure before you use it.
+# nothing about the gap for dark skin. Stretching did not help in our run: the interval holds 0. It multiplies the
+# noise, too. So measure a cure before you use it.
 #
 # ## Look again, a little differently
 #
