@@ -214,8 +214,8 @@ ahead = result.loc["cheat, as in training"] - result.loc["honest, as in training
 here.guess(my_guess, ahead["accuracy"], "points")
 
 # %% [markdown]
-# By that test the cheat is ahead. About half of its lead is the honest networks' loss: the square disturbs them (see
-# the last two rows). Take the mark away:
+# By that test the cheat is ahead. A third to a half of its lead is the honest networks' loss: the square disturbs them
+# (see the last two rows). Take the mark away:
 
 # %%
 print(result.round(1).to_string())
