@@ -3,11 +3,12 @@
 Load faces, augment them, train any network, measure it honestly, and use it on your own pictures:
 
 ```python
-from ferlib import data, evaluation, models, plots, training
+from ferlib import data, evaluation, models, plots, training, transforms
 
 faces = data.load("sample")  # drawn faces; or "fer2013", or the path of any copy
 train, val = faces.subset("Training"), faces.subset("PublicTest")
-model = models.build_model("plain_cnn", classes=faces.classes)  # or any nn.Module
+model = models.build_model("plain_cnn", classes=faces.classes)
+# or models.FaceModel(YourNetwork(), transforms.InputSpec(48), faces.classes), any nn.Module with 7 outputs
 training.fit(model, train, val, training.TrainConfig(epochs=3, lr=3e-3), out="runs/first")  # a new folder
 predictions = evaluation.predict(model, val)
 print(evaluation.report(predictions))

@@ -75,7 +75,8 @@ def check_classes(classes: Sequence[str]) -> tuple[str, ...]:
     """
     names = tuple(classes) if isinstance(classes, Sequence) and not isinstance(classes, str) else ()
     if len(names) < 2 or not all(isinstance(name, str) and name.strip() for name in names):
-        raise ValueError(f"classes are {names or classes!r:.200}; give two names or more, each a text, in a list")
+        cure = "give two names or more, each a text, in a list; of folders, the one above the class folders"
+        raise ValueError(f"classes are {names or classes!r:.200}; {cure}")
     keys = [canonical(name) for name in names]
     if same := [name for name, key in zip(names, keys, strict=True) if keys.count(key) > 1]:
         raise ValueError(f"two classes have one name, {same[0]!r} and {same[1]!r}; give each its own")

@@ -140,7 +140,7 @@ RECIPES = {recipe.name: recipe for recipe in (
            {"name": "fernet", "widths": (32, 48, 96, 144), "drop_rate": 0.1},
            TrainConfig(epochs=40, lr=0.004, ema=0.998, distill=0.7, label_smoothing=0.0),
            {"rotate": 12, "scale": 0.15, "shift": 0.1}),
-    Recipe("fine_tune", "ImageNet's EfficientNet-Lite0 in gray at 96 px, eight epochs: 68.6% after six",
+    Recipe("fine_tune", "ImageNet's EfficientNet-Lite0 in gray at 96 px, eight epochs: 68.6% after six, flip averaged",
            {"name": "tf_efficientnet_lite0", "size": 96, "small_stem": False, "mean": (0.5,), "std": (0.5,),
             "weights": "imagenet"},
            TrainConfig(epochs=8, batch_size=64, lr=1e-3, warmup=0.1, ema=0.998, precision="fp32"),

@@ -26,15 +26,15 @@ class InputSpec:
 
     Args:
         size: side of a face in pixels.
-        channels: 1 for gray, 3 for colour.
+        channels: 1 for gray, 3 for colour; gray faces are then shown three times.
         mean: mean of each channel on the scale 0 to 1, or one number for all; by default FER2013's training pixels'.
         std: standard deviation of each channel on the scale 0 to 1, or one number for all.
 
     Raises:
         ValueError: a value is out of range, or the lengths differ from `channels`.
 
-    >>> InputSpec(96, mean=0.5, std=0.5).mean
-    (0.5,)
+    >>> InputSpec(96, mean=0.5, std=0.5).mean, InputSpec(96, channels=3).std
+    ((0.5,), (0.255, 0.255, 0.255))
     """
 
     size: int = 48
@@ -44,8 +44,9 @@ class InputSpec:
 
     def __post_init__(self) -> None:
         for name in ("mean", "std"):
-            if isinstance(getattr(self, name), int | float):
-                object.__setattr__(self, name, (float(getattr(self, name)),) * self.channels)
+            value = getattr(self, name)
+            values = (float(value),) if isinstance(value, int | float) else tuple(value)
+            object.__setattr__(self, name, values * self.channels if len(values) == 1 else values)
         if not isinstance(self.size, int) or self.size < 1 or self.channels not in (1, 3):
             raise ValueError(f"{self}; size is at least 1, channels 1 or 3")
         if not len(self.mean) == len(self.std) == self.channels or min(self.std) <= 0:

@@ -662,7 +662,7 @@ def test_a_model_that_does_not_fit_the_data(train: FaceDataset, val: FaceDataset
     fails(MyNet(5), ready, ok, r"MyNet gives 5 outputs, and there are 7 classes \(angry, .*\); give its last layer 7")
     with pytest.raises(ValueError, match="MyNet gives 5 outputs, and there are 7 classes"):
         FaceModel(MyNet(5), InputSpec(48))
-    with pytest.raises(ValueError, match="give another size, or another number of channels$"):
+    with pytest.raises(ValueError, match=r"give another size, or other channels: InputSpec\(64, channels=3\)$"):
         FaceModel(MyNet(), InputSpec(48, channels=3, mean=0.5, std=0.5))
     fails(nn.Linear(3, 7), ready, ok, r"Linear cannot take faces of shape \(1, 48, 48\) \(channels, h, w\): ")
     fails(nn.Identity(), ready, ok, r"Identity gives \(2, 1, 48, 48\) for two faces; logits \(2, classes\) are due")

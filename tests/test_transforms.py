@@ -141,7 +141,7 @@ def test_a_seed_gives_the_same_faces_and_another_gives_others(faces: torch.Tenso
     [
         (lambda: InputSpec(0), "size is at least 1, channels 1 or 3"),
         (lambda: InputSpec(48, 2), "size is at least 1, channels 1 or 3"),
-        (lambda: InputSpec(48, 3), "3 channels need as many means"),
+        (lambda: InputSpec(48, 3, (0.4, 0.5)), "3 channels need as many means"),
         (lambda: InputSpec(std=(0.0,)), "positive sds"),
         (lambda: BatchAugment(InputSpec(), flip=1.5), "flip is 1.5; allowed are 0 to 1"),
         (lambda: BatchAugment(InputSpec(), scale=-0.1), "scale is -0.1"),

@@ -28,7 +28,8 @@ FORMAT = 9  # of the cache's files, which are made anew when it changes
 def load(source: str | Path = "sample", *, size: int = 48, classes: Classes = None) -> FaceDataset:
     """Load the open splits of a source: all but the sealed PrivateTest.
 
-    Your own faces lie in class folders inside split folders, or in class folders alone (all Training then):
+    Your own faces lie in class folders inside split folders, or in class folders alone (all Training then, which
+    `ferlib.protocol.split` parts):
 
         faces/train/happy/1.png
         faces/train/sad/2.jpg

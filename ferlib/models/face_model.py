@@ -118,7 +118,7 @@ def check_outputs(network: nn.Module, shape: Sequence[int], classes: Sequence[st
     except Exception as error:  # a user's forward may raise anything
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(f"{name} cannot take faces of shape {tuple(shape)} (channels, h, w): {reason:.200}; "
-                         "give another size, or another number of channels") from error  # fmt: skip
+                         "give another size, or other channels: InputSpec(64, channels=3)") from error  # fmt: skip
     output = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
     count = output[1] if len(output) == 2 else 0
     require(output == (2, count), f"{name} gives {output} for two faces; logits (2, classes) are due")

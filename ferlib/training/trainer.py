@@ -60,7 +60,8 @@ def fit(
     the model gets the weights of the last kept epoch. The random numbers of Python, NumPy and torch are seeded.
 
     Args:
-        model: a `FaceModel`, or any `nn.Module` that gives logits (n, classes); it is trained in place.
+        model: a `FaceModel`, or any `nn.Module` that gives logits (n, classes). It is trained in place, on the GPU
+            where there is one.
         train_set: a `FaceDataset`, or any map-style dataset of (tensor, label). Its own transform is used; uint8 faces
             are then prepared by `train_transform`, else by the FaceModel's input_spec. Each epoch has a new order and
             leaves out the last, smaller batch.
