@@ -182,6 +182,7 @@ def claimed(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.delenv(name, raising=False)
     (root / "notebooks/src/02_train.py").write_text(CLAIMED)
     (root / "notebooks/dot.png").write_bytes(DOT)
+    (root / "notebooks/glossary.md").write_text("# Glossary\n")
     (root / "notebooks/words.md").write_text("# Words\n\n[Look](01_look.ipynb), [again](words.md#a).\n")
     (root / "pyproject.toml").write_text('Repository = "https://github.com/a/b"\n')
     with warm.kernels():
@@ -264,7 +265,7 @@ def test_a_page_folds_answers_leads_on_and_needs_no_other_file(claimed: Path):
     assert re.search(r"<details><summary>Answer</summary>\s*<p><em>Because</em>.</p>\s*</details>", page)
     assert re.search(r"<details><summary>Solution</summary>.*?solution_1.*?</details>", page, re.DOTALL)
     assert page.count('<a href="01_look.html">Back: 01 Look at the data</a>') == 2
-    assert "Next:" not in page
+    assert "Next:" not in page and page.count('<a href="glossary.html">Glossary</a>') == 2
     assert '<p class="head"><strong>You will be able to</strong>' in page
     assert "google.colab" not in page  # the set-up cell stays out of the page
     assert not re.search(r'src="(?!data:)', page)

@@ -270,6 +270,8 @@ def _write_pages(root: Path, out: Path, source: Path, notebook: Any) -> None:
     every = {path.stem: read_lesson(path) for path in find_sources(root)}
     names = list(every)
     place, links = names.index(source.stem), [("index.html", "All lessons")]
+    if (root / "notebooks/glossary.md").exists():
+        links.append(("glossary.html", "Glossary"))
     for way, other in (("Back", place - 1), ("Next", place + 1)):
         if 0 <= other < len(names):
             name = names[other]
