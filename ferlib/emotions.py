@@ -75,7 +75,7 @@ def check_classes(classes: Sequence[str]) -> tuple[str, ...]:
     """
     names = tuple(classes) if isinstance(classes, Sequence) and not isinstance(classes, str) else ()
     if len(names) < 2 or not all(isinstance(name, str) and name.strip() for name in names):
-        cure = "give two names or more, each a text, in a list; of folders, the one above the class folders"
+        cure = "give two names or more, each a text, in a list; of a folder, the one above the class folders"
         raise ValueError(f"classes are {names or classes!r:.200}; {cure}")
     keys = [canonical(name) for name in names]
     if same := [name for name, key in zip(names, keys, strict=True) if keys.count(key) > 1]:

@@ -44,8 +44,7 @@ class InputSpec:
 
     def __post_init__(self) -> None:
         for name in ("mean", "std"):
-            value = getattr(self, name)
-            values = (float(value),) if isinstance(value, int | float) else tuple(value)
+            values = tuple(float(value) for value in np.atleast_1d(getattr(self, name)))
             object.__setattr__(self, name, values * self.channels if len(values) == 1 else values)
         if not isinstance(self.size, int) or self.size < 1 or self.channels not in (1, 3):
             raise ValueError(f"{self}; size is at least 1, channels 1 or 3")

@@ -126,13 +126,12 @@ def find_yunet() -> Path:
 class YuNet:
     """Finds faces, also turned ones, by OpenCV's small network, `cv2.FaceDetectorYN`.
 
-    The network knows faces of about 10 to 300 px. A small image is searched once, at 256 px, a larger one
-    at 224 px for close faces and at up to 1,600 px for small ones: in an image of 6,000 px, faces from about 50 px on
-    are found. Where nothing is found, it
-    is searched finer, and turned by 40 degrees to either side. A dark image is also searched brightened. A face that
-    seems turned, or is not clear, is looked at once more, enlarged and made upright; an unclear one also from the other
-    three sides. A box reaches from hairline to chin: in FER2013's Training faces it is as high as the frame, and 0.82
-    as wide. A score is a probability. Do not share one between threads.
+    The network knows faces of about 10 to 300 px. A small image is searched once, at 256 px; a larger one at 224 px for
+    close faces, and at up to 1,600 px for small ones. So in an image of 6,000 px, faces from about 50 px on are found.
+    Where nothing is found, the image is searched finer, and turned by 40 degrees to either side. A dark image is also
+    searched brightened. A face that seems turned, or is not clear, is looked at once more, enlarged and made upright;
+    an unclear one also from the other three sides. A box reaches from hairline to chin: in FER2013's Training faces it
+    is as high as the frame, and 0.82 as wide. A score is a probability. Do not share one between threads.
 
     Source: W. Wu, H. Peng and S. Yu, YuNet: a tiny millisecond-level face detector, Mach. Intell. Res. 20, 2023.
 
@@ -150,13 +149,13 @@ class YuNet:
 
     path: str | Path = field(default_factory=find_yunet)
     threshold: float = 0.6
-    networks: Any = field(default=(), init=False, repr=False)  # two for `_search`, two for `_level`
+    networks: Any = field(default=(), init=False, repr=False)  # for close and small faces, for rolls and other sides
 
     def __post_init__(self) -> None:
         if not Path(self.path).is_file():
             raise FileNotFoundError(f"{self.path} does not exist; give the path of YuNet's .onnx file, or 'yunet'")
         try:
-            size = (256, 256)  # a network is slow after a change of size, so most keep theirs
+            size = (256, 256)  # a network is slow after a change of size, so each has its own use
             networks = [cv2.FaceDetectorYN.create(str(self.path), "", size, self.threshold, 0.3) for _ in range(4)]
             networks[0].detect(np.zeros((*size, 3), np.uint8))  # fails for another network's file
         except cv2.error as error:
@@ -381,8 +380,9 @@ def _turn(boxes: np.ndarray, back: np.ndarray, roll: float) -> np.ndarray:
 def _brightened(image: np.ndarray) -> np.ndarray:
     """Make a dark image brighter; return another as it is."""
     step = max(1, max(image.shape) // 50)
-    some = image[::step, ::step].ravel()
-    bright = np.partition(some, place := int(0.99 * (some.size - 1)))[place]  # a percentile; NumPy's own is slower
+    pixels = image[::step, ::step].ravel()
+    place = int(0.99 * (len(pixels) - 1))
+    bright = np.partition(pixels, place)[place]  # the 99th percentile; np.percentile takes longer
     return image if bright >= 128 else cv2.convertScaleAbs(image, alpha=200 / max(bright, 8))
 
 

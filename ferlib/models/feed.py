@@ -234,7 +234,7 @@ def seed_pipelines(dataset: Any) -> None:
 def _check_input(dataset: CheckedDataset, shape: Sequence[int], values: tuple[float, float], spec: InputSpec) -> None:
     """Compare prepared faces, and mean and sd of some, with the model's input; raise `ValueError` if they differ."""
     role, wanted = dataset.role, (spec.channels, spec.size, spec.size)
-    cure = f"Resize it to {spec.size} and make it {spec.channels} channels (Grayscale, A.ToRGB), or give another model"
+    cure = "resize them, make them gray (Grayscale) or RGB (A.ToRGB), or give another model"
     require(shape == wanted, f"{role}'s transform gives faces {shape}, the model's input_spec says {wanted}; {cure}")
     for means, stds in normalizations(dataset):
         same = np.allclose((*means[: spec.channels], *stds[: spec.channels]), (*spec.mean, *spec.std), atol=1e-3)
