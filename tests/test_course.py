@@ -2,10 +2,13 @@
 
 import ast
 import json
+import os
 import re
 import runpy
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -133,6 +136,61 @@ def test_failing_cell_stops_the_build(root: Path, capsys: pytest.CaptureFixture[
     assert "not built yet" in (root / "build/course/index.html").read_text()
 
 
+BESIDE_ANOTHER = """
+import os, pathlib, time
+pathlib.Path("{own}").write_text(str(os.getpid()))
+while not pathlib.Path("{other}").exists():
+    time.sleep(0.05)
+{then}
+"""
+
+
+def beside_another(root: Path, first: str, second: str) -> None:
+    """Two lessons that wait for each other, and then do this; each leaves the number of its kernel's process."""
+    for name, own, other, then in (("01_look", "one", "two", first), ("02_train", "two", "one", second)):
+        code = BESIDE_ANOTHER.format(own=own, other=other, then=then)
+        (root / f"notebooks/src/{name}.py").write_text(f"{SECOND}\n# %%{code}")
+
+
+def assert_ended(root: Path) -> None:
+    """Both lessons' kernels end within some seconds."""
+    for name in ("one", "two"):
+        process = int((root / "notebooks" / name).read_text())
+        for _ in range(200):
+            if not Path(f"/proc/{process}").exists():
+                break
+            time.sleep(0.05)
+        else:
+            pytest.fail(f"the kernel of lesson {name} still runs")
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc")
+def test_a_failed_lesson_ends_the_one_that_runs_beside_it(root: Path, capsys: pytest.CaptureFixture[str]):
+    beside_another(root, "1 / 0", "time.sleep(100)")
+    assert course.main(["--jobs", "2"], root) == 1
+    said = capsys.readouterr()
+    assert "ZeroDivisionError" in said.err and "[1/2] 01_look ... stopped at cell 3" in said.out
+    assert_ended(root)
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc")
+def test_ctrl_c_ends_all_lessons_that_run(root: Path):
+    beside_another(root, "time.sleep(100)", "time.sleep(100)")
+    code = "import course, pathlib, sys; sys.exit(course.main(['--jobs', '2'], pathlib.Path(sys.argv[1])))"
+    env = os.environ | {"PYTHONPATH": str(course.ROOT / "tools")}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(root)], env=env, start_new_session=True, text=True, stderr=subprocess.PIPE
+    )
+    while not all((root / "notebooks" / name).exists() for name in ("one", "two")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert said.strip() == "stopped"
+    assert_ended(root)
+
+
 def test_widgets_leave_no_trace_and_pages_with_formulas_ask_for_mathjax(root: Path):
     source = root / "notebooks/src/02_train.py"
     widget = f"get_ipython().display_pub.publish({{{lesson.WIDGET!r}: {{'model_id': '1'}}, 'text/plain': 'a' + 'bar'}})"
@@ -190,7 +248,7 @@ def claimed(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_claims_are_printed_and_stand_in_the_index(claimed: Path, capsys: pytest.CaptureFixture[str]):
-    assert course.main([], claimed) == 0
+    assert course.main(["--jobs", "1"], claimed) == 0
     said, index = capsys.readouterr().out, (claimed / "build/course/index.html").read_text()
     assert re.search(r"02 +yes +a gap & more +7.25 points +6 to 8.5 +at least 5 +2,000 +3", said)
     assert "; 1 claim held" in index
@@ -201,7 +259,7 @@ def test_claims_are_printed_and_stand_in_the_index(claimed: Path, capsys: pytest
 def test_a_failed_claim_fails_the_build_and_goes_when_its_lesson_runs_anew(claimed: Path, capsys):
     source = claimed / "notebooks/src/02_train.py"
     source.write_text(CLAIMED.replace("7.25, 5", "4, 5"))
-    assert course.main([], claimed) == 1
+    assert course.main(["--jobs", "1"], claimed) == 1
     assert "1 claim(s) failed" in capsys.readouterr().err
     assert "1 of 1 claim FAILED" in (claimed / "build/course/index.html").read_text()
     assert course.main(["--only", "1"], claimed) == 0  # what another lesson claimed is kept, and not judged again
@@ -242,7 +300,7 @@ def test_what_stands_beside_a_lesson_is_no_part_of_its_page(claimed: Path, capsy
     source.write_text(THIN)
     source.with_suffix(".json").write_text(json.dumps(BESIDE))
     assert course.main(["--only", "2b"], claimed) == 1
-    table = lesson.claims_table(claimed / "build/course/claims.csv")
+    table = lesson.claims_table(claimed / "build/course/claims")
     columns = ["lesson", "held", "claim", "measured", "95% interval", "threshold", "n", "seeds"]
     assert table[columns].to_numpy().tolist() == [
         ["02b", "yes", "all of them", "18 faces", "", "at least 18", "9", "1"],
@@ -256,7 +314,7 @@ def test_what_stands_beside_a_lesson_is_no_part_of_its_page(claimed: Path, capsy
     monkeypatch.setenv("FERLIB_FAST", "1")
     assert course.main(["--only", "02b"], claimed) == 0
     assert "3 faces" in (claimed / "build/course/02b_more.html").read_text()
-    assert lesson.claims_table(claimed / "build/course/claims.csv")["measured"].tolist() == ["6 faces", "3 points"]
+    assert lesson.claims_table(claimed / "build/course/claims")["measured"].tolist() == ["6 faces", "3 points"]
 
 
 def test_a_page_folds_answers_leads_on_and_needs_no_other_file(claimed: Path):
@@ -302,7 +360,7 @@ def test_an_old_python_is_told_in_one_sentence(monkeypatch: pytest.MonkeyPatch):
 
 def test_without_pages(root: Path):
     assert course.main(["--only", "2", "--no-html", "--out", str(root / "out")], root) == 0
-    assert [path.name for path in (root / "out").iterdir()] == ["02_train.ipynb"]
+    assert sorted(path.name for path in (root / "out").iterdir()) == ["02_train.ipynb", "claims"]
 
 
 @pytest.mark.parametrize(
@@ -310,6 +368,7 @@ def test_without_pages(root: Path):
     [
         (["--only", "99"], "there is no lesson 99; --only takes 01, 02"),
         (["--timeout", "0"], "--timeout is 0"),
+        (["--jobs", "0"], "--jobs is 0; it takes a number of lessons from 1"),
         (["--out", "{root}/notebooks"], "would overwrite"),
         (["--out", "{root}/notebooks/src/01_look.py/out"], "would overwrite"),
         (["--out", "{root}/file/out"], "cannot write to {root}/file/out"),

@@ -273,7 +273,8 @@ def test_names_on_pages_are_escaped(room: Path):
             notebook = nbformat.v4.new_notebook(metadata={"course": note})
             (out / f"{name}.html").write_text("")
             nbformat.write(notebook, out / f"{name}.ipynb")
-            with open(out / "claims.csv", "w", newline="", encoding="utf-8", errors="replace") as file:
+            (out / "claims").mkdir()
+            with open(out / "claims/01.csv", "w", newline="", encoding="utf-8", errors="replace") as file:
                 rows = [["01", claim, 1, 0, 2, f"at least {unit}", unit, 7, 1, 2, "True"]]
                 csv.writer(file).writerows([CLAIM_COLUMNS, *rows])
             lessons = {name: nbformat.v4.new_notebook()}

@@ -15,11 +15,14 @@ if sys.version_info < (3, 10):  # noqa: UP036 (so that an older one says so, bef
     sys.exit(f"course: Python 3.10 or newer is needed, and this is {old}; name another: python3.12 tools/course.py")
 
 import argparse
+import contextlib
 import hashlib
 import importlib.util
 import json
+import multiprocessing
 import os
 import re
+import signal
 import tempfile
 import time
 from collections import Counter
@@ -212,14 +215,18 @@ def _code(text: str) -> Any:
         return None
 
 
-def build(root: Path, out: Path, only: Sequence[str] = (), timeout: float = 1200, with_pages: bool = True) -> int:
-    """Run the lessons in order and write them to `out`, with progress and the claims on stdout.
+def build(
+    root: Path, out: Path, only: Sequence[str] = (), timeout: float = 1200, with_pages: bool = True, jobs: int = 1
+) -> int:
+    """Run the lessons in order, `jobs` at a time, and write them to `out`, with progress and the claims on stdout.
 
     Returns 1 if a cell or a claim failed, else 0.
     """
     import nbformat
 
-    sources, begun, fast = find_sources(root, only), time.monotonic(), bool(os.environ.get("FERLIB_FAST"))
+    begun = time.monotonic()
+    # The one page takes longest, so it begins: nothing is left to run beside it at the end.
+    sources = sorted(find_sources(root, only), key=lambda source: source.stem != ONE_PAGE)
     if out.resolve().is_relative_to((root / "notebooks").resolve()):
         raise CourseError(f"--out {out} lies in notebooks/, whose files it would overwrite; name another folder")
     try:
@@ -227,21 +234,28 @@ def build(root: Path, out: Path, only: Sequence[str] = (), timeout: float = 1200
         tempfile.TemporaryFile(dir=out).close()
     except OSError as error:
         raise CourseError(f"cannot write to {out} ({error.strerror}); name another folder with --out") from error
-    claims = (out / "claims.csv").resolve()
-    for number, source in enumerate(sources, 1):
-        notebook, line = runnable(source, fast), f"[{number}/{len(sources)}] {source.stem} ... "
-        lesson.forget_claims(claims, number_of(source))
-        failure, note = _run(notebook, root / "notebooks", timeout, line, {"FERLIB_CLAIMS": str(claims)})
-        without_hidden(notebook).metadata.course = note
-        (out / f"{source.stem}.ipynb").write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
-        if with_pages:
-            _write_pages(root, out, source, notebook)
-        if failure:
-            code = "\n".join(failure.source.splitlines()[:15])
-            print(f"{source.stem}, cell {failure.cell} failed:\n\n{code}\n\n{failure.message}", file=sys.stderr)
-            return 1
+    claims = (out / "claims").resolve()
+    claims.mkdir(exist_ok=True)
+    jobs = min(jobs, len(sources))
+    tasks = [(source, claims / f"{number_of(source)}.csv", timeout, jobs) for source in sources]
+    ignored = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the lessons, not those who wait for one
+    with multiprocessing.Pool(jobs, signal.signal, ignored) if jobs > 1 else contextlib.nullcontext() as pool:
+        runs = pool.imap(_run, tasks) if pool else map(_run, tasks)
+        for number, source in enumerate(sources, 1):
+            print(f"[{number}/{len(sources)}] {source.stem} ... ", end="", flush=True)
+            text, failure, note = next(runs)
+            print(note, flush=True)
+            notebook = without_hidden(nbformat.reads(text, as_version=4))
+            notebook.metadata.course = note
+            (out / f"{source.stem}.ipynb").write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
+            if with_pages:
+                _write_pages(root, out, source, notebook)
+            if failure:
+                code = "\n".join(failure.source.splitlines()[:15])
+                print(f"{source.stem}, cell {failure.cell} failed:\n\n{code}\n\n{failure.message}", file=sys.stderr)
+                return 1
     print(f"{len(sources)} lesson(s) in {_duration(time.monotonic() - begun)}")
-    failed = lesson.show_claims(claims, [number_of(source) for source in sources]) if claims.exists() else 0
+    failed = lesson.show_claims(claims, [number_of(source) for source in sources])
     if with_pages:
         print(f"open {out / 'index.html'}")
     if failed:
@@ -249,20 +263,38 @@ def build(root: Path, out: Path, only: Sequence[str] = (), timeout: float = 1200
     return 1 if failed else 0
 
 
-def _run(notebook: Any, folder: Path, timeout: float, line: str, env: dict[str, str]) -> tuple[Any, str]:
-    """Run a lesson behind its progress line; the failure, if any, and how it went in words."""
-    begun, live = time.monotonic(), sys.stdout.isatty()
-    total = sum(cell.cell_type == "code" and bool(cell.source.strip()) for cell in notebook.cells)
-    print(line, end="", flush=True)
+def _run(task: tuple[Path, Path, float, int]) -> tuple[str, lesson.Failure | None, str]:
+    """Run a lesson; its notebook as text, the failure, if any, and how it went in words.
+
+    `task` is its source, the file of its claims, the seconds allowed to a cell, and how many lessons run at a time:
+    alone it tells a terminal its progress, else it gets its share of the processor's cores.
+    """
+    import nbformat
+
+    source, claims, timeout, jobs = task
+    notebook, begun = runnable(source, bool(os.environ.get("FERLIB_FAST"))), time.monotonic()
+    total, told = sum(cell.cell_type == "code" and bool(cell.source.strip()) for cell in notebook.cells), 0
 
     def tell(cell: int) -> None:
-        print(f"\r{line}cell {cell}/{total}", end="", flush=True)
+        nonlocal told
+        text = f"cell {cell}/{total}"
+        print("\b" * told + text, end="", flush=True)
+        told = len(text)
 
-    failure = lesson.execute(notebook, folder, timeout, tell if live else None, env)
+    claims.unlink(missing_ok=True)  # those of an earlier run
+    env = {"FERLIB_CLAIMS": str(claims)}
+    if jobs > 1 and "OMP_NUM_THREADS" not in os.environ:
+        env["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // jobs))
+    live = jobs == 1 and sys.stdout.isatty()
+    try:
+        failure = lesson.execute(notebook, source.parent.parent, timeout, tell if live else None, env)
+    except KeyboardInterrupt:
+        if jobs == 1:
+            raise
+        sys.exit(130)  # this process; the one that asked for the lesson was interrupted, too
+    print("\b" * told + " " * told + "\b" * told, end="")
     took = _duration(time.monotonic() - begun)
-    note = f"stopped at cell {failure.cell} after {took}" if failure else took
-    print(f"\r{line}{note}".ljust(len(line) + 20) if live else note, flush=True)
-    return failure, note
+    return nbformat.writes(notebook), failure, f"stopped at cell {failure.cell} after {took}" if failure else took
 
 
 def _write_pages(root: Path, out: Path, source: Path, notebook: Any) -> None:
@@ -297,6 +329,8 @@ def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
     parser.add_argument("--only", nargs="+", default=(), metavar="NN", help="numbers of the lessons, e.g. --only 01 02")
     parser.add_argument("--out", type=Path, default=root / "build/course", help="folder for the pages (build/course)")
     parser.add_argument("--timeout", type=float, default=1200, metavar="S", help="seconds allowed to a cell (1200)")
+    two = min(2, os.cpu_count() or 1)
+    parser.add_argument("--jobs", type=int, default=two, metavar="N", help=f"lessons that run at a time ({two})")
     parser.add_argument("--sync", action="store_true", help="write the notebooks from their sources, and run nothing")
     parser.add_argument("--check", action="store_true", help="name notebooks unlike their sources, and run nothing")
     parser.add_argument("--no-html", action="store_true", help="run the lessons, write no pages")
@@ -307,6 +341,8 @@ def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
             raise CourseError(f"{missing[0]} is not installed; run: pip install -r requirements.txt")
         if args.timeout <= 0:
             raise CourseError(f"--timeout is {args.timeout:g}; it takes a number of seconds above 0")
+        if args.jobs < 1:
+            raise CourseError(f"--jobs is {args.jobs}; it takes a number of lessons from 1")
         if args.sync:
             for path in sync(root, args.only):
                 print(f"wrote {path.relative_to(root).as_posix()}")
@@ -314,7 +350,7 @@ def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
             problems = check(root, args.only)
             print("\n".join(problems) or "every notebook matches its source")
             return 1 if problems else 0
-        return 0 if args.sync else build(root, args.out, args.only, args.timeout, not args.no_html)
+        return 0 if args.sync else build(root, args.out, args.only, args.timeout, not args.no_html, args.jobs)
     except CourseError as error:
         print(f"course: {error}", file=sys.stderr)
         return 2

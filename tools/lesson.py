@@ -106,25 +106,19 @@ def execute(
     return Failure(len(started), started[-1].source, "\n".join(message.strip().splitlines()[-8:]))
 
 
-def forget_claims(path: Path, number: str) -> None:
-    """Take a lesson's rows out of the file of claims, so that a new run writes them anew."""
-    import pandas as pd
-
-    if path.exists():
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        table[table["lesson"] != number].to_csv(path, index=False)
-
-
-def claims_table(path: Path, numbers: Collection[str] = ()) -> Any:
-    """The claims that the lessons wrote, as a DataFrame of text: all, or those of the lessons `numbers`.
+def claims_table(folder: Path, numbers: Collection[str] = ()) -> Any:
+    """The claims that the lessons wrote, as a DataFrame of text: all in `folder`, or those of the lessons `numbers`.
 
     `held` is "yes", "NO", or "reported" where a run was fast or on other faces than the drawn ones.
     """
     import pandas as pd
 
-    table = pd.read_csv(path, dtype=dict.fromkeys(("lesson", "unit", "held"), str)).fillna({"unit": "", "held": ""})
-    table = table[table["lesson"].isin(numbers)] if numbers else table
-    table = table.sort_values("lesson", kind="stable").reset_index(drop=True)
+    paths = [path for path in sorted(folder.glob("*.csv")) if not numbers or path.stem in numbers]
+    if not paths:
+        return pd.DataFrame(columns=["lesson", "held"])
+    texts = dict.fromkeys(("lesson", "unit", "held"), str)
+    table = pd.concat([pd.read_csv(path, dtype=texts) for path in paths], ignore_index=True)
+    table = table.fillna({"unit": "", "held": ""})
     made = table[["lesson"]].assign(
         held=table["held"].map({"True": "yes", "False": "NO"}).fillna("reported"),
         claim=table["claim"],
@@ -192,7 +186,7 @@ def index_page(lessons: Mapping[str, Any], out: Path, texts: Mapping[str, str] |
     """
     import nbformat
 
-    claims = claims_table(out / "claims.csv") if (out / "claims.csv").exists() else None
+    claims = claims_table(out / "claims")
     items = []
     for name, notebook in lessons.items():
         title, about = map(html.escape, describe(notebook))
@@ -211,15 +205,15 @@ def index_page(lessons: Mapping[str, Any], out: Path, texts: Mapping[str, str] |
             f'<li><a href="{html.escape(address)}">{html.escape(title)}</a></li>' for address, title in texts.items()
         )
         body += "<h2>Beside the lessons</h2>\n<ul>\n" + "\n".join(others) + "\n</ul>\n"
-    if claims is not None and len(claims):
+    if len(claims):
         body += f"<h2>What the lessons claim</h2>\n<p>{CLAIMS}</p>\n<div class='wide'>\n"
         body += claims.drop(columns="seconds").to_html(index=False, border=0, classes="claims") + "\n</div>\n"
     return _page("The course", body)
 
 
-def show_claims(path: Path, numbers: Collection[str] = ()) -> int:
+def show_claims(folder: Path, numbers: Collection[str] = ()) -> int:
     """Print the claims of the lessons `numbers`, or all; the number of those that failed."""
-    table = claims_table(path, numbers)
+    table = claims_table(folder, numbers)
     print(f"\n{table.to_string(index=False)}\n" if len(table) else "no lesson claimed anything")
     if (table["held"] == "reported").any():
         print("reported: a fast run, or one on other faces than the drawn ones, judges no claim")
@@ -228,7 +222,7 @@ def show_claims(path: Path, numbers: Collection[str] = ()) -> int:
 
 def _count(claims: Any, number: str) -> str:
     """How many claims of a lesson held, in words."""
-    held = [] if claims is None else list(claims.loc[claims["lesson"] == number, "held"])
+    held = list(claims.loc[claims["lesson"] == number, "held"])
     if not held:
         return ""
     claims = f"{len(held)} claim" + "s" * (len(held) > 1)

@@ -23,7 +23,7 @@
 # %% tags=["parameters"]
 TRAIN, VAL, TEST = 1300, 250, 1000  # faces
 EPOCHS, BATCH, LR = 4, 32, 0.002
-SIZE = 56  # pixels; the faces have 48, ImageNet's photographs 224
+SIZE = 48  # pixels, as our faces have; ImageNet's photographs have 224
 
 # %%
 from ferlib import protocol

@@ -185,7 +185,7 @@ watch = test_set.subset(range(100))  # only to follow the training
 networks = []
 for seed in range(SEEDS):
     torch.manual_seed(seed)
-    network = models.build_model("fernet", widths=(16, 32, 64, 96), drop_rate=0.0)
+    network = models.build_model("fernet", widths=(8, 32, 64, 96), drop_rate=0.0)
     config = TrainConfig(epochs=EPOCHS, batch_size=32, label_smoothing=0, seed=seed)
     result = training.fit(network, little, watch, config, progress=False)
     networks.append(result.model)

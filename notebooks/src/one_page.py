@@ -121,7 +121,8 @@ for file in offline:
 device = "cuda" if torch.cuda.is_available() else "cpu"
 model.reset_classifier(len(classes))
 criterion = torch.nn.CrossEntropyLoss(label_smoothing=0.1)
-optimizer = torch.optim.AdamW(model.to(device).parameters(), LR, weight_decay=0.05)
+model.to(device, memory_format=torch.channels_last)  # an order of pixels that is faster
+optimizer = torch.optim.AdamW(model.parameters(), LR, weight_decay=0.05)
 schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LR, EPOCHS * len(batches))
 
 # %% [markdown]
