@@ -9,7 +9,7 @@
 # **You will be able to** find the faces in a picture and label each with an emotion. You will read a confusion matrix,
 # compare your own labels with a model's, and change a face by its muscles. And you will know the limits.
 #
-# **You need** a little Python. **Data:** drawn faces; FER2013 with `FERLIB_DATA`. This lesson belongs to the core of
+# **You need** a little Python. **Data:** drawn faces; FER2013: see the end. This lesson belongs to the core of
 # the course.
 #
 # **Time:** 40 minutes to read; about 1 minute on a laptop CPU.
@@ -30,8 +30,8 @@ answers = recognizer.predict(scene)
 figure = plot_answers(scene, answers)
 
 # %% [markdown]
-# Each face has a box. Its bars are seven probabilities, one for each emotion (the model calls them *classes*). Did you
-# see an error? Run `!ferlib doctor` in a cell: it says what is missing and how to repair it.
+# Each face has a box. Its bars are seven probabilities, one for each emotion (the model calls them *classes*). Did a
+# cell fail? Run `!ferlib doctor` in a cell: it says what is missing and how to repair it.
 #
 # ## Your picture
 #
@@ -123,15 +123,15 @@ found[away] = evaluation.predict(models.load_model(away), test_set)
 here.guess(my_guess, 100 * found[away].correct.mean())
 
 # %% [markdown]
-# With one look at each face, `fer2013` is right on about 66% of new photographs. On the drawn faces it gets 36%; always
+# Asked once about each face, `fer2013` is right on about 66% of new photographs. On the drawn faces it gets 36%; always
 # "happy" gets 25%. So never trust a score without asking: on which faces? Nobody has measured these models with your
 # camera and your light.
 
 # %% [markdown]
 # ## What a model does
 #
-# It turns the pixels into seven scores, called *logits*. The *softmax* makes probabilities of them: exponentiate each
-# score, then divide by the sum.
+# `EvalTransform` scales the pixels. The network makes seven scores, *logits*. The *softmax* makes
+# probabilities of them: exponentiate each score, then divide by the sum.
 
 # %%
 import torch
@@ -212,7 +212,7 @@ figure = plots.face_grid(
 )  # fmt: skip
 
 # %% [markdown]
-# The last face of the second drawn row seems to smile. It was drawn angry: brows down, lids tight. This person's mouth
+# The last drawn face of row two seems to smile. It was drawn angry: brows down, lids tight. This person's mouth
 # curves up, and chance lifted the lip corners more.
 #
 # ## Muscles, not feelings
@@ -333,7 +333,7 @@ here.guess(my_guess, 100 * called_angry.mean())
 #
 # In the European Union, Regulation 2024/1689, article 5(1)(f), prohibits AI systems that infer emotions at work and
 # in education. Medical and safety reasons are excepted. It has applied since 2 February 2025. Recital 44 gives the
-# reason that you have just seen: limited reliability. Elsewhere such systems count as high risk (annex III).
+# reason that you have just seen: limited reliability. For other uses they count as high risk (annex III).
 # Other countries have other laws. This is not legal advice.
 #
 # For you this means: do not point a camera at your class or your colleagues. Your own face, at home, is yours.

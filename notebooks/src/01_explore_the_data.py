@@ -110,8 +110,8 @@ print(pictures.shape, pictures.dtype)
 print("the same as from data.load:", (pictures == train_set.images[:100]).all())
 
 # %% [markdown]
-# A pixel is a byte, so a face takes 2,304 bytes. FER2013's 28,709 training faces take 66 MB: a laptop holds them in
-# memory, and `ferlib` does.
+# A pixel is a byte, so a face takes 2,304 bytes. FER2013's 28,709 training faces take 66 MB: so `ferlib` holds them
+# in memory.
 #
 # ## How many of each?
 #
@@ -169,7 +169,7 @@ means = [votes[true == k].mean(axis=0) for k in range(7)]
 pd.DataFrame(means, index=drawn.classes, columns=drawn.classes).round(1)
 
 # %% [markdown]
-# Here are the fourteen faces on which they agree least. Vote yourself before you read the text.
+# Here are the fourteen faces on which they agree least. Vote yourself before you read the captions.
 
 # %% alt="The fourteen drawn training faces that divide ten raters most, each with its two most frequent votes"
 agreement = (
@@ -191,8 +191,8 @@ figure = plots.face_grid(drawn.images[divided], captions, columns=7, title=title
 #
 # ## Which labels are wrong?
 #
-# In FER2013 nobody knows. In the drawn training set, some labels were made wrong on purpose, with errors that people
-# make: angry became disgust, for example. What percentage of the faces *labelled* disgust shows something else?
+# In FER2013 nobody knows. In the drawn training set, some labels were made wrong on purpose, whatever the votes: angry
+# became disgust, for example. What percentage of the faces *labelled* disgust shows something else?
 
 # %%
 my_guess = ...  # percent; put yours here
@@ -299,7 +299,7 @@ _ = ax.set(
 # that stay may be chance: there are only 160 twins, and without the copies their interval is about 12 points wide.
 #
 # The same on photographs: `fer2013`, the network that comes with the course, has answered all 3,589 `PublicTest`
-# photographs. Its stored answers, means over 18 views (lesson 07), show what its twins are worth.
+# photographs. Its stored answers, means over 18 variants of a face (lesson 07), show what twins are worth.
 
 # %%
 everything = here.photographs()
@@ -316,9 +316,9 @@ print(f"twins  {twins_right} of {len(everything.labels) - len(clean.labels)}")
 # %% [markdown] tags=["advanced"]
 # ## Advanced: twins that no dictionary finds
 #
-# Mirror a face, move it by one pixel, or make it one gray level brighter: all its bytes change, and people see the
-# same face. So look for faces that are *alike*. We cut out the middle, halve its size, subtract its mean and divide by
-# its length. The product of two such vectors is their correlation: 1 for equal pictures. We try each test face at five
+# Mirror a face, move it by one pixel, or make it one gray level brighter: all its bytes change, and people see the same
+# face. So look for faces that are *alike*. We cut out the middle, halve its size, subtract its mean and divide by its
+# norm. The dot product of two such vectors is their correlation: 1 for equal pictures. We try each test face at five
 # places, and mirrored.
 
 
@@ -495,8 +495,8 @@ here.check(my_share, solution_3, wrong_3, on=examples_3)
 # </details>
 
 # %% [markdown]
-# **3.** Twenty drawn training faces have a twin in `Training` itself, and the twin has another label, a wrong one. What
-# is the highest accuracy that a model can reach on the 2,800 training faces?
+# **3.** `Training` has twenty pairs of drawn twins with different labels, one of them wrong. What is the highest
+# accuracy that a model can reach on the 2,800 training faces?
 #
 # <details><summary>Answer</summary>
 #

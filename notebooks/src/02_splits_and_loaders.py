@@ -100,7 +100,7 @@ print(f"pixels from {image.min():.2f} to {image.max():.2f}, label {label}")
 
 # %% [markdown]
 # Where do mean and standard deviation come from? From *training* faces, never from test faces: else the test leaks into
-# the training. (These two are of FER2013's training faces.)
+# the training. (The model that ships was trained with FER2013's.)
 #
 # ## A DataLoader makes batches
 #
@@ -120,7 +120,8 @@ here.guess(my_guess, sizes[-1], "faces")
 # %% [markdown]
 # For training, many drop this small last batch (`drop_last=True`). For a test, never: each face must be counted.
 #
-# `shuffle=True` gives a new order in each epoch. Why does training need it? Compare the labels of the first batch.
+# `shuffle=True` gives a new order in each pass (*epoch*). Why does training need it? Compare the labels of the first
+# batch.
 
 # %%
 for shuffle in (False, True):
@@ -160,8 +161,8 @@ here.guess(my_guess, seconds[0] / seconds[1], "times")
 #
 # ## The order of the classes
 #
-# `FaceFolder` needs a list of classes: its order gives each class a number. The shipped model was trained with
-# FER2013's order. But most programs sort folders by name, for example torchvision's `ImageFolder`.
+# `FaceFolder` needs a list of classes: its order gives each class a number. `model` was trained with FER2013's
+# order. But most programs sort folders by name, for example torchvision's `ImageFolder`.
 
 # %%
 import pandas as pd
@@ -171,7 +172,7 @@ pd.DataFrame({"FER2013": model.classes, "alphabet": alphabet}).T
 
 # %% [markdown]
 # Three names have other numbers. What happens if the files are numbered by the alphabet and the model is not? First,
-# a loop over batches: this is all that `evaluation.predict` does.
+# a loop over batches: this is the core of `evaluation.predict`.
 
 # %%
 import torch
@@ -235,11 +236,11 @@ print(f"{found.correct.mean():.1%} right, with the alphabet's numbers")
 # ## Three splits
 #
 # - `Training`: the network learns from it.
-# - `PublicTest`: you choose by it, for example which network. In this course it is "the test".
+# - `PublicTest`: compares finished networks, so that you can choose one. In this course it is "the test".
 # - `PrivateTest`: the final test. It is opened once, when all is chosen.
 #
-# *Validation*: a part that you cut from `Training` to watch the training. `PublicTest` then stays for comparing
-# finished networks. (Lesson 03 validates on `PublicTest` faces instead.)
+# *Validation*: a part that you cut from `Training` to watch the training. (Lesson 03 validates on `PublicTest` faces
+# instead.)
 #
 # Why `PrivateTest`? Suppose that you try 20 ideas which change nothing. Each is right on 60% of 2,000 faces, give or
 # take luck. You keep the best one. How many points does it seem to gain?

@@ -71,7 +71,7 @@ answers = {"pixels": evaluation.Predictions(scores, val_set.labels, faces.classe
 here.guess(my_guess, 100 * answers["pixels"].correct.mean())
 
 # %%
-same = np.tile(np.bincount(train_set.labels), (len(val_set), 1))  # for every face
+same = np.tile(np.bincount(train_set.labels), (len(val_set), 1))  # highest wins
 answers["majority"] = evaluation.Predictions(same, val_set.labels, faces.classes)
 
 # %% [markdown]
@@ -269,7 +269,7 @@ def validate(model, batches):
 
 # %% [markdown]
 # - `train()` and `eval()` switch layers that behave differently in training. Dropout is one. BatchNorm, below, is
-#   another: in training it uses the mean of the batch, after `eval()` averages of these. `FirstCNN` has no such layer
+#   another: in training it uses the batch's mean, after `eval()` a running mean. `FirstCNN` has no such layer
 #   yet. Write both lines always.
 # - The last batch is smaller. A mean of batch means would be wrong, so we add up over faces.
 #
@@ -355,9 +355,9 @@ here.guess(my_guess, overfitted["val_loss"].idxmin() + 1, "epochs")
 plot_both(overfitted)
 
 # %% [markdown]
-# Again the first epochs show no learning. Then comes *overfitting*: the network learns its faces by heart, and the
-# validation loss rises. But the accuracy still rises for some epochs. The loss punishes answers that are wrong and
-# *sure*, and there are more and more of them.
+# After the lowest point comes *overfitting*: the network learns its faces by
+# heart, and the validation loss rises. But the accuracy still rises for some epochs. The loss punishes answers that are
+# wrong and *sure*, and there are more and more of them.
 #
 # *Early stopping* ends a run when validation gets no better for some epochs, the *patience*:
 # `TrainConfig(patience=5, keep="best")`. But the best of many epochs is partly luck, so its accuracy is too high. We
@@ -376,8 +376,8 @@ ax = plots.plot_intervals(ladder.T.sort_values("value"))
 _ = ax.set(title=f"{len(val_set):,} faces", xlabel="accuracy (%)", ylabel="model")
 
 # %% [markdown]
-# Was it worth the work? The largest step is from pixels to HOG, about 24 points. On the drawn faces the first CNN is
-# hardly better than HOG. With BatchNorm and `fit` it is near 80%, more than 10 points above HOG.
+# Was it worth the work? On the drawn faces the largest step is from pixels to HOG, about 25 points. The first CNN adds
+# a few more. With BatchNorm and `fit` it is near 78%, more than 10 points above HOG.
 #
 # The lines, 95% intervals, show the luck of the faces. They say nothing about other seeds.
 #
@@ -594,7 +594,8 @@ here.check(my_count, solution_3, wrong_3)
 
 # %% [markdown]
 # **3.** Each of twelve epochs has a true accuracy of 78%. You report the best one on 2,000 validation faces. What do
-# you report, on average? (The largest of twelve independent values lies about 1.6 standard errors above their mean.)
+# you report, on average? (The largest of twelve independent values lies about 1.6 standard errors, sqrt(p(1-p)/n),
+# above the mean.)
 #
 # <details><summary>Answer</summary>
 #

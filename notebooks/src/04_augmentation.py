@@ -13,7 +13,7 @@
 #
 # **You need** lessons 02 and 03. **Data:** drawn faces; FER2013 with `FERLIB_DATA`.
 #
-# **Time:** 35 minutes to read; about 2 minutes on a laptop CPU.
+# **Time:** 35 minutes to read; about 3 minutes on a laptop CPU.
 
 # %% [markdown]
 # ## Few faces
@@ -63,7 +63,7 @@ changes = {
     "flip": A.HorizontalFlip(p=1),
     "rotate": A.Rotate((-20, 20), p=1),
     "move": A.Affine(scale=(0.85, 1.15), translate_percent=(-0.1, 0.1), p=1),
-    "light": A.RandomBrightnessContrast(0.3, 0.3, p=1),
+    "bright": A.RandomBrightnessContrast(0.3, 0.3, p=1),
     "blur": A.GaussianBlur(blur_limit=(3, 5), p=1),
     "hole": A.CoarseDropout(p=1),
     "upside down": A.VerticalFlip(p=1),
@@ -117,8 +117,8 @@ val_pipeline = A.Compose([A.Normalize((0.5,), (0.5,)), ToTensorV2()])
 
 # %% [markdown]
 # `Affine` turns, scales and shifts in one step. `BORDER_REPLICATE` repeats the edge of the picture where it would be
-# empty. Always look at what comes out: shape, type, range, and some faces. (Black is -1 and white is 1. The first face
-# is dark, so its values stay below 0.)
+# empty. Always look at what comes out: shape, type, range, and some faces. (Black is -1 and white is 1. The first drawn
+# face is dark, so its values stay below 0.)
 
 # %% alt="Three training faces, each with six random versions from the training pipeline"
 train_data = train_set.with_transform(train_pipeline)
@@ -135,7 +135,7 @@ figure = plots.augmentation_grid(train_set.images[:3], pixels, emotions)
 # We train a small FerNet without changes and with the training pipeline: 28 epochs, three seeds each.
 # Without a pipeline (`None`), the network itself normalises each batch, to the same numbers. The test faces are always
 # the same. How many points will augmentation gain? (Write your guess before you run the cell: it trains six networks,
-# which takes about a minute.)
+# which takes a minute or two.)
 
 # %%
 from ferlib import models, training
@@ -181,8 +181,8 @@ here.guess(my_guess, gain.mean(), "points")
 print("95% interval", np.round(evaluation.seed_interval(gain), 1))
 
 # %% [markdown]
-# The interval is for other seeds and faces. Three seeds are few, so it can be too narrow: where only the seeds differ,
-# it held the truth in 76% of simulated tests.
+# The interval is for other seeds and faces. Three seeds are few, so it can be too narrow: in simulations
+# where only the seeds differ, it contained the truth in 76%, not 95%.
 
 # %% alt="Training and validation accuracy over the epochs, without and with augmentation, means of the seeds"
 import matplotlib.pyplot as plt
@@ -282,7 +282,7 @@ here.guess(my_guess, 100 - sum(same), "faces")
 #
 # ## Trap 2: a change that destroys the label
 #
-# A network that knows emotions well can judge a change. How often is it still right on changed test faces?
+# The network of lesson 03 can judge a change. How often is it still right on changed test faces?
 
 # %% alt="Share of changed test faces that a good network still names right, one bar for each change"
 reader = here.model("03")
@@ -349,7 +349,7 @@ pictures = [worker(image=train_set.images[0])["image"] for worker in workers * 4
 here.guess(my_guess, len({picture.tobytes() for picture in pictures}), "pictures")
 
 # %% [markdown]
-# The workers repeat each other's random numbers: their faces get the same angles, and no error appears. The cure: for
+# Such copies repeat each other's random numbers: their faces get the same angles, and no error appears. The cure: for
 # each face, draw the pipeline's seed from torch, which gives each worker its own numbers. `with_transform` does that.
 # So runs repeat, and workers differ.
 
@@ -471,7 +471,7 @@ here.check(my_share, solution_3, wrong_3)
 # <details><summary>Answer</summary>
 #
 # The two are not measured on the same faces. One network sees the same 700 pictures in each epoch. The other sees a
-# new version each time, about 19,000 in 28 epochs. To compare, predict the 700 unchanged faces with both networks.
+# new version each time, almost 20,000 in 28 epochs. To compare, predict the 700 unchanged faces with both networks.
 #
 # </details>
 

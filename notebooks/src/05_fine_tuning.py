@@ -66,7 +66,7 @@ for part, module in network.named_children():
 #   each of 1,280 maps to one number. These 1,280 numbers are the *features*.
 # - The *head* (`classifier`) turns the features into seven scores, one for each emotion.
 #
-# These weights are random. With `pretrained=True`, timm downloads ImageNet's weights. `build_model` loads the same
+# So far the weights are random. With `pretrained=True`, timm downloads ImageNet's weights. `build_model` loads the same
 # weights; for this network it needs no internet. It puts a new, random head on top. ImageNet's filters have three
 # colour channels. `build_model` adds the three. So a gray image gives the same result as the same image copied to red,
 # green and blue.
@@ -223,8 +223,8 @@ train("whole", build("imagenet"))
 # ## Way 4: a learning rate for each layer ("layer-wise")
 #
 # The first layers find edges, and an edge in a drawing is an edge. The last layers were made for cats and cars. So the
-# first should change little and the last much. `lr_scales` gives parts of the network a share of the learning rate. The
-# others get all of it. Nothing else differs from way 3.
+# idea: change the first little and the last much. Does it help? `lr_scales` gives parts of the network a share of the
+# learning rate. The others get all of it.
 
 # %%
 shares = (
@@ -262,9 +262,9 @@ _ = ax.set(title=f"Test accuracy, {EPOCHS} epochs", xlabel="accuracy (%)", ylabe
 # other seeds. On the drawn faces, "layer-wise" is clearly below "whole": in four epochs, the first layers may learn too
 # little.
 #
-# Can it learn the emotions? Yes, partly: more than 60% in four epochs from 1,300 faces. ImageNet's weights help *this*
-# network. But lesson 04's small network, from scratch and with augmentation, had more than 70% after 28 epochs of 700
-# faces, in less time.
+# Can it learn the emotions? Partly: of the drawn faces more than 60%, in four epochs. ImageNet's
+# weights help *this* network. But lesson 04's small network, from scratch and with augmentation, had more than 70%
+# after 28 epochs of 700 faces, in less time.
 
 # %% alt="Validation accuracy after each epoch for the four ways that train by gradient descent"
 import matplotlib.pyplot as plt
@@ -292,7 +292,7 @@ names = {"scratch": "from scratch", "whole": "from ImageNet, whole network"}
 figure = plots.confusion_grid({text: predictions[way] for way, text in names.items()})
 
 # %% [markdown]
-# From scratch, the network calls most faces of every row happy. Fine-tuning puts most of the faces on the diagonal.
+# From scratch, the network calls most faces of every row happy. Fine-tuning puts many on the diagonal.
 #
 # The share of a class that is found is its *recall*. On the drawn faces, "whole" found almost none of the 14 disgusted
 # faces. So an accuracy above 60% hides a recall near 0.
@@ -321,12 +321,12 @@ figure = plots.confusion_grid(photographs)
 # Six epochs are level with 64: the difference is about half a point (15 of 3,309 faces). But an epoch of Lite0 costs as
 # much as 6 to 17 of FerNet's. Which one is faster depends on the processor. And network and weights both differ.
 # What do the weights alone do? After four epochs, the same Lite0 from scratch named 50% of all
-# PublicTest faces right. Ours had 66% then.
+# PublicTest faces right. The pretrained one had 66% then.
+#
+# Both matrices show happy and surprise found best, and more than half of fear and disgust missed. Where do the missing
+# faces of a row go?
 #
 # A ResNet that knows photographs comes with `ferlib`: `models.build_model("resnet18", weights="fer2013-resnet")`.
-#
-# Both find happy and surprise best, and miss more than half of the fear and the disgust faces. Where do the missing
-# faces of a row go?
 
 # %% [markdown]
 # ## What you have learned
@@ -469,7 +469,7 @@ here.check(my_rates, solution_3, wrong_3, on=examples_3)
 #
 # <details><summary>Answer</summary>
 #
-# Pretraining saved 96 epochs. With many faces and enough time, training from scratch can catch up: K. He and others
+# No: it saved 96 epochs. With many faces and enough time, training from scratch can catch up: K. He and others
 # found this for object detection. With few faces it often cannot. So say at which budget you compared.
 #
 # </details>

@@ -147,7 +147,7 @@ from ferlib.training import TrainConfig
 
 
 def changed(freeze_bn):
-    model = models.freeze(copy.deepcopy(known), "head")  # only the head learns
+    model = models.freeze(copy.deepcopy(known), "head")  # freezes all but the head
     before = copy.deepcopy(model.state_dict())
     config = TrainConfig(epochs=1, batch_size=BATCH, freeze_bn=freeze_bn)
     training.fit(model, train_set, val_set, config, progress=False)
@@ -227,7 +227,7 @@ means = [np.mean(row) for name, row in results.items() if "suggested" in name]
 here.guess(my_guess, max(means) - means[0], "points")
 
 # %% [markdown]
-# On the drawn faces, the two lower rates gave 6 to 8 points more than the suggested rate. Large steps may destroy what
+# On the drawn faces, the two lower rates gave about 6 points more than the suggested rate. Large steps may destroy what
 # the pretrained weights know. The finder shows where training breaks, not what is best. For fine-tuning, try rates
 # well below it. (Here we look at test faces, to learn about rates. In your own work, choose on validation faces.)
 
@@ -237,7 +237,7 @@ here.guess(my_guess, max(means) - means[0], "points")
 # A *schedule* changes the learning rate during training. Four are planned before the run. *Constant* stays. The other
 # three rise first, in the *warm-up*, and then fall; *one-cycle* does both along a cosine. The runs above were linear.
 # The fifth, *plateau*, plans nothing: it halves the rate when the validation loss has not improved for more than two
-# epochs. We draw the four planned ones. Then we run plateau and three of them, without cosine.
+# epochs. We draw the four planned ones. Then we run plateau and all of these but `cosine`.
 
 # %% alt="Share of the highest learning rate over a run for the schedules constant, linear, cosine and one-cycle"
 from ferlib.training.optim import lr_factor
@@ -278,7 +278,7 @@ _ = ax.legend()
 # On the drawn faces, the schedules that we ran lie within about one point. The seeds of one schedule lie up to
 # about four points apart. So we choose none of them. Plateau is the same as constant until it first halves the rate. In
 # eight epochs that comes late or never, so the two rows are almost equal. The rate matters more: those rows lie further
-# apart. What is frozen cannot be judged here, for the rows of the head had another rate. And all runs share one sample
+# apart. Whether to freeze cannot be judged here: the head had another rate, 0.01. And all runs share one sample
 # of 140 faces.
 
 # %% [markdown]

@@ -176,9 +176,9 @@ ax = plots.plot_intervals(pd.DataFrame(rows).T)
 _ = ax.set(title="Test accuracy", xlabel="accuracy (%)", ylabel="network")
 
 # %% [markdown]
-# On the drawn faces, ImageNet's weights decide: Lite0 is right for about 40%. The other networks reach about 20%, no
-# more than always naming the most frequent emotion. Two epochs of 900 faces are 56 steps, too few for random weights.
-# So this race cannot say which ResNet is better.
+# On the drawn faces, ImageNet's weights decide: with them Lite0 is right for about 40%. The other networks reach about
+# 20%, no more than always naming the most frequent emotion. Two epochs of 900 faces are 56 steps, too few for random
+# weights. So this race cannot say which ResNet is better.
 #
 # This is one seed of each, one learning rate for all, and pictures of 48 pixels. On photographs, or with more time, the
 # order can change. A comparison of architectures that names no budget says nothing.
@@ -247,19 +247,19 @@ if here.drawn:  # of drawn faces we know the truth
     print(f"training labels: {(truth != DISGUST).sum()} of {len(truth)} are wrong")
 
 # %% [markdown]
-# Rows: 200 new faces of each emotion, each answered by three networks, so 600. The network finds very few of the
-# disgusted ones. When it says disgust *here*, it is mostly right, because disgust is as frequent as the others. In
-# training it is only 49 of 1,800 faces, so the network has learned to say it seldom. The second line shows how little
-# accuracy it costs never to say it.
+# Rows, on the drawn faces: 200 new ones of each emotion, each answered by three networks, so 600. The network finds
+# very few of the disgusted ones. When it says disgust *here*, it is mostly right, because disgust is as frequent as the
+# others. In training it is only 49 of 1,800 faces, so the network has learned to say it seldom. The second line shows
+# how little accuracy it costs never to say it.
 #
-# The third line shows another problem, and it is usual in life. Of the 49 faces labelled disgust, 16 are angry ones.
-# Every cure makes this label count more, its errors included.
+# The third line (drawn faces) shows another problem, and it is usual in life. Of the 49 faces labelled disgust, 16 were
+# drawn angry. Every cure makes this label count more, its errors included.
 
 # %% [markdown]
 # ## Cure 1: weighted loss
 #
-# Give each class the same total weight in the loss. A face of class k then weighs n / (7 n_k). How many times as much
-# does a disgusted face weigh as a happy one?
+# Give each class the same total weight in the loss. A face of class k then weighs n / (7 n_k). How
+# many times as much does a disgusted face weigh as a happy one?
 
 # %%
 my_guess = ...  # times; put yours here
@@ -275,7 +275,7 @@ weighted = train_all(balance="loss")
 # ## Cure 2: weighted sampling
 #
 # Or leave the loss, and draw rare faces more often. `WeightedRandomSampler` draws by the weights of cure 1, with
-# replacement. So each class fills about a seventh of the batches.
+# replacement. So each class fills about a seventh of each batch.
 
 # %%
 from torch.utils.data import DataLoader, WeightedRandomSampler
@@ -295,8 +295,8 @@ sampled = train_all(balance="sampling")
 # was in training. Divide that out: subtract log(share) from the logits. A factor `tau` says how far to go: 0 changes
 # nothing, 1 is all of it.
 #
-# We take half of it, 0.5. Chosen on our 300 validation faces it moved from run to run. The curve shows what other
-# values cost.
+# We take half of it, 0.5. The best value on our 300 validation faces changed between runs. The curve shows what
+# other values cost.
 
 # %%
 shares = counts / counts.sum()
@@ -326,9 +326,9 @@ _ = ax.legend()
 # ## The price list
 #
 # *Disgust found* and *angry found* are recalls on the new, equal faces. The others are on the test faces, where disgust
-# is rare. *Disgust answers* is the mean of the seeds; *precision* is the share of them that is right. (At `tau` 0,
-# validation accuracy is lower than test accuracy. A tenth of the validation labels are wrong, as in training; the test
-# labels are right.)
+# is rare. *Disgust answers* counts them (mean of the seeds); *precision* is the share of them that is right. (At `tau`
+# 0, validation accuracy is lower than test accuracy. A tenth of the validation labels are wrong, as in training; the
+# test labels are right.)
 
 
 # %%
@@ -355,7 +355,7 @@ print(table.round(1).to_string())
 
 # %% [markdown]
 # On the drawn faces, weighted loss finds most, about half of the disgusted faces. But more than 90 of 100 disgust
-# answers are false, and accuracy falls by about ten points. The other two cost about a point for 8 to 20 points of
+# answers are false, and accuracy falls by six points or more. The other two cost a point or two for 8 to 20 points of
 # recall; logit adjustment needs no training. But in another run weighted sampling cost five points. So measure.
 
 # %% [markdown] tags=["advanced"]
@@ -386,7 +386,7 @@ print(f"accuracy {photographs.correct.mean():.1%} -> {moved.correct.mean():.1%}"
 # With a `tau` of 0.5 the recall rises from 49% (20 of 41) to 59% (24 of 41). The precision falls from 83% (20 of 24) to
 # 46% (24 of 52). So 4 hits cost 24 false alarms. The last line has the price in accuracy: less than half a point.
 # Whether that is worth it depends on the use. Somebody who searches ten thousand pictures and checks each hit wants
-# recall. A program that tells people what they feel should say nothing when in doubt.
+# recall. A program that nobody checks should say nothing when in doubt.
 
 # %% [markdown]
 # ## What you have learned
@@ -540,7 +540,7 @@ here.check(my_shift, solution_3, wrong_3, on=examples_3)
 # <details><summary>Answer</summary>
 #
 # Hits are answers times precision. On the drawn faces: hardly any for plain, about 3 of 40 for adjusted. So each hit
-# more costs about ten false alarms more. The plain logits fit the shares of training, so they get most faces right.
+# more costs 10 to 12 false alarms more. The plain logits fit the shares of training, so they get most faces right.
 # Adjusting is a decision about costs, not a repair.
 #
 # </details>

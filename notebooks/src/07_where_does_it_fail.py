@@ -20,7 +20,7 @@
 # Some test faces are also in `Training`. The network has seen these *twins* together with their labels, so they are too
 # easy. On FER2013, the network that comes with `ferlib` names 92% of the 280 twins right, and 68.5% of the 3,309
 # *clean* photographs. With all of them it would report 70.4%. So we leave the twins out. (Each answer averages
-# 18 views, slightly moved or mirrored: see the last section.)
+# 18 views, slightly moved or mirrored: see *Look again*.)
 
 # %% tags=["parameters"]
 TEST = 4000  # clean test faces, at most
@@ -127,8 +127,8 @@ ax = plots.plot_report(report)
 
 # %% [markdown]
 # Look for a square far from its triangle. Precision far above recall means that the model names this emotion too
-# rarely. On the drawn faces that is disgust. Recall above precision, as for sad and fear, means that it names it a
-# little too often.
+# rarely. On the drawn faces that is disgust. Recall above precision, as for sad and fear: it names them a little
+# too often.
 #
 # Accuracy counts each face once. The mean of the seven recalls, *balanced accuracy*, counts each class once:
 
@@ -256,8 +256,7 @@ print(search.sort_values("p, adjusted").head(5).round(4).to_string())
 # %% [markdown]
 # Two traits come out below 0.05: dark pictures and dark skin. They overlap, for dark skin makes a darker picture. One
 # of them was planted. 8% of the persons belong to a group called "dim": all their pictures are dark and noisy. The gap
-# for dark skin was *not* planted. Dim light, which fell on all skins alike, does not explain it. Dark lines on dark
-# skin may.
+# for dark skin was *not* planted: the dim group has all skins alike. Dark lines on dark skin may be the cause.
 #
 # In 2018, J. Buolamwini and T. Gebru tested commercial programs that tell women from men. These were wrong on up to 35%
 # of dark-skinned women, and on under 1% of light-skinned men.

@@ -50,7 +50,7 @@ figure = plots.face_grid(seven, names[:7], title="Where is the emotion?")
 #
 # A layer makes *channels*: small maps of the face, here 144 of 3 by 3 cells in the last layer. Which of them speak for
 # "happy"? Ask the gradient: by how much does the logit of "happy" rise if the values in a channel grow a little? R.
-# Selvaraju et al. (2017) take the mean gradient of each channel as its weight, and add up. What is below 0 speaks
+# Selvaraju et al. (2017) multiply each channel by its mean gradient, and add up. What is below 0 speaks
 # against, and is cut off. A *hook* catches a layer's maps on their way.
 
 # %%
@@ -142,8 +142,9 @@ _ = ax.set(title="Energy above that of the edges", xlabel="points", ylabel="map"
 
 # %% [markdown]
 # Grad-CAM at the last layer lies *below* the edges: a filter that never saw a label points better. At 12 by 12 cells it
-# is worse, at 6 by 6 it wins by 6 points. HiResCAM and occlusion win by 11. Its 3 by 3 cells are too coarse for these
-# masks. At 12 by 12 the mean gradient forgets *where*. (A network may use cheeks, too; our masks leave them out.)
+# is worse, at 6 by 6 it wins by 6 points. HiResCAM and occlusion win by 11. The last layer's 3 by 3 cells are too
+# coarse for these masks. At 12 by 12 the mean gradient forgets *where*. (A network may use cheeks, too; our masks leave
+# them out.)
 #
 # ## A shortcut
 #
@@ -215,7 +216,7 @@ here.guess(my_guess, ahead["accuracy"], "points")
 
 # %% [markdown]
 # By that test the cheat is ahead. A third to a half of its lead is the honest networks' loss: the square disturbs them
-# (see the last two rows). Take the mark away:
+# (last two rows of the next table). Take the mark away:
 
 # %%
 print(result.round(1).to_string())
@@ -241,7 +242,7 @@ print(on_mark.round(1).to_string())
 
 # %% [markdown]
 # HiResCAM and occlusion expose the cheat. (Occlusion's window has the right size.) So does Grad-CAM at the last layer:
-# with cells so coarse, it can reach 14%. At 6 by 6 and 12 by 12 the kinds are hard to tell apart. And we knew where to
+# with cells so coarse, 14% is the most it can reach. At 6 by 6 and 12 by 12 the gap is smaller. And we knew where to
 # look. Many shortcuts, such as darker light, have no place that a map could mark.
 
 # %% [markdown]
@@ -306,10 +307,10 @@ print("judged by networks that learned them:", [wrong_of_100(p) for p in seen])
 here.guess(my_guess, wrong_of_100(shipped.probabilities), "of 100")
 
 # %% [markdown]
-# A network that knows faces by heart agrees with their wrong labels: about 30 found in place of 70. The shipped model
-# also learned from these faces, and still finds about 93. It is a better network, and it never saw the same picture
-# twice: each was changed at random (lesson 04). This makes learning by heart hard. But you seldom know this of a
-# network. Judging by networks that did not see the faces is the safe way, not always the best one.
+# A network that knows faces by heart agrees with their wrong labels: fewer than 30 found in place of nearly 70. The
+# shipped model also learned from these faces, and still finds about 93. It is a better network, and it never saw the
+# same picture twice: each was changed at random (lesson 04). This makes learning by heart hard. But you seldom know
+# this of a network. Judging by networks that did not see the faces is the safe way, not always the best one.
 
 # %% [markdown]
 # ## What an expression does not tell

@@ -2,12 +2,12 @@
 # # Use it
 #
 # *Core lesson.* Until now each face came cut out, gray and 48 pixels wide. A picture from your camera is different.
-# What happens between a picture and a name, and what can go wrong?
+# What happens to it, and what can go wrong?
 #
 # {colab}
 #
-# **You will be able to** name the faces of your own photo, folder, video or camera. You will measure a face detector,
-# see what a wrong crop costs, let a model abstain, export it to ONNX, and write a model card.
+# **You will be able to** name the emotions in your own photo, folder, video or camera. You will measure a face
+# detector, see what a wrong crop costs, let a model abstain, export it to ONNX, and write a model card.
 #
 # **You need** lessons 01 to 03; 07 and 08 for the model card. **Data:** drawn pictures, or yours; FER2013 with
 # `FERLIB_DATA`.
@@ -251,14 +251,14 @@ for least in (0, 0.5, 0.9):
     print(f"{least}: {given.sum()} of {len(labels)} named, {hits[given].sum()} right")
 
 # %% [markdown]
-# Not enough: at 0.5 about 45% of the given names are wrong. Nothing in the recognizer notices that these faces are
+# Not enough: at 0.5 about half of the given names are wrong. Nothing in the recognizer notices that these faces are
 # strange. You have to know what your model learned from.
 
 # %% [markdown]
 # ## A folder
 #
-# Three pictures, a wall without people, a broken file, and a note. Does one bad file stop the work? How many rows will
-# the table have?
+# Three pictures with ten faces, a wall without people, a broken file, and a note. Does one bad file stop the work? How
+# many rows will the table have?
 
 # %%
 from PIL import Image
@@ -408,8 +408,7 @@ if HAS_ONNX:
 # A byte is a quarter of 32 bits, but the file is larger than a quarter. It also holds the graph and the scales, which
 # count where the network is small. Nor is it always faster: on one machine 8 bits took 0.34 ms a face, and the file of
 # 32 bits 0.25 ms. (The reports compare each file with PyTorch.) Measure on the machine that will run it. Some faces
-# change their name. The interval of the accuracy's difference contains 0: so few changes cannot tell whether accuracy
-# was lost.
+# change their name. The interval of the accuracy's difference contains 0: a loss is not shown.
 #
 # ## Advanced: smoothing a video
 #
@@ -470,7 +469,7 @@ here.check(my_square, solution_1, wrong_1, on=examples_1)
 
 # %% [markdown]
 # **Exercise 2.** `table` holds IoUs: a row for each true face, a column for each box. Return two numbers: how many
-# faces are found (at 0.5), and how many boxes have no IoU of 0.5.
+# faces are found (at 0.5), and how many boxes have no IoU of 0.5 or more.
 
 
 # %% tags=["exercise"]

@@ -22,7 +22,7 @@
 
 # %% tags=["parameters"]
 STEPS, EPOCHS, TEST = 3, 2, 500  # timed steps; epochs of the small run; test faces
-SIZES, BATCH = [2, 8, 32, 128], 32  # faces; on a GPU add 512, and take 512
+SIZES, BATCH = [2, 8, 32, 128], 32  # faces; on a GPU add 512 to SIZES, with BATCH 512
 
 # %% alt="Validation accuracy of the run long-2 over the hours of its training, rising to about 68 percent"
 my_guess = ...  # hours; put yours here
@@ -41,7 +41,7 @@ _ = ax.set(xlabel="hours on two CPU cores", ylabel="validation accuracy (%)")
 
 # %% [markdown]
 # The first 24 epochs saw faces of 36 pixels, which is cheaper. The step in the curve is the change to 48. The curve
-# counts all of `PublicTest`. Without the 280 faces that are in `Training`, too, it ends at 66.4%. With 18 views (moved
+# counts all of `PublicTest`. Without the 280 faces that `Training` also has, it ends at 66.4%. With 18 views (moved
 # or mirrored copies, averaged) it is 68.5%.
 #
 # Two more runs of the same work took 1.8 hours each, because they shared the cores. So compare only times
@@ -56,7 +56,7 @@ _ = ax.set(xlabel="hours on two CPU cores", ylabel="validation accuracy (%)")
 # |---|---|---|
 # | data | the drawn sample | `prepare(data="fer2013", keep="/content/drive/MyDrive/fer")` |
 # | `batch_size` | 64 | 256 or 512, where the speed stops rising |
-# | `lr` | as in the recipe | larger batches: larger, with `warmup` |
+# | `lr` | as in the recipe | larger if the batch is, with `warmup` |
 # | `precision` | `"auto"` | `"auto"`: bf16, on older GPUs fp16 |
 # | `workers` (Albumentations) | 0 to 2 | 2, as many as Colab has cores |
 
@@ -82,7 +82,7 @@ else:
 #
 # GPUs and some CPUs multiply 16-bit numbers much faster than 32-bit ones. In *mixed precision*, only the
 # convolutions and matrix products use 16 bits, by `torch.autocast`. Weights, updates and the loss keep 32. There are
-# two kinds of 16 bits, `float16` (fp16) and `bfloat16` (bf16). `GradScaler` is for `float16`.
+# two kinds of 16 bits, `float16` (fp16) and `bfloat16` (bf16). `GradScaler`, only for `float16`, comes below.
 
 # %%
 import torch.nn.functional as F
@@ -163,7 +163,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 plan = {}
 for recipe_name in ("fine_tune", "long", "gpu"):
     recipe = recipes.get_recipe(recipe_name)
-    model, _, _ = recipe.build()  # also its augmentation: batch, Albumentations
+    model, _, _ = recipe.build()  # and its augmentation, not timed here
     # on a CPU, bf16 slows convolutions with one filter a channel, as in fine_tune
     kind = choose_precision(model, device)
     batch_size, side = min(BATCH, recipe.config.batch_size), model.input_spec.size
@@ -366,9 +366,9 @@ _ = ax.set(title=title, xlabel="change", ylabel="gap (points)")
 # seeds of `long` have a standard deviation of 0.4 points. (They are few, and of a larger network: a rough figure.)
 
 # %% [markdown]
-# Two lines stay clear of zero. "Flips alone" leaves out moving, turning and lighting the faces, and costs 3.5 points.
-# "FER+ votes" trained on FER+ labels but is tested on FER2013's, so its loss of 5 points does not show a worse model.
-# The others say "cannot tell".
+# Two thin lines stay clear of zero. "Flips alone" leaves out moving, turning and lighting the faces, and costs 3.5
+# points. "FER+ votes" trained on FER+ labels but is tested on FER2013's, so its loss of 5 points does not show a worse
+# model. The others say "cannot tell".
 
 # %% [markdown]
 # ## What you have learned

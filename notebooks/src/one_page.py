@@ -14,8 +14,8 @@
 #
 # **Time:** about 2 minutes for the drawn faces on two CPU cores. FER2013 has ten times as many training faces: choose
 # *Runtime > Change runtime type > GPU* on Colab before you run, and set `SIZE` to 96 and `EPOCHS` to 10. We estimate
-# ten minutes on Colab's GPU; on two CPU cores it takes hours. Without these changes, one run on FER2013 got 62.6% of
-# `PublicTest` right (half of Colab's test photographs).
+# ten minutes on Colab's GPU; on two CPU cores it takes hours. Without these changes, one run on FER2013 got 62.6%
+# of half the test photographs (`PublicTest`) right.
 
 # %%
 import subprocess
@@ -43,7 +43,7 @@ DATA, SIZE, EPOCHS, BATCH, LR = Path("../data/drawn_faces"), 64, 3, 64, 1e-3
 #
 # - On Colab it downloads FER2013 from Kaggle. In that download, the folder `test` holds FER2013's two test splits
 #   (PublicTest and PrivateTest): the page then validates on test faces.
-# - On your computer, install the course first (`make lab`): its package draws the faces.
+# - On your computer, without a folder of your own, first install the course (`make lab`): it draws faces.
 
 # %%
 if not DATA.exists() and "google.colab" in sys.modules:
@@ -51,7 +51,9 @@ if not DATA.exists() and "google.colab" in sys.modules:
 
     DATA = Path(kagglehub.dataset_download("msambare/fer2013"))
 elif not DATA.exists():
-    subprocess.run([sys.executable, "-m", "ferlib", "data", "export", "sample", DATA])
+    subprocess.run(
+        [sys.executable, "-m", "ferlib", "data", "export", "sample", DATA], check=True
+    )
 classes = sorted(path.name for path in (DATA / "train").iterdir())
 val_folder = next(DATA / name for name in ("valid", "test") if (DATA / name).exists())
 
@@ -97,15 +99,15 @@ val_batches = DataLoader(val_set, BATCH)
 
 # %%
 torch.manual_seed(0)
-offline = list(Path(timm.__file__).parents[1].glob("efficientnet_lite0*/models/*.pth"))
-model = timm.create_model("tf_efficientnet_lite0", pretrained=not offline)
+files = list(Path(timm.__file__).parents[1].glob("efficientnet_lite0*/models/*.pth"))
+model = timm.create_model("tf_efficientnet_lite0", pretrained=not files)
 
 # %% [markdown]
-# *Only for the package:* it has the same tensors in the same order, under other names. We give each tensor timm's
-# name. Without the package, this cell does nothing.
+# *Only for that package:* its file has the same tensors in the same order, under other names. We give each tensor
+# timm's name. Without the package, this cell does nothing.
 
 # %%
-for file in offline:
+for file in files:
     tensors = torch.load(file, weights_only=True).values()
     model.load_state_dict(dict(zip(model.state_dict(), tensors, strict=True)))
 
@@ -208,4 +210,4 @@ print({name: f"{share:.0%}" for name, share in zip(classes, shares, strict=True)
 # | reads `softmax` as "how sure" | these probabilities are not calibrated | lesson 08 |
 # | assumes that the picture is a face | a face has to be found, and framed as in training | lesson 10 |
 #
-# `ferlib` has a remedy for all six. It also checks that labels, classes and preprocessing fit each other.
+# `ferlib` has a remedy for all six. It also saves classes and preprocessing, which this file lacks.
