@@ -9,10 +9,13 @@ import base64
 import html
 import itertools
 import logging
+import math
 import mimetypes
 import os
+import queue
 import re
 import sys
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,13 +56,37 @@ def execute(
     """  # fmt: skip
     import nbformat
     from ipykernel.kernelspec import get_kernel_dict
+    from jupyter_client.asynchronous import AsyncKernelClient
+    from jupyter_client.channels import AsyncZMQSocketChannel
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+    from traitlets import Type
+
+    class LookingAgain(AsyncZMQSocketChannel):
+        """Looks for a message each second.
+
+        Where a lesson has sliders, the sign that a message has come can be lost: waiting for it alone, nbclient sat
+        idle until the cell's timeout, and then found the message.
+        """
+
+        async def get_msg(self, timeout: float | None = None) -> Any:
+            end = math.inf if timeout is None else time.monotonic() + timeout
+            while True:
+                try:
+                    return await super().get_msg(max(0, min(1, end - time.monotonic())))
+                except queue.Empty:
+                    if time.monotonic() >= end:
+                        raise
+
+    class Client(AsyncKernelClient):
+        shell_channel_class = iopub_channel_class = Type(LookingAgain)
 
     class ThisPython(AsyncKernelManager):
         """Starts that Python, whatever the user's Jupyter has registered as `python3`."""
+
+        client_factory = Client
 
         @property
         def kernel_spec(self) -> KernelSpec:

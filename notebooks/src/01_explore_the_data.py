@@ -206,7 +206,7 @@ here.guess(my_guess, 100 * wrong[labelled_disgust].mean())
 # This explains the odd count. Of 77 faces labelled disgust, 35 show something else and only 42 are disgusted. All 35
 # are angry. Angry faces are frequent, so a few of them with a wrong label spoil a rare class.
 #
-# Here are the first seven wrong labels. Four of these faces were in the first picture. Did you find them?
+# Here are the first seven wrong labels. If the first picture was drawn, it held four of these.
 
 # %% alt="Seven drawn training faces whose label is wrong, with the label and the truth"
 spoiled = np.flatnonzero(wrong)[:7]
@@ -233,9 +233,9 @@ twin = source >= 0
 here.guess(my_guess, 100 * twin.mean())
 
 # %% [markdown]
-# FER2013 itself is no better: 280 of its 3,589 `PublicTest` faces have a twin in `Training`, 7.8%. This is a *leak*:
-# a model gets what it should not know. `protocol.audit` searches all splits. It also counts blank pictures, and twins
-# with different labels. A test face without a twin in `Training` is *clean*.
+# The drawn faces copy FER2013: there, 280 of 3,589 `PublicTest` faces have a twin in `Training`, 7.8%. This is a
+# *leak*: a model gets what it should not know. `protocol.audit` searches all splits. It also counts blank pictures, and
+# twins with different labels. A test face without a twin in `Training` is *clean*.
 
 # %%
 from ferlib import protocol
@@ -245,8 +245,8 @@ print(protocol.audit(here.source))
 # %% [markdown]
 # ## What is the leak worth?
 #
-# We train a small network; lesson 03 explains the code. We test it on the 160 test faces that have a twin in
-# `Training` (below: the twins), and on the 1,840 clean ones. How many points better is it on the twins?
+# We train a small network; lesson 03 explains the code. We test it on the test faces that have a twin in `Training`
+# (below: the twins), and on the clean ones. How many points better is it on the twins?
 
 # %%
 my_guess = ...  # points; put yours here
@@ -274,8 +274,8 @@ right_on_twins, right_on_clean = found.correct[twin].mean(), found.correct[~twin
 here.guess(my_guess, 100 * (right_on_twins - right_on_clean), "points")
 
 # %% [markdown]
-# Perhaps the twins are simply easy faces? To find out, train once more without the copies: 160 other training
-# faces take their place, so both networks learn from 2,640 faces.
+# Perhaps the twins are simply easy faces? To find out, train once more without the copies: Other training faces take
+# their place, so both networks learn from 2,640 faces.
 
 # %% alt="Accuracy on twins and on clean faces, of the network that saw the copies and of the one that did not"
 unseen = train_on(others[:TRAIN])

@@ -203,7 +203,7 @@ print({order: f"{hits.mean():.1%} right" for order, hits in right.items()})
 here.guess(my_guess, 100 * cost, "points")
 
 # %% [markdown]
-# No error appeared. The accuracy is lower, but not zero; a weak network could also score 53%. The confusion matrix
+# No error appeared. The accuracy is lower, but not zero; a weak network could also score that. The confusion matrix
 # tells the two apart. Each row is a true class, each column an answer.
 
 # %% alt="Two confusion matrices: with the right order most faces are on the diagonal, with the wrong one three classes are off it"
@@ -531,7 +531,7 @@ here.check(my_count, solution_3, wrong_3, on=examples_3)
 #
 # <details><summary>Answer</summary>
 #
-# No error appears. It gets worse: 72% are right, where 89% are right with `A.Normalize`. The network sees pixels from 0
+# No error appears. It gets worse: 72% of the drawn faces, where `A.Normalize` gives 89%. The network sees pixels from 0
 # to 255, a scale far too large. And 72% looks like a weak network. So print the range of your first image, as above.
 #
 # </details>

@@ -376,8 +376,8 @@ ax = plots.plot_intervals(ladder.T.sort_values("value"))
 _ = ax.set(title=f"{len(val_set):,} faces", xlabel="accuracy (%)", ylabel="model")
 
 # %% [markdown]
-# Was it worth the work? On the drawn faces the largest step is from pixels to HOG, about 25 points. The first CNN adds
-# a few more. With BatchNorm and `fit` it is near 78%, more than 10 points above HOG.
+# Was it worth the work? On the drawn faces the largest step is from pixels to HOG, about 25 points; the first CNN adds
+# a few. With BatchNorm and `fit` it is near 78%, more than 10 points above HOG.
 #
 # The lines, 95% intervals, show the luck of the faces. They say nothing about other seeds.
 #
@@ -438,8 +438,8 @@ print(f"{found_fernet.correct.mean():.1%} of the validation faces are right")
 _ = here.keep(fernet)  # for later lessons
 
 # %% [markdown] tags=["advanced"]
-# These twelve faces come back in later lessons. Such networks, trained with ten seeds, mostly named the first seven
-# right and the last five wrong. A single network can differ a little: how many does this one miss?
+# Here are twelve faces. On drawn ones, such networks, trained with ten seeds, mostly named the first seven right and
+# the last five wrong. A single network can differ a little: how many does this one miss?
 
 # %% tags=["advanced"] alt="Twelve validation faces with their emotion and FerNet's answer, wrong answers in red"
 twelve = public.subset(here.twelve(public))
@@ -587,7 +587,7 @@ here.check(my_count, solution_3, wrong_3)
 #
 # <details><summary>Answer</summary>
 #
-# No: after 80 steps about 8 of 32 faces are right. When the goal is reached, the sum still points where it
+# No: after 80 steps, 8 of 32 drawn faces are right. When the goal is reached, the sum still points where it
 # pointed at the start, and the parameters run past.
 #
 # </details>
@@ -620,7 +620,7 @@ here.check(my_count, solution_3, wrong_3)
 #
 # <details><summary>Answer</summary>
 #
-# At first the network says only "happy": 24.8% of the validation faces are happy, and 22.9% of the training faces.
+# At first the network says only "happy": of the drawn validation faces, 24.8% are happy, of the training faces 22.9%.
 # Later, training accuracy is measured *while* the network changes: the first faces of an epoch meet a worse network. To
 # remove this reason, call `validate` on the training faces. And some training labels are wrong (lesson 01).
 #

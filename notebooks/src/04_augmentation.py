@@ -197,11 +197,11 @@ _ = axes[0].legend()
 
 # %% [markdown]
 # Left: without augmentation, the network soon knows its 700 faces by heart. With it, no face comes twice in the same
-# form, and the training accuracy stays lower. Right: the curves *cross*, on the drawn faces after about 14 epochs.
+# form, and the training accuracy stays lower. Right: on the drawn faces, the curves *cross* after about 14 epochs.
 # Augmentation makes the task harder, so the network learns more slowly at first and ends higher.
 #
-# The validation faces come from Training. There about a tenth of the drawn labels are wrong; the test labels are right.
-# So the curves end lower than the test accuracy below.
+# The validation faces come from Training. On the drawn faces, a tenth of these labels are wrong. The test labels are
+# right, so the curves end below the test accuracy.
 #
 # ## The same changes, another tool
 #

@@ -262,9 +262,9 @@ _ = ax.set(title=f"Test accuracy, {EPOCHS} epochs", xlabel="accuracy (%)", ylabe
 # other seeds. On the drawn faces, "layer-wise" is clearly below "whole": in four epochs, the first layers may learn too
 # little.
 #
-# Can it learn the emotions? Partly: of the drawn faces more than 60%, in four epochs. ImageNet's
-# weights help *this* network. But lesson 04's small network, from scratch and with augmentation, had more than 70%
-# after 28 epochs of 700 faces, in less time.
+# Can it learn the emotions? Partly: of the drawn faces more than 60%, in four epochs. ImageNet's weights help *this*
+# network. But lesson 04's small network, from scratch with augmentation, had more than 70% after 28 epochs of 700 drawn
+# faces, in less time.
 
 # %% alt="Validation accuracy after each epoch for the four ways that train by gradient descent"
 import matplotlib.pyplot as plt

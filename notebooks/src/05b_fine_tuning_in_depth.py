@@ -50,8 +50,8 @@ ax = plots.plot_confusion(as_it_is)
 _ = ax.set_title("The pretrained network, as it is")
 
 # %% [markdown]
-# The labels mean the same, and the pictures look different. This is a *domain shift*. The network still knows
-# something: a program that always answers "happy" gets about 25%.
+# The labels mean the same, and the pictures look different. This is a *domain shift*. On the drawn faces the network
+# still knows something: always "happy" gets about 25%.
 #
 # ## From colour to gray
 #
@@ -132,9 +132,9 @@ ax.axline((0, 0), slope=1, linestyle="--", color="gray")
 _ = ax.set(title="Means of the first BatchNorm", xlabel="before", ylabel="after")
 
 # %% [markdown]
-# A channel on the dashed line has the same mean for both kinds of faces. Most channels lie below the line: drawings
-# give them a smaller mean. So a part of the domain shift is only another mean and variance of the feature maps. Y. Li
-# and others called the method *adaptive batch normalization* (2016).
+# A channel on the dashed line has the same mean for both kinds of faces. With drawn faces, most lie below the line: the
+# mean is smaller. So a part of the domain shift is only another mean and variance of the feature maps. Y. Li and others
+# called the method *adaptive batch normalization* (2016).
 #
 # ## What moves in a frozen body?
 #
@@ -275,11 +275,10 @@ ax.set(
 _ = ax.legend()
 
 # %% [markdown]
-# On the drawn faces, the schedules that we ran lie within about one point. The seeds of one schedule lie up to
-# about four points apart. So we choose none of them. Plateau is the same as constant until it first halves the rate. In
-# eight epochs that comes late or never, so the two rows are almost equal. The rate matters more: those rows lie further
-# apart. Whether to freeze cannot be judged here: the head had another rate, 0.01. And all runs share one sample
-# of 140 faces.
+# On the drawn faces, the schedules that we ran lie within about one point. The seeds of one schedule lie up to about
+# four points apart. So we choose none of them. Plateau is the same as constant until it first halves the rate. On drawn
+# faces that comes late or never, so the two rows are almost equal. The rate matters more: those rows lie further apart.
+# Whether to freeze cannot be judged here: the head had another rate, 0.01. And all runs share one sample of 140 faces.
 
 # %% [markdown]
 # ## A part that learns nothing
@@ -461,7 +460,7 @@ here.check(my_plateau, solution_3, wrong_3, on=examples_3)
 #
 # <details><summary>Answer</summary>
 #
-# No. New means and variances alone, without a single label, gained about 8 points. So a good part of
+# No. There, new means and variances alone, without a label, gained about 8 points. So a good part of
 # its knowledge was still there. But the feature maps of drawings have another mean and variance.
 #
 # </details>

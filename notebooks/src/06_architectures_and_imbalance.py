@@ -234,7 +234,7 @@ even_set = new_faces if here.drawn else test_set  # drawn: not FER2013
 plain_even = pool(plain, even_set)
 here.guess(my_guess, disgust_found(plain_even))
 
-# %% alt="Confusion matrix of three seeds on faces drawn in equal numbers: most disgusted faces are named otherwise"
+# %% alt="Confusion matrix of three seeds: most disgusted faces are named otherwise"
 _ = plots.plot_confusion(plain_even)
 matrix = plain_even.confusion()
 hits, named = matrix[DISGUST, DISGUST], matrix[:, DISGUST].sum()
@@ -325,10 +325,10 @@ _ = ax.legend()
 # %% [markdown]
 # ## The price list
 #
-# *Disgust found* and *angry found* are recalls on the new, equal faces. The others are on the test faces, where disgust
-# is rare. *Disgust answers* counts them (mean of the seeds); *precision* is the share of them that is right. (At `tau`
-# 0, validation accuracy is lower than test accuracy. A tenth of the validation labels are wrong, as in training; the
-# test labels are right.)
+# *Disgust found* and *angry found* are recalls (drawn: on the equal faces). The others are on the test faces, where
+# disgust is rare. *Disgust answers* counts them (mean of the seeds); *precision* is the share of them that is right.
+# (On the drawn faces, validation accuracy at `tau` 0 is lower than test accuracy. A tenth of the validation labels are
+# wrong, no test labels.)
 
 
 # %%

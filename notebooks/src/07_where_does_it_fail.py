@@ -127,8 +127,8 @@ ax = plots.plot_report(report)
 
 # %% [markdown]
 # Look for a square far from its triangle. Precision far above recall means that the model names this emotion too
-# rarely. On the drawn faces that is disgust. Recall above precision, as for sad and fear: it names them a little
-# too often.
+# rarely. On the drawn faces that is disgust. Recall above precision, there for sad and fear: it names them a little too
+# often.
 #
 # Accuracy counts each face once. The mean of the seven recalls, *balanced accuracy*, counts each class once:
 
@@ -482,7 +482,7 @@ here.check(my_average, solution_3, wrong_3, on=examples_3)
 # <details><summary>Answer</summary>
 #
 # Not three times as many, but nine times: 225. An interval shrinks with the square root of the number of faces. At 25
-# in 1,840, that would take a test of 16,560 faces.
+# in 1,840, as drawn, that would take 16,560 faces.
 #
 # </details>
 

@@ -18,9 +18,9 @@
 # of half the test photographs (`PublicTest`) right.
 
 # %%
-import subprocess
 import sys
 from pathlib import Path
+from subprocess import check_call
 
 import albumentations as A
 import cv2
@@ -51,9 +51,7 @@ if not DATA.exists() and "google.colab" in sys.modules:
 
     DATA = Path(kagglehub.dataset_download("msambare/fer2013"))
 elif not DATA.exists():
-    subprocess.run(
-        [sys.executable, "-m", "ferlib", "data", "export", "sample", DATA], check=True
-    )
+    check_call([sys.executable, "-m", "ferlib", "data", "export", "sample", DATA])
 classes = sorted(path.name for path in (DATA / "train").iterdir())
 val_folder = next(DATA / name for name in ("valid", "test") if (DATA / name).exists())
 
@@ -72,9 +70,8 @@ class Faces(Dataset):
         return len(self.files)
 
     def __getitem__(self, i):
-        file = self.files[i]
-        image = cv2.imread(str(file))  # (h, w, 3)
-        return self.transform(image=image)["image"], classes.index(file.parent.name)
+        image = self.transform(image=cv2.imread(str(self.files[i])))["image"]
+        return image, classes.index(self.files[i].parent.name)
 
 
 # %% [markdown]
