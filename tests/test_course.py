@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +172,7 @@ def assert_ended(root: Path) -> None:
 @pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc")
 def test_a_failed_lesson_ends_the_one_that_runs_beside_it(root: Path, capsys: pytest.CaptureFixture[str]):
     beside_another(root, "1 / 0", "time.sleep(100)")
-    assert course.main(["--jobs", "2"], root) == 1
+    assert course.main(["--jobs", "2", "--timeout", "60"], root) == 1
     said = capsys.readouterr()
     assert "ZeroDivisionError" in said.err and "[1/2] 01_look ... stopped at cell 3" in said.out
     assert_ended(root)
@@ -180,19 +181,56 @@ def test_a_failed_lesson_ends_the_one_that_runs_beside_it(root: Path, capsys: py
 @pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc")
 def test_ctrl_c_ends_all_lessons_that_run(root: Path):
     beside_another(root, "time.sleep(100)", "time.sleep(100)")
-    code = "import course, pathlib, sys; sys.exit(course.main(['--jobs', '2'], pathlib.Path(sys.argv[1])))"
-    env = os.environ | {"PYTHONPATH": str(course.ROOT / "tools")}
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, str(root)], env=env, start_new_session=True, text=True, stderr=subprocess.PIPE
-    )
-    while not all((root / "notebooks" / name).exists() for name in ("one", "two")):
-        assert process.poll() is None
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
-    said = process.communicate(timeout=60)[1]
-    assert process.returncode == 130
-    assert said.strip() == "stopped"
+    assert interrupted(root, signal.SIGINT) == (130, "stopped")
     assert_ended(root)
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc")
+def test_ctrl_c_is_quiet_while_a_process_waits_for_a_lesson(root: Path):
+    beside_another(root, "time.sleep(0)", "time.sleep(100)")  # the first has ended when Ctrl-C comes
+    assert interrupted(root, signal.SIGINT, after="[1/2] 01_look ... ") == (130, "stopped")
+    assert_ended(root)
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc")
+def test_a_builder_that_is_ended_ends_its_lessons(root: Path):
+    beside_another(root, "time.sleep(100)", "time.sleep(100)")
+    assert interrupted(root, signal.SIGTERM)[0] == 143
+    assert_ended(root)
+
+
+@pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc")
+def test_a_lost_process_is_noticed(root: Path, capsys: pytest.CaptureFixture[str]):
+    beside_another(root, "os.kill(os.getppid(), 9)", "time.sleep(100)")
+    assert course.main(["--jobs", "2", "--timeout", "60"], root) == 2
+    assert "course: a process that ran a lesson has ended" in capsys.readouterr().err
+
+
+def interrupted(root: Path, number: int, after: str = "") -> tuple[int, str]:
+    """Exit code and stderr of a build that gets a signal when both lessons run, or `after` was told on stdout."""
+    code = """import course, pathlib, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who starts the tests may ignore it
+sys.exit(course.main(["--jobs", "2", "--timeout", "60"], pathlib.Path(sys.argv[1])))"""
+    env = os.environ | {"PYTHONPATH": str(course.ROOT / "tools")}
+    out = root / "stdout"
+    with out.open("w") as stdout:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, str(root)],
+            env=env, start_new_session=True, text=True, stdout=stdout, stderr=subprocess.PIPE,
+        )  # fmt: skip
+    try:
+        end = time.monotonic() + 60
+        while not all((root / "notebooks" / name).exists() for name in ("one", "two")) or not re.search(
+            rf"{re.escape(after)}\w" if after else "", out.read_text()
+        ):
+            assert process.poll() is None and time.monotonic() < end
+            time.sleep(0.05)
+        os.kill(process.pid, number) if number == signal.SIGTERM else os.killpg(process.pid, number)
+        told = process.communicate(timeout=60)[1].strip()
+        return process.returncode, told
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_widgets_leave_no_trace_and_pages_with_formulas_ask_for_mathjax(root: Path):
@@ -211,7 +249,8 @@ def test_a_message_whose_sign_was_lost_is_found(root: Path, monkeypatch: pytest.
     real, calls = AsyncZMQSocketChannel.get_msg, itertools.count()
 
     async def lossy(self: AsyncZMQSocketChannel, timeout: float | None = None) -> Any:
-        assert timeout is not None  # it would wait for ever
+        if timeout is None:
+            raise RuntimeError("it would wait for ever")
         if next(calls) % 2:
             raise queue.Empty
         return await real(self, timeout)

@@ -277,7 +277,7 @@ def test_names_on_pages_are_escaped(room: Path):
             with open(out / "claims/01.csv", "w", newline="", encoding="utf-8", errors="replace") as file:
                 rows = [["01", claim, 1, 0, 2, f"at least {unit}", unit, 7, 1, 2, "True"]]
                 csv.writer(file).writerows([CLAIM_COLUMNS, *rows])
-            lessons = {name: nbformat.v4.new_notebook()}
+            lessons = {name: nbformat.v4.new_notebook(), "01_claims": nbformat.v4.new_notebook()}
             page = judge(lambda: lesson.index_page(lessons, out, {f"{name}.html": claim}))
             assert page is not None and unsafe(page) == []
             assert page.count('href="') == 2 and "<td>" in page

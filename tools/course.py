@@ -26,7 +26,7 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,11 @@ def find_sources(root: Path, only: Sequence[str] = ()) -> list[Path]:
 def number_of(source: Path) -> str:
     """Number of a lesson, such as "01" or "05b"; the one page has its name."""
     return source.stem if source.stem == ONE_PAGE else source.stem.partition("_")[0]
+
+
+def cores() -> int:
+    """Number of processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def repository(root: Path) -> str:
@@ -218,9 +223,10 @@ def _code(text: str) -> Any:
 def build(
     root: Path, out: Path, only: Sequence[str] = (), timeout: float = 1200, with_pages: bool = True, jobs: int = 1
 ) -> int:
-    """Run the lessons in order, `jobs` at a time, and write them to `out`, with progress and the claims on stdout.
+    """Run the lessons, `jobs` at a time, and write them to `out`, with progress and the claims on stdout.
 
-    Returns 1 if a cell or a claim failed, else 0.
+    The one page comes first, then the lessons in number order. One that asks for a model of an earlier lesson that has
+    not ended yet takes the model that ships. Returns 1 if a cell or a claim failed, else 0.
     """
     import nbformat
 
@@ -237,14 +243,17 @@ def build(
     claims = (out / "claims").resolve()
     claims.mkdir(exist_ok=True)
     jobs = min(jobs, len(sources))
-    tasks = [(source, claims / f"{number_of(source)}.csv", timeout, jobs) for source in sources]
-    ignored = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the lessons, not those who wait for one
-    with multiprocessing.Pool(jobs, signal.signal, ignored) if jobs > 1 else contextlib.nullcontext() as pool:
-        runs = pool.imap(_run, tasks) if pool else map(_run, tasks)
-        for number, source in enumerate(sources, 1):
+    parts = [claims / f"{number_of(source)}.part" for source in sources]
+    tasks = [(source, part, timeout, jobs) for source, part in zip(sources, parts, strict=True)]
+    with _runner(jobs) as run:
+        runs = run(tasks)
+        for number, (source, part) in enumerate(zip(sources, parts, strict=True), 1):
             print(f"[{number}/{len(sources)}] {source.stem} ... ", end="", flush=True)
             text, failure, note = next(runs)
             print(note, flush=True)
+            part.with_suffix(".csv").unlink(missing_ok=True)
+            if part.exists():
+                part.replace(part.with_suffix(".csv"))
             notebook = without_hidden(nbformat.reads(text, as_version=4))
             notebook.metadata.course = note
             (out / f"{source.stem}.ipynb").write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
@@ -261,6 +270,34 @@ def build(
     if failed:
         print(f"{failed} claim(s) failed: a lesson says what this run does not show", file=sys.stderr)
     return 1 if failed else 0
+
+
+@contextlib.contextmanager
+def _runner(jobs: int) -> Iterator[Callable[[list[Any]], Iterator[Any]]]:
+    """A function that runs tasks in order, `jobs` at a time; what still runs at the end of the context is stopped."""
+    if jobs == 1:
+        yield lambda tasks: map(_run, tasks)
+        return
+    ignored = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the lessons, not those who wait for one
+    with multiprocessing.Pool(jobs, signal.signal, ignored) as pool:
+        workers = set(multiprocessing.active_children())
+        before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+        def results(tasks: list[Any]) -> Iterator[Any]:
+            runs = pool.imap(_run, tasks)
+            for _ in tasks:
+                while True:
+                    try:
+                        yield runs.next(timeout=1)
+                        break
+                    except multiprocessing.TimeoutError:
+                        if not workers <= set(multiprocessing.active_children()):  # a pool waits for it for ever
+                            raise CourseError("a process that ran a lesson has ended") from None
+
+        try:
+            yield results
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _run(task: tuple[Path, Path, float, int]) -> tuple[str, lesson.Failure | None, str]:
@@ -284,14 +321,17 @@ def _run(task: tuple[Path, Path, float, int]) -> tuple[str, lesson.Failure | Non
     claims.unlink(missing_ok=True)  # those of an earlier run
     env = {"FERLIB_CLAIMS": str(claims)}
     if jobs > 1 and "OMP_NUM_THREADS" not in os.environ:
-        env["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // jobs))
+        env["OMP_NUM_THREADS"] = str(max(1, cores() // jobs))
     live = jobs == 1 and sys.stdout.isatty()
     try:
         failure = lesson.execute(notebook, source.parent.parent, timeout, tell if live else None, env)
     except KeyboardInterrupt:
         if jobs == 1:
             raise
-        sys.exit(130)  # this process; the one that asked for the lesson was interrupted, too
+        sys.exit(130)  # this process; the one that asked for the lesson was interrupted, too, or says what happened
+    finally:
+        if jobs > 1:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # nbclient has taken it
     print("\b" * told + " " * told + "\b" * told, end="")
     took = _duration(time.monotonic() - begun)
     return nbformat.writes(notebook), failure, f"stopped at cell {failure.cell} after {took}" if failure else took
@@ -329,7 +369,7 @@ def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
     parser.add_argument("--only", nargs="+", default=(), metavar="NN", help="numbers of the lessons, e.g. --only 01 02")
     parser.add_argument("--out", type=Path, default=root / "build/course", help="folder for the pages (build/course)")
     parser.add_argument("--timeout", type=float, default=1200, metavar="S", help="seconds allowed to a cell (1200)")
-    two = min(2, os.cpu_count() or 1)
+    two = min(2, cores())
     parser.add_argument("--jobs", type=int, default=two, metavar="N", help=f"lessons that run at a time ({two})")
     parser.add_argument("--sync", action="store_true", help="write the notebooks from their sources, and run nothing")
     parser.add_argument("--check", action="store_true", help="name notebooks unlike their sources, and run nothing")

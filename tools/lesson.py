@@ -213,7 +213,7 @@ def index_page(lessons: Mapping[str, Any], out: Path, texts: Mapping[str, str] |
     """
     import nbformat
 
-    claims = claims_table(out / "claims")
+    claims = claims_table(out / "claims", [name.partition("_")[0] for name in lessons])
     items = []
     for name, notebook in lessons.items():
         title, about = map(html.escape, describe(notebook))
