@@ -282,7 +282,7 @@ figure = plots.face_grid(
 )
 
 # %% [markdown]
-# One muscle is enough to change the word. Now pull at several: the next cell shows twelve sliders in JupyterLab and on
+# One unit is enough to change the word. Now pull at several: the next cell shows twelve sliders in JupyterLab and on
 # Colab. Can you make a smile that is called fear?
 
 # %%
@@ -333,7 +333,7 @@ here.guess(my_guess, 100 * called_angry.mean())
 #
 # In the European Union, Regulation 2024/1689, article 5(1)(f), prohibits AI systems that infer emotions at work and
 # in education. Medical and safety reasons are excepted. It has applied since 2 February 2025. Recital 44 gives the
-# reason that you have just seen: limited reliability. For other uses they count as high risk (annex III).
+# reason that you have just seen: limited reliability. For other uses such systems are high risk (annex III).
 # Other countries have other laws. This is not legal advice.
 #
 # For you this means: do not point a camera at your class or your colleagues. Your own face, at home, is yours.
@@ -486,13 +486,13 @@ here.check(name_of(my_units), name_of(solution_3), wrong_3)
 # %% [markdown]
 # ## Questions
 #
-# **1.** You show `fer2013` pictures of pure noise. What does it say, and how sure is it? Think first, then run:
+# **1.** You show `fer2013` pictures of pure noise. Does it answer 1/7 for each emotion? Think first, then run:
 # `evaluation.predict(models.load_model("fer2013"), FaceDataset.from_arrays(rng.integers(0, 256, (50, 48, 48),
 # dtype=np.uint8), [0] * 50)).probabilities.mean(0)`.
 #
 # <details><summary>Answer</summary>
 #
-# One might expect 1/7 for each emotion. It says sad to all of them, with about 96%. The softmax compares seven scores.
+# No: it says sad to all of them, with about 96%. The softmax compares seven scores.
 # A sure answer does not prove that there was a face.
 #
 # </details>

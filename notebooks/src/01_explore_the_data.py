@@ -110,7 +110,7 @@ print(pictures.shape, pictures.dtype)
 print("the same as from data.load:", (pictures == train_set.images[:100]).all())
 
 # %% [markdown]
-# A pixel is a byte, so a face takes 2,304 bytes. FER2013's 28,709 training faces take 66 MB: so `ferlib` holds them
+# A pixel is a byte, so a face takes 2,304 bytes. FER2013's 28,709 training faces take 66 MB, so `ferlib` holds them
 # in memory.
 #
 # ## How many of each?
@@ -206,7 +206,7 @@ here.guess(my_guess, 100 * wrong[labelled_disgust].mean())
 # This explains the odd count. Of 77 faces labelled disgust, 35 show something else and only 42 are disgusted. All 35
 # are angry. Angry faces are frequent, so a few of them with a wrong label spoil a rare class.
 #
-# Here are the first seven wrong labels. If the first picture was drawn, it held four of these.
+# Here are the first seven wrong labels. On drawn faces, the first picture held four of these.
 
 # %% alt="Seven drawn training faces whose label is wrong, with the label and the truth"
 spoiled = np.flatnonzero(wrong)[:7]
@@ -274,7 +274,7 @@ right_on_twins, right_on_clean = found.correct[twin].mean(), found.correct[~twin
 here.guess(my_guess, 100 * (right_on_twins - right_on_clean), "points")
 
 # %% [markdown]
-# Perhaps the twins are simply easy faces? To find out, train once more without the copies: Other training faces take
+# Perhaps the twins are simply easy faces? To find out, train once more without the copies: other training faces take
 # their place, so both networks learn from 2,640 faces.
 
 # %% alt="Accuracy on twins and on clean faces, of the network that saw the copies and of the one that did not"
@@ -316,7 +316,7 @@ print(f"twins  {twins_right} of {len(everything.labels) - len(clean.labels)}")
 # %% [markdown] tags=["advanced"]
 # ## Advanced: twins that no dictionary finds
 #
-# Mirror a face, move it by one pixel, or make it one gray level brighter: all its bytes change, and people see the same
+# Mirror a face, move it by one pixel, or make it one gray level brighter: its bytes change, and people see the same
 # face. So look for faces that are *alike*. We cut out the middle, halve its size, subtract its mean and divide by its
 # norm. The dot product of two such vectors is their correlation: 1 for equal pictures. We try each test face at five
 # places, and mirrored.

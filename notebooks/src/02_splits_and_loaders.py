@@ -100,7 +100,7 @@ print(f"pixels from {image.min():.2f} to {image.max():.2f}, label {label}")
 
 # %% [markdown]
 # Where do mean and standard deviation come from? From *training* faces, never from test faces: else the test leaks into
-# the training. (The model that ships was trained with FER2013's.)
+# the training. (Both shipped models use FER2013's.)
 #
 # ## A DataLoader makes batches
 #
@@ -563,7 +563,7 @@ here.check(my_count, solution_3, wrong_3, on=examples_3)
 # <details><summary>Answer</summary>
 #
 # Nobody. All 8 faces of a person would have to go to the test, each with a chance of one in five. That is 0.2 to the
-# power 8, or 0.0000026; times 350 people this is 0.0009. So a random split shares nearly everybody.
+# power 8, or 0.0000026; times 350 people this is 0.0009. So the test holds nobody new.
 #
 # </details>
 

@@ -582,13 +582,13 @@ here.check(my_count, solution_3, wrong_3)
 # </details>
 
 # %% [markdown]
-# **2.** You forget `optimizer.zero_grad()`. Try it with `learn_by_heart`. All gradients are of the same 32 faces. Is it
-# harmless to add them up?
+# **2.** You take `optimizer.zero_grad()` out of `train_step` and run `learn_by_heart` again. All gradients are of the
+# same 32 faces. Is it harmless to add them up?
 #
 # <details><summary>Answer</summary>
 #
 # No: after 80 steps, 8 of 32 drawn faces are right. When the goal is reached, the sum still points where it
-# pointed at the start, and the parameters run past.
+# pointed at the start, and the parameters overshoot.
 #
 # </details>
 

@@ -13,7 +13,7 @@
 #
 # **You need** lessons 02 and 03. **Data:** drawn faces; FER2013 with `FERLIB_DATA`.
 #
-# **Time:** 35 minutes to read; about 3 minutes on a laptop CPU.
+# **Time:** 35 minutes to read; 2 to 4 minutes on a laptop CPU.
 
 # %% [markdown]
 # ## Few faces
@@ -135,7 +135,7 @@ figure = plots.augmentation_grid(train_set.images[:3], pixels, emotions)
 # We train a small FerNet without changes and with the training pipeline: 28 epochs, three seeds each.
 # Without a pipeline (`None`), the network itself normalises each batch, to the same numbers. The test faces are always
 # the same. How many points will augmentation gain? (Write your guess before you run the cell: it trains six networks,
-# which takes a minute or two.)
+# which takes one to three minutes.)
 
 # %%
 from ferlib import models, training
@@ -238,7 +238,7 @@ print(f"{tools.mean():.1f} points apart, 95% interval", interval)
 # - Albumentations changes one face after the other. Compare its seconds with those of `none`: that is the time for
 #   preparing faces. It has more than seventy changes, works with every `Dataset`, and is what most projects use.
 # - `BatchAugment` changes a batch by one operation. It prepares about 15 times as many faces in a second
-#   (`benchmarks/README.md`), so its training takes hardly longer than `none`. But it knows only a few changes.
+#   (`benchmarks/README.md`), so it trains about as fast as `none`. But it knows only a few changes.
 #
 # With `num_workers=2` (not used here) a `DataLoader` lets two processes prepare faces.
 # `transforms.like_batch_augment(batch_augment)` gives you the matching Albumentations pipeline.
@@ -471,7 +471,7 @@ here.check(my_share, solution_3, wrong_3)
 # <details><summary>Answer</summary>
 #
 # The two are not measured on the same faces. One network sees the same 700 pictures in each epoch. The other sees a
-# new version each time, almost 20,000 in 28 epochs. To compare, predict the 700 unchanged faces with both networks.
+# new version each time, almost 19,000 in 28 epochs. To compare, predict the 700 unchanged faces with both networks.
 #
 # </details>
 

@@ -68,8 +68,8 @@ for part, module in network.named_children():
 #
 # So far the weights are random. With `pretrained=True`, timm downloads ImageNet's weights. `build_model` loads the same
 # weights; for this network it needs no internet. It puts a new, random head on top. ImageNet's filters have three
-# colour channels. `build_model` adds the three. So a gray image gives the same result as the same image copied to red,
-# green and blue.
+# colour channels. `build_model` sums these three. So a gray image gives the same result as the same image copied to
+# red, green and blue.
 
 # %%
 import torch

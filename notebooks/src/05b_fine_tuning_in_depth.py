@@ -277,7 +277,7 @@ _ = ax.legend()
 # %% [markdown]
 # On the drawn faces, the schedules that we ran lie within about one point. The seeds of one schedule lie up to about
 # four points apart. So we choose none of them. Plateau is the same as constant until it first halves the rate. On drawn
-# faces that comes late or never, so the two rows are almost equal. The rate matters more: those rows lie further apart.
+# faces that comes late or never, so the two rows are almost equal. A rate that is too high costs more.
 # Whether to freeze cannot be judged here: the head had another rate, 0.01. And all runs share one sample of 140 faces.
 
 # %% [markdown]
@@ -460,7 +460,7 @@ here.check(my_plateau, solution_3, wrong_3, on=examples_3)
 #
 # <details><summary>Answer</summary>
 #
-# No. There, new means and variances alone, without a label, gained about 8 points. So a good part of
+# No. On drawings, new means and variances alone, unlabelled, gained about 8 points. So a good part of
 # its knowledge was still there. But the feature maps of drawings have another mean and variance.
 #
 # </details>

@@ -355,8 +355,8 @@ print(table.round(1).to_string())
 
 # %% [markdown]
 # On the drawn faces, weighted loss finds most, about half of the disgusted faces. But more than 90 of 100 disgust
-# answers are false, and accuracy falls by six points or more. The other two cost a point or two for 8 to 20 points of
-# recall; logit adjustment needs no training. But in another run weighted sampling cost five points. So measure.
+# answers are false, and accuracy falls by six points or more. The other two cost at most two points for 8 to 20 points
+# of recall; logit adjustment needs no training. But in another run weighted sampling cost five points. So measure.
 
 # %% [markdown] tags=["advanced"]
 # ## Advanced: photographs
@@ -535,13 +535,13 @@ here.check(my_shift, solution_3, wrong_3, on=examples_3)
 
 # %% [markdown]
 # **4.** From the table: how many disgusted test faces more does "adjusted" find than "plain", and how many false alarms
-# does each of them cost?
+# does each extra hit cost?
 #
 # <details><summary>Answer</summary>
 #
-# Hits are answers times precision. On the drawn faces: hardly any for plain, about 3 of 40 for adjusted. So each hit
-# more costs 10 to 12 false alarms more. The plain logits fit the shares of training, so they get most faces right.
-# Adjusting is a decision about costs, not a repair.
+# Hits are answers times precision. On the drawn faces: none or hardly any for plain, about 3 of 40 for adjusted. So
+# each hit more costs 10 to 12 false alarms more. The plain logits fit the shares of training, so they get most faces
+# right. Adjusting is a decision about costs, not a repair.
 #
 # </details>
 

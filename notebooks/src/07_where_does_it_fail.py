@@ -256,7 +256,7 @@ print(search.sort_values("p, adjusted").head(5).round(4).to_string())
 # %% [markdown]
 # Two traits come out below 0.05: dark pictures and dark skin. They overlap, for dark skin makes a darker picture. One
 # of them was planted. 8% of the persons belong to a group called "dim": all their pictures are dark and noisy. The gap
-# for dark skin was *not* planted: the dim group has all skins alike. Dark lines on dark skin may be the cause.
+# for dark skin was *not* planted: dim persons have every kind of skin. Dark lines on dark skin may be the cause.
 #
 # In 2018, J. Buolamwini and T. Gebru tested commercial programs that tell women from men. These were wrong on up to 35%
 # of dark-skinned women, and on under 1% of light-skinned men.

@@ -16,7 +16,7 @@
 
 # %% tags=["parameters"]
 WORLD = 3000  # new faces whose accuracy we call the truth
-TESTS, SIZE = 400, 420  # tests drawn from that world, and faces in each
+TESTS, SIZE = 400, 420  # tests drawn from it; faces in each where two models compete
 FEW, EPOCHS, SEEDS = 700, 20, 3  # a small training, repeated
 
 # %% [markdown]
@@ -248,8 +248,8 @@ here.guess(my_guess, 100 * hits[between].mean())
 
 # %% [markdown]
 # A model is *calibrated* when its 70% means 70%. A *reliability diagram* shows this for every level. The *expected
-# calibration error* (ECE) sums it up: sort the faces into bins by confidence. How far
-# do confidence and accuracy lie apart, averaged over the faces?
+# calibration error* (ECE) sums it up: sort the faces into bins by confidence. Average the bins' gaps between accuracy
+# and mean confidence, weighted by faces.
 #
 # Here are our model and the first small network. Which of them is too sure?
 

@@ -215,7 +215,7 @@ ahead = result.loc["cheat, as in training"] - result.loc["honest, as in training
 here.guess(my_guess, ahead["accuracy"], "points")
 
 # %% [markdown]
-# By that test the cheat is ahead. A third to a half of its lead is the honest networks' loss: the square disturbs them
+# By that test the cheat is ahead. A third or more of its lead is the honest networks' loss: the square disturbs them
 # (last two rows of the next table). Take the mark away:
 
 # %%
@@ -357,7 +357,7 @@ figure = plots.face_grid(five, np.repeat([*drawn], 5), columns=5, title=title)
 # ## What you have learned
 #
 # - A map that looks sensible may point worse than a filter of edges. Measure it where the truth is known.
-# - A test with the shortcut hides it. Only a test *without* it tells.
+# - A test with the shortcut hides it. A test *without* it tells.
 # - To find wrong labels, ask a network that has not learned them by heart.
 # - A network names movements of a face. It does not see what a person feels.
 

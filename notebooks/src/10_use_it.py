@@ -341,7 +341,7 @@ if HAS_ONNX:
     print(export.report(same))
 
 # %% [markdown]
-# This is all that the other program does. It needs neither PyTorch nor `ferlib`:
+# Given crops, the other program does only this. It needs neither PyTorch nor `ferlib`:
 
 # %%
 if HAS_ONNX:
@@ -406,9 +406,9 @@ if HAS_ONNX:
 
 # %% [markdown] tags=["advanced"]
 # A byte is a quarter of 32 bits, but the file is larger than a quarter. It also holds the graph and the scales, which
-# count where the network is small. Nor is it always faster: on one machine 8 bits took 0.34 ms a face, and the file of
-# 32 bits 0.25 ms. (The reports compare each file with PyTorch.) Measure on the machine that will run it. Some faces
-# change their name. The interval of the accuracy's difference contains 0: a loss is not shown.
+# count where the network is small. Nor is it always faster: on another machine 8 bits took 0.34 ms a face, 32 bits 0.25
+# ms. (The reports compare each file with PyTorch.) Measure on the machine that will run it. Some faces change their
+# name. The interval of the accuracy's difference contains 0: a loss is not shown.
 #
 # ## Advanced: smoothing a video
 #
@@ -601,7 +601,7 @@ here.check(my_names, solution_3, wrong_3, on=examples_3)
 #
 # <details><summary>Answer</summary>
 #
-# Only a face whose two best emotions are closer than that. Such faces are rare, and our run had none.
+# Only a face whose two best emotions are about that close. Such faces are rare, and our run had none.
 #
 # </details>
 

@@ -82,7 +82,7 @@ else:
 #
 # GPUs and some CPUs multiply 16-bit numbers much faster than 32-bit ones. In *mixed precision*, only the
 # convolutions and matrix products use 16 bits, by `torch.autocast`. Weights, updates and the loss keep 32. There are
-# two kinds of 16 bits, `float16` (fp16) and `bfloat16` (bf16). `GradScaler`, only for `float16`, comes below.
+# two kinds of 16 bits, `float16` (fp16) and `bfloat16` (bf16). `GradScaler`, only for `float16`: explained later.
 
 # %%
 import torch.nn.functional as F
@@ -183,7 +183,7 @@ pd.DataFrame(plan, index=["epochs", "precision", "faces a second", "minutes"]).T
 # ## What 16 bits round away
 #
 # Why not keep the weights in 16 bits, too? Take a weight of 1 that the optimiser moves up by 0.003, a thousand times.
-# The right end is 4. Where does it end in `bfloat16`?
+# The exact end is 4. Where does it end in `bfloat16`?
 
 # %% alt="A weight over a thousand steps in three number formats: one reaches 4, one goes beyond it, one never moves"
 my_guess = ...  # put yours here

@@ -58,7 +58,7 @@ val_folder = next(DATA / name for name in ("valid", "test") if (DATA / name).exi
 # %% [markdown]
 # A `Dataset` knows how many samples there are, and gives each one: a tensor and a label. OpenCV reads a gray face
 # as three equal channels, and ImageNet's weights expect three. (Lesson 05 gives the network one channel and adds up
-# the filters of the three colours. Its answers are the same.)
+# the filters of the three colours. At first its answers are the same.)
 
 
 # %%
