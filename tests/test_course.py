@@ -245,7 +245,7 @@ def test_widgets_leave_no_trace_and_pages_with_formulas_ask_for_mathjax(root: Pa
     assert '<script async src="' in page
 
 
-def test_a_message_whose_sign_was_lost_is_found(root: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_message_is_found_although_its_wake_up_was_lost(root: Path, monkeypatch: pytest.MonkeyPatch):
     real, calls = AsyncZMQSocketChannel.get_msg, itertools.count()
 
     async def lossy(self: AsyncZMQSocketChannel, timeout: float | None = None) -> Any:

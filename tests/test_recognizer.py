@@ -306,7 +306,7 @@ def test_the_good_files_of_a_folder_are_done_and_the_broken_one_is_a_row_with_it
     (tmp_path / "b.JPG").write_bytes(b"broken")
     (tmp_path / "notes.txt").write_text("not a picture")
     (tmp_path / ".hidden").write_text("")
-    with pytest.warns(UserWarning, match="skipped what is no image: notes.txt"):
+    with pytest.warns(UserWarning, match="skipped files that are not images: notes.txt"):
         rows = whole.predict(tmp_path)
     assert [Path(name).name for name in rows["file"]] == ["a.png", "b.JPG", "c.png", "d.png", "e.png"]
     assert "b.JPG as an image: " in rows["error"][1] and rows["emotion"].isna().tolist() == [0, 1, 0, 0, 0]

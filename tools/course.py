@@ -231,7 +231,7 @@ def build(
     import nbformat
 
     begun = time.monotonic()
-    # The one page takes longest, so it begins: nothing is left to run beside it at the end.
+    # The one page is long. If it came last, nothing would be left to run beside it.
     sources = sorted(find_sources(root, only), key=lambda source: source.stem != ONE_PAGE)
     if out.resolve().is_relative_to((root / "notebooks").resolve()):
         raise CourseError(f"--out {out} lies in notebooks/, whose files it would overwrite; name another folder")
@@ -291,7 +291,7 @@ def _runner(jobs: int) -> Iterator[Callable[[list[Any]], Iterator[Any]]]:
                         yield runs.next(timeout=1)
                         break
                     except multiprocessing.TimeoutError:
-                        if not workers <= set(multiprocessing.active_children()):  # a pool waits for it for ever
+                        if not workers <= set(multiprocessing.active_children()):  # a pool would wait for ever
                             raise CourseError("a process that ran a lesson has ended") from None
 
         try:
@@ -328,7 +328,7 @@ def _run(task: tuple[Path, Path, float, int]) -> tuple[str, lesson.Failure | Non
     except KeyboardInterrupt:
         if jobs == 1:
             raise
-        sys.exit(130)  # this process; the one that asked for the lesson was interrupted, too, or says what happened
+        sys.exit(130)  # the parent was interrupted, too; if not, it reports that this process has ended
     finally:
         if jobs > 1:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # nbclient has taken it

@@ -64,11 +64,11 @@ def execute(
     from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
     from traitlets import Type
 
-    class LookingAgain(AsyncZMQSocketChannel):
-        """Looks for a message each second.
+    class PollingChannel(AsyncZMQSocketChannel):
+        """Asks for a message each second.
 
-        Where a lesson has sliders, the sign that a message has come can be lost: waiting for it alone, nbclient sat
-        idle until the cell's timeout, and then found the message.
+        In a lesson with sliders, a wake-up of the socket can be lost. nbclient then waited for the cell's whole
+        timeout before it found the message.
         """
 
         async def get_msg(self, timeout: float | None = None) -> Any:
@@ -81,7 +81,7 @@ def execute(
                         raise
 
     class Client(AsyncKernelClient):
-        shell_channel_class = iopub_channel_class = Type(LookingAgain)
+        shell_channel_class = iopub_channel_class = Type(PollingChannel)
 
     class ThisPython(AsyncKernelManager):
         """Starts that Python, whatever the user's Jupyter has registered as `python3`."""

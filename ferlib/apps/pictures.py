@@ -199,7 +199,7 @@ def _list_files(path: Path, recursive: bool) -> list[Path]:
         hint = below if folders else f"it holds {_first(others) or 'no file'}; give pictures such as .jpg or .png"
         raise ValueError(f"{path} holds no image; {hint}")
     if others:
-        warnings.warn(f"{path}: skipped what is no image: {_first(others)}", stacklevel=4)
+        warnings.warn(f"{path}: skipped files that are not images: {_first(others)}", stacklevel=4)
     if folders:
         warnings.warn(f"{path}: {below}", stacklevel=4)
     return images

@@ -191,8 +191,8 @@ figure = plots.face_grid(drawn.images[divided], captions, columns=7, title=title
 #
 # ## Which labels are wrong?
 #
-# In FER2013 nobody knows. In the drawn training set, some labels were made wrong on purpose, whatever the votes: angry
-# became disgust, for example. What percentage of the faces *labelled* disgust shows something else?
+# In FER2013 nobody knows. In the drawn training set, some labels were made wrong on purpose, independent of the votes:
+# angry became disgust, for example. What percentage of the faces *labelled* disgust shows something else?
 
 # %%
 my_guess = ...  # percent; put yours here
