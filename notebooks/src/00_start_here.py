@@ -109,7 +109,7 @@ ax = plots.plot_confusion(found[home])
 # %% [markdown]
 # Read it row by row. Which emotion does the model find most reliably? Which one does it miss, and what does it say
 # instead? On the drawn faces, disgust has the lowest share, 64%, but it has only 14 faces. Counted in faces, neutral
-# and sad are mixed up most often: 21 + 7.
+# and sad are mixed up most often: 21 + 7 (both directions).
 
 # %% [markdown]
 # ## A score belongs to a kind of faces
@@ -123,7 +123,7 @@ found[away] = evaluation.predict(models.load_model(away), test_set)
 here.guess(my_guess, 100 * found[away].correct.mean())
 
 # %% [markdown]
-# Asked once about each face, `fer2013` is right on about 66% of new photographs. On the drawn faces it gets 36%; always
+# `fer2013` is right on about 66% of new photographs (one view of each). On the drawn faces it gets 36%; always
 # "happy" gets 25%. So never trust a score without asking: on which faces? Nobody has measured these models with your
 # camera and your light.
 
@@ -181,8 +181,8 @@ if "?" not in letters:
     right["you"] = yours == test_set.labels[picks]
 
 # %% [markdown]
-# A *95% interval* is a range of accuracies that fit this result. Made again and again with new faces, such ranges
-# contain the true accuracy about 95 times in 100. For a share of few faces, Wilson's formula gives it.
+# A *95% interval* is a range of accuracies that fit this result. Repeat the test many times with new faces, and about
+# 95 of 100 such ranges contain the true accuracy. For a share of few faces, Wilson's formula gives it.
 
 # %% alt="Share of the 21 faces labelled right by the model, and by you if you labelled them, with its 95% interval"
 import pandas as pd
@@ -212,8 +212,8 @@ figure = plots.face_grid(
 )  # fmt: skip
 
 # %% [markdown]
-# The last drawn face of row two seems to smile. It was drawn angry: brows down, lids tight. This person's mouth
-# curves up, and chance lifted the lip corners more.
+# The last drawn face of row two seems to smile. It was drawn angry: brows down, lids tight. At rest, this person's
+# mouth curves up already, and random movement lifted its corners more.
 #
 # ## Muscles, not feelings
 #

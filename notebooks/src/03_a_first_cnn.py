@@ -235,9 +235,9 @@ _ = ax.legend(loc=(0.66, 0.22))
 
 # %% [markdown]
 # `F.cross_entropy` applies the softmax itself. With the mistake it is applied twice, to numbers from 0 to 1. Even a
-# perfect answer, 1 and six times 0, then costs -ln(e / (e + 6)) = 1.165. A sure and wrong answer costs 1 more, and its
-# gradient is almost 0: the face stays wrong. So the dashed curve ends above 1.165 by about the share of wrong faces. On
-# all faces this looks like slow learning.
+# perfect answer, 1 and six times 0, then costs -ln(e / (e + 6)) = 1.165. A sure and wrong answer costs
+# 2.165, 1 more. There the inner softmax is flat, the gradient almost 0, and the face stays wrong. So the dashed
+# curve ends above 1.165 by about the share of wrong faces. On all faces it looks like slow learning.
 #
 # ## One epoch, and validation
 #
@@ -302,13 +302,13 @@ plot_both(history)
 
 # %% [markdown]
 # Does the training loss fall? Then the network learns. Does the validation curve follow? Then this holds for new faces.
-# In the first epochs the network almost always names one emotion.
+# In the first epochs the network mostly names one emotion.
 #
 # ## The same with `fit`
 #
 # From now on `fit` runs the loops for your network. It adds what most *recipes* (settings of a training) use. The
-# learning rate rises, then falls towards 0. *Weight decay* pulls the parameters towards 0. *Label smoothing* (a target
-# of 0.91 instead of 1) makes the network less sure.
+# learning rate rises, then falls towards 0. *Weight decay* pulls the parameters towards 0. *Label smoothing* (0.1 of
+# the target is shared among all seven) makes the network less sure.
 
 # %% [markdown]
 # We also add *BatchNorm* in each block. It brings the numbers of a map to mean 0 and standard deviation 1 over a batch.
@@ -409,7 +409,7 @@ models.save_model(mine, here.folder / "mine")
 # ## Advanced: a network of `ferlib`
 #
 # `ferlib` has a network of the same kind, FerNet: convolutions, BatchNorm, pooling. Later lessons use a small one:
-# `widths` are its numbers of maps, and `depths` says that no stage has extra blocks.
+# `widths` are its numbers of maps; `depths` of 0 add no further blocks.
 #
 # `build_model` gives a `FaceModel`: a network that knows its classes and how to normalise. Its faces need no transform.
 # The last four settings switch off extras of `fit`, so that it trains much like your loop.
