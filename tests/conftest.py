@@ -18,8 +18,8 @@ def pytest_configure() -> None:
 
 
 LONG_FIRST = {
-    "test_lessons", "test_wheel", "test_faults", "test_distribution", "test_one_page", "test_a04_fine_tuning",
-    "test_teach", "test_shipped", "test_recipes", "test_outputs",
+    "test_lessons", "test_wheel", "test_faults", "test_distribution", "test_one_page", "test_teach", "test_recipes",
+    "test_shipped", "test_outputs",
 }  # fmt: skip
 
 
@@ -62,23 +62,40 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         )  # pytest's processes share what is drawn
         patch.setenv("FERLIB_CACHE", str(shared / "cache"))
         patch.delenv("FERLIB_DATA", raising=False)
+        patch.setattr("ferlib.sample.drawn.dataset", drawn_once(shared / "drawn_dataset.pickle"))
         yield
 
 
-@pytest.fixture(scope="session")
-def drawn_dataset(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
-    """Images and table of `sample.dataset()`, drawn by the first of pytest's processes that needs them."""
+def drawn_once(file: Path) -> Callable[[], tuple[Any, Any]]:
+    """`sample.dataset`, whose faces the first of pytest's processes that needs them draws for all: it takes long."""
     import pandas as pd
     from filelock import FileLock
 
-    from ferlib import sample
+    from ferlib.sample.drawn import dataset
 
-    folder = tmp_path_factory.getbasetemp()
-    file = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "drawn_dataset.pickle"
-    with FileLock(f"{file}.lock"):
-        if not file.exists():
-            pd.to_pickle(sample.dataset(), file)
-    return pd.read_pickle(file)
+    def drawn() -> tuple[Any, Any]:
+        with FileLock(f"{file}.lock"):
+            if not file.exists():
+                pd.to_pickle(dataset(), file)
+        return pd.read_pickle(file)
+
+    return drawn
+
+
+@pytest.fixture(scope="session")
+def drawn_dataset(sealed: None) -> tuple[Any, Any]:
+    """Images and table of `sample.dataset()`."""
+    from ferlib.sample import drawn
+
+    return drawn.dataset()
+
+
+@pytest.fixture(scope="session")
+def drawn_in_cache(sealed: None) -> None:
+    """Other processes, too, find the drawn faces in the cache."""
+    from ferlib import data
+
+    data.load("sample")
 
 
 @pytest.fixture(scope="session")

@@ -55,7 +55,7 @@ get_ipython().events.register("post_execute", look)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def kernels() -> Iterator[None]:
+def kernels(drawn_in_cache: None) -> Iterator[None]:
     """Kernels that start fast."""
     with warm.kernels():
         yield

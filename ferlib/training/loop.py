@@ -8,7 +8,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from accelerate import Accelerator
-from timm.data import Mixup
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
@@ -50,8 +49,11 @@ def train_one_epoch(
     for module in model.modules():
         if config.freeze_bn and isinstance(module, BatchNorm) and module.affine and not module.weight.requires_grad:
             module.eval()
-    blends = config.mixup or config.cutmix
-    blend = Mixup(config.mixup, config.cutmix, label_smoothing=0, num_classes=classes) if blends else None
+    blend = None
+    if config.mixup or config.cutmix:
+        from timm.data import Mixup
+
+        blend = Mixup(config.mixup, config.cutmix, label_smoothing=0, num_classes=classes)
     scaler = scaler or torch.amp.GradScaler(enabled=False)
     weights = None if weights is None else weights.to(accelerator.device)
     sums = torch.zeros(4, device=accelerator.device)  # loss, correct answers, faces, batches with a finite loss so far

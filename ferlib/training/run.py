@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from accelerate import Accelerator, DataLoaderConfiguration
 from accelerate.utils import broadcast, set_seed
-from timm.utils import ModelEmaV3
 from torch import nn
 from tqdm.auto import tqdm
 
@@ -55,7 +54,11 @@ class Run:
         val_size = config.batch_size * math.ceil(256 / config.batch_size)
         val_batches = loader(val.dataset, val_size, workers=config.workers)
         self.model, self.train_batches, self.val_batches = self.accelerator.prepare(self.network, batches, val_batches)
-        self.ema = ModelEmaV3(self.network, decay=config.ema, use_warmup=True) if config.ema else None
+        self.ema = None
+        if config.ema:
+            from timm.utils import ModelEmaV3
+
+            self.ema = ModelEmaV3(self.network, decay=config.ema, use_warmup=True)
         self.eval_network = self.network if self.ema is None else self.ema.module
         self.stop_requested = False
         self.bar = tqdm(disable=True)  # of the steps; `fit` shows one
