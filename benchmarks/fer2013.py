@@ -23,7 +23,6 @@ import pandas as pd
 import torch
 from model_card import card
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -64,8 +63,8 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
         {"mixup": 0.0, "label_smoothing": 0.0, "distill": 0.0, "epochs": 40, "progressive": None},
         {},
     ),
-    "born again": ({}, {"mixup": 0.0, "label_smoothing": 0.0, "distill": 0.0, "epochs": 40}, {}),  # needs --teacher
-    "born again with votes": ({}, {"mixup": 0.0, "label_smoothing": 0.0, "distill": 0.0, "epochs": 40}, {}),
+    "born again": ({}, {"mixup": 0.0, "label_smoothing": 0.0, "epochs": 40}, {}),  # needs --teacher
+    "born again with votes": ({}, {"mixup": 0.0, "label_smoothing": 0.0, "epochs": 40}, {}),  # and --votes
     "from scratch": ({"weights": None}, {}, {}),
     "no teacher": ({}, {"distill": 0.0, "label_smoothing": 0.1}, {}),
     "no leaked faces": ({}, {}, {}),  # the 703 with a twin in a test split
@@ -100,6 +99,8 @@ def train(name: str, seed: int, args: argparse.Namespace) -> None:
         train_set = protocol.take(train_set, limit)
     if change in ("refined labels", "born again", "born again with votes"):
         votes = args.votes if change.endswith("votes") else None
+        if not args.teacher or (change.endswith("votes") and not votes):
+            raise SystemExit(f"{name!r} needs --teacher" + " and --votes" * change.endswith("votes"))
         train_set = refined(train_set, models.load_ensemble(args.teacher), votes)
     model, augment, _ = recipe.build()
     folder = RUNS / f"{name.replace(', ', '_').replace(' ', '-')}-{seed}"
@@ -113,28 +114,30 @@ def train(name: str, seed: int, args: argparse.Namespace) -> None:
 def refined(train_set: data.FaceDataset, teacher: models.FaceModel, votes: Path | None = None) -> data.FaceDataset:
     """Soft labels: 0.7 of what the teacher sees in each face and its mirror image, 0.3 of the label itself.
 
-    (H. Bagherinezhad et al., Label Refinery, 2018, arXiv 1805.02641.) No teacher has to run while the student learns.
+    (H. Bagherinezhad et al., Label Refinery, 2018, arXiv 1805.02641; with a student of the teacher's size also T.
+    Furlanello et al., Born-Again Neural Networks, 2018, arXiv 1805.04770.) No teacher runs while the student learns.
     """
     found = evaluation.predict(teacher, train_set, views=evaluation.VIEWS["flip_averaged"])
     print(f"the teacher agrees with {found.correct.mean():.1%} of the labels", flush=True)
-    seen = found.probabilities if votes is None else judged(train_set, found.probabilities, votes)
-    return dataclasses.replace(train_set, targets=(0.7 * seen + 0.3 * np.eye(7)[train_set.labels]).astype(np.float32))
+    seen = found.probabilities if votes is None else with_votes(train_set, found.probabilities, votes)
+    targets = (0.7 * seen + 0.3 * np.eye(7)[train_set.labels]).astype(np.float32)
+    name = f"{train_set.name}, labels refined" + ", with votes" * (votes is not None)
+    return dataclasses.replace(train_set, name=name, targets=targets)
 
 
-def judged(train_set: data.FaceDataset, seen: np.ndarray, votes: Path) -> np.ndarray:
+def with_votes(train_set: data.FaceDataset, seen: np.ndarray, votes: Path) -> np.ndarray:
     """Probabilities of FER2013's label, given the teacher's answer and FER+'s ten votes on the face.
 
     The student never sees the votes. They tell which labels are likely, and so take noise out of the targets
-    (D. Lopez-Paz et al., Unifying distillation and privileged information, ICLR 2016). A logistic regression; each
-    fifth of the faces is judged by a fit on the other four.
+    (D. Lopez-Paz et al., Unifying distillation and privileged information, ICLR 2016). A logistic regression predicts
+    FER2013's label from the votes. Its probabilities and the teacher's are multiplied, each to the power 0.7, because
+    the two are not independent; the shares of the classes, which stand in both, are divided out once.
     """
-    counts = ferplus.read_votes(votes)[list(ferplus.VOTES)].to_numpy()[train_set.table["row"]]
-    features = np.hstack([np.log(seen + 1e-3), np.log1p(counts)])
-    judge = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    folds = StratifiedKFold(5, shuffle=True, random_state=0)
-    found = cross_val_predict(judge, features, train_set.labels, cv=folds, method="predict_proba")
-    print(f"with the votes {(found.argmax(1) == train_set.labels).mean():.1%}", flush=True)
-    return found
+    counts = np.log1p(ferplus.votes_by_row(train_set, votes)[0])
+    judge = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(counts, train_set.labels)
+    shares = np.bincount(train_set.labels, minlength=7) / len(train_set)
+    both = (seen * judge.predict_proba(counts)) ** 0.7 / shares**0.4
+    return both / both.sum(1, keepdims=True)
 
 
 def measure(source: str, names: list[str], votes: Path | None) -> None:
@@ -321,7 +324,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--data", default="fer2013", help="whatever ferlib.data.load takes")
     parser.add_argument("--teacher", nargs="+", help="models to learn from: folders, or shipped names")
-    parser.add_argument("--votes", type=Path, help="FER+'s table, fer2013new.csv: to train on, or to judge by")
+    parser.add_argument(
+        "--votes", type=Path, help="FER+'s table, fer2013new.csv: to train on, refine labels with, or measure by"
+    )
     parser.add_argument("--epochs", type=int, help="in place of the recipe's own, for a dry run")
     args = parser.parse_args()
     torch.set_float32_matmul_precision("high")

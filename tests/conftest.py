@@ -67,16 +67,17 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def drawn_once(file: Path) -> Callable[[], tuple[Any, Any]]:
-    """`sample.dataset`, whose faces the first of pytest's processes that needs them draws for all: it takes long."""
+    """`sample.dataset`, drawn once: the first of pytest's processes that needs the faces draws them for all."""
     import pandas as pd
     from filelock import FileLock
 
     from ferlib.sample.drawn import dataset
+    from ferlib.utils import write_whole
 
     def drawn() -> tuple[Any, Any]:
         with FileLock(f"{file}.lock"):
             if not file.exists():
-                pd.to_pickle(dataset(), file)
+                write_whole(file, lambda scratch: pd.to_pickle(dataset(), scratch, compression=None))
         return pd.read_pickle(file)
 
     return drawn
@@ -92,7 +93,7 @@ def drawn_dataset(sealed: None) -> tuple[Any, Any]:
 
 @pytest.fixture(scope="session")
 def drawn_in_cache(sealed: None) -> None:
-    """Other processes, too, find the drawn faces in the cache."""
+    """Put the drawn faces into the cache, where other processes find them."""
     from ferlib import data
 
     data.load("sample")

@@ -104,7 +104,7 @@ def server() -> Iterator[Any]:
     if sys.platform == "win32":
         pytest.skip("Windows cannot fork")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ferlib.training", "ferlib.protocol", "pytest"])
+    context.set_forkserver_preload(["ferlib.training", "ferlib.protocol", "pytest", "timm.data", "timm.utils"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("MKL_NUM_THREADS", "1")

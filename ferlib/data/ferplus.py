@@ -48,7 +48,7 @@ def join(dataset: FaceDataset, votes: str | Path, *, how: str = "majority") -> F
     require(how in SCHEMES, f"how is {how!r}; allowed are {', '.join(SCHEMES)}")
     if dataset.classes != EMOTIONS:
         raise ValueError(f"FER+'s votes are for the seven emotions; {dataset.name} has {', '.join(dataset.classes)}")
-    counts, named = _votes_by_row(dataset, Path(votes))
+    counts, named = votes_by_row(dataset, votes)
     counts = np.where(counts > 1, counts, 0)
     seven, valid = seven_votes(counts)
     keep = named & valid
@@ -86,12 +86,22 @@ def seven_votes(votes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return seven, (seven.max(1) > 0) & (seven.max(1) >= votes[:, 7:].max(1))
 
 
-def _votes_by_row(dataset: FaceDataset, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return the votes (n, 10) of the dataset's rows, and whether each row has an image name, (n,).
+def votes_by_row(dataset: FaceDataset, path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """Look up the votes on a dataset's faces.
 
-    The order of the rows is checked. `sums` adds up, row by row, how much likelier the pair of labels, FER2013's and
-    FER+'s, is for one face than for two. It rises by about 0.7 a face where the rows agree, and falls where not.
+    Args:
+        dataset: faces of FER2013, with the seven emotions.
+        path: FER+'s table, `fer2013new.csv`.
+
+    Returns:
+        The votes (n, 10) in the order of `VOTES`, and whether each face has an image name in the table, (n,).
+
+    Raises:
+        ValueError: the faces are not in the table's order.
     """
+    # `sums` adds up, row by row, how much likelier the pair of labels, FER2013's and FER+'s, is for one face than for
+    # two. It rises by about 0.7 a face where the rows agree, and falls where not.
+    path = Path(path)
     table, rows = read_votes(path), dataset.table["row"]
     if "path" in dataset.table:  # a copy in folders: some name their images by the CSV's rows
         numbers = dataset.table["path"].str.extract(r"(?:Training|Test)_(\d+)\.\w+$")[0]

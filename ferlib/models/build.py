@@ -84,10 +84,10 @@ def _check_arguments(name: str, gray: str, options: dict[str, Any]) -> None:
     if name not in OWN_MODELS:
         import timm
 
-        near = difflib.get_close_matches(name.lower(), [*OWN_MODELS, *timm.list_models()], 5)
-        hint = f", such as {', '.join(near)}" if near else " (`timm.list_models()` lists them)"
-        told = f"no model is called {name!r}; allowed are {', '.join(OWN_MODELS)} and timm's names{hint}"
-        require(timm.is_model(name), told)
+        if not timm.is_model(name):
+            near = difflib.get_close_matches(name.lower(), [*OWN_MODELS, *timm.list_models()], 5)
+            hint = f", such as {', '.join(near)}" if near else " (`timm.list_models()` lists them)"
+            raise ValueError(f"no model is called {name!r}; allowed are {', '.join(OWN_MODELS)} and timm's names{hint}")
     foreign = {"pretrained", "num_classes"} & options.keys()
     require(not foreign, f"{foreign} is timm's; give weights='imagenet' and classes=faces.classes")
     require(gray in ("sum", "mean"), f"gray is {gray!r}; allowed are sum, mean")

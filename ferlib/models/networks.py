@@ -1,6 +1,6 @@
 """Networks by name: two of our own for small gray faces, and timm's, with random or ImageNet weights.
 
-timm takes seconds to import, so it is imported where one of its networks is built.
+timm takes seconds to import, so it is imported only where it is needed.
 """
 
 import contextlib

@@ -49,11 +49,7 @@ def train_one_epoch(
     for module in model.modules():
         if config.freeze_bn and isinstance(module, BatchNorm) and module.affine and not module.weight.requires_grad:
             module.eval()
-    blend = None
-    if config.mixup or config.cutmix:
-        from timm.data import Mixup
-
-        blend = Mixup(config.mixup, config.cutmix, label_smoothing=0, num_classes=classes)
+    blend = _mixup(config, classes)
     scaler = scaler or torch.amp.GradScaler(enabled=False)
     weights = None if weights is None else weights.to(accelerator.device)
     sums = torch.zeros(4, device=accelerator.device)  # loss, correct answers, faces, batches with a finite loss so far
@@ -82,6 +78,15 @@ def train_one_epoch(
             _gather_sums(sums, accelerator)
     loss_sum, correct_sum, faces = _gather_sums(sums, accelerator)
     return loss_sum / faces, correct_sum / faces
+
+
+def _mixup(config: TrainConfig, classes: int) -> Any:
+    """Return timm's Mixup, or None where neither mixup nor cutmix is on."""
+    if not (config.mixup or config.cutmix):
+        return None
+    from timm.data import Mixup
+
+    return Mixup(config.mixup, config.cutmix, label_smoothing=0, num_classes=classes)
 
 
 def compute_loss(

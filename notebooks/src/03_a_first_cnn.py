@@ -409,7 +409,7 @@ models.save_model(mine, here.folder / "mine")
 # ## Advanced: a network of `ferlib`
 #
 # `ferlib` has a network of the same kind, FerNet: convolutions, BatchNorm, pooling. Later lessons use a small one:
-# `widths` are its numbers of maps; `depths` of 0 add no further blocks.
+# `widths` are its numbers of maps; `depths` of 0 mean no extra blocks.
 #
 # `build_model` gives a `FaceModel`: a network that knows its classes and how to normalise. Its faces need no transform.
 # The last four settings switch off extras of `fit`, so that it trains much like your loop.
