@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import warm
 from accelerate import Accelerator
 from on_disk import write_csv
 
@@ -103,17 +104,14 @@ def server() -> Iterator[Any]:
     """Starts processes that are forked where everything is imported and no thread has run."""
     if sys.platform == "win32":
         pytest.skip("Windows cannot fork")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ferlib.training", "ferlib.protocol", "pytest", "timm.data", "timm.utils"])
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        patch.setenv("MKL_NUM_THREADS", "1")
+    context = multiprocessing.get_context("forkserver")  # pytest's process has one such server, for kernels, too
 
-        def start(target: Callable[..., None], *args: object) -> Any:
-            process = context.Process(target=target, args=args, daemon=True)
-            process.start()
-            return process
+    def start(target: Callable[..., None], *args: object) -> Any:
+        process = context.Process(target=target, args=args, daemon=True)
+        process.start()
+        return process
 
+    with warm.kernels():
         yield start
 
 
@@ -539,11 +537,11 @@ def test_after_ctrl_c_model_and_history_so_far_are_of_use(faces: FaceDataset, ct
 TERMINAL = """
 import multiprocessing, sys
 import torch
-from ferlib import data, models, sample, training
-from ferlib.training import TrainConfig
 def whole(image):
     return torch.from_numpy(image.copy())[None]
 if __name__ == "__main__":
+    from ferlib import data, models, sample, training
+    from ferlib.training import TrainConfig
     multiprocessing.set_start_method(sys.argv[2])
     images, table = sample.draw(140, seed=5, balance="equal")
     faces = data.FaceDataset(images, table.assign(row=range(140)), "tiny", transform=whole)

@@ -29,6 +29,7 @@ def test_what_goes_unnoticed_is_an_error(monkeypatch: pytest.MonkeyPatch, capsys
         monkeypatch.setattr(mutations, "noticed", lambda *_, seen=seen: seen)
         monkeypatch.setattr(mutations, "fails", lambda *_: False)
         assert mutations.main(["--only", "upside"]) == code
+        monkeypatch.setattr(mutations, "COPIED", ("pyproject.toml",))  # to copy all once is enough
     assert "missed: faces upside down" in capsys.readouterr().out
     monkeypatch.setattr(mutations, "fails", lambda *_: True)
     assert mutations.main(["--only", "upside"]) == 1
@@ -38,9 +39,9 @@ def test_what_goes_unnoticed_is_an_error(monkeypatch: pytest.MonkeyPatch, capsys
 
 
 def test_a_mistake_is_put_in_noticed_and_taken_out(tmp_path: Path):
-    for name in ("ferlib", "tests", "pyproject.toml"):
-        copy = shutil.copytree if (mutations.ROOT / name).is_dir() else shutil.copy
-        copy(mutations.ROOT / name, tmp_path / name)
+    shutil.copytree(mutations.ROOT / "ferlib", tmp_path / "ferlib")
+    shutil.copy(mutations.ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / "tests").mkdir()
     (tmp_path / "tests/test_one.py").write_text(
         "from ferlib.emotions import EMOTIONS\n\n\ndef test_order():\n    assert EMOTIONS[6] == 'neutral'\n"
     )

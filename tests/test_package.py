@@ -65,7 +65,12 @@ def test_importing_ferlib_loads_nothing_heavy():
     assert run_python(f"import sys, ferlib; print(*sorted({heavy} & set(sys.modules)))") == ""
 
 
-def test_importing_the_modules_changes_no_plot_settings_opens_no_socket_and_leaves_timm_out():
+def test_importing_the_modules_is_quick_and_quiet():
+    """No plot setting changes, nothing asks the network, and two heavy packages wait until they are needed.
+
+    Batched augmentation never needs albumentations. That asks for its newest version when it is imported, unless the
+    environment forbids it, as ferlib does.
+    """
     code = f"""
 import importlib, socket, sys
 import matplotlib
@@ -78,10 +83,18 @@ for name in {list(MODULES)}:
     changed = [key for key in before if before[key] != matplotlib.rcParams[key]]
     if changed:
         print(name, "changes", changed)
-    if "timm" in sys.modules:
-        raise SystemExit(f"{{name}} imports timm, which takes seconds")
+    if {{"timm", "albumentations"}} & set(sys.modules):
+        raise SystemExit(f"{{name}} imports timm or albumentations, which take seconds")
+sys.modules["albumentations"] = None
+import torch
+from ferlib import recipes, transforms
+assert recipes.get_recipe("fast").build()[2] is None
+augment = transforms.BatchAugment(transforms.InputSpec())
+print(tuple(augment(torch.zeros(2, 1, 48, 48, dtype=torch.uint8)).shape))
+del sys.modules["albumentations"]
+print(len(transforms.light().transforms), len(recipes.plain_cnn().transforms))
 """
-    assert run_python(code) == ""
+    assert run_python(code).splitlines() == ["(2, 1, 48, 48)", "4 3"]
 
 
 @pytest.mark.parametrize(

@@ -78,15 +78,16 @@ def test_on_colab_fer2013_is_fetched(place: Path, colab: list[str], monkeypatch:
     assert os.environ["FERLIB_DATA"] == str(place / "course/data/fer2013")
 
 
-def run_setup(place: Path, repository: str) -> subprocess.CompletedProcess:
-    """Run the set-up cell in IPython as on Colab, whose /content is `place`/content and which has no ferlib yet."""
-    cell = course.SETUP.format(repository=repository).replace("/content", str(place / "content"))
-    cell = cell.replace('find_spec("ferlib")', 'find_spec("absent")')
-    before = "import sys, types; sys.modules['google.colab'] = types.ModuleType('google.colab')\n"
-    before += "import pathlib, ferlib.lesson\n"
-    before += f"ferlib.lesson.COLAB_HOME = pathlib.Path({str(place / 'content/course')!r})\n"
+def run_setup(place: Path, repositories: dict[Path, str]) -> subprocess.CompletedProcess:
+    """Run the set-up cell in IPython as on Colab, for each folder that stands for its /content; ferlib is not there."""
     script = place / "cell.ipy"
-    script.write_text(f"{before}{cell}\nprint('ready in', pathlib.Path.cwd())\n")
+    lines = ["import sys, types; sys.modules['google.colab'] = types.ModuleType('google.colab')"]
+    lines += ["import pathlib, ferlib.lesson"]
+    for content, repository in repositories.items():
+        cell = course.SETUP.format(repository=repository).replace("/content", str(content))
+        lines += [f"ferlib.lesson.COLAB_HOME = pathlib.Path({str(content / 'course')!r})"]
+        lines += [cell.replace('find_spec("ferlib")', 'find_spec("absent")'), "print('ready in', pathlib.Path.cwd())"]
+    script.write_text("\n".join(lines))
     env = {**os.environ, "IPYTHONDIR": str(place / "ipython"), "NO_ALBUMENTATIONS_UPDATE": "1"}
     return subprocess.run(
         [sys.executable, "-m", "IPython", "--colors=NoColor", str(script)],
@@ -94,26 +95,26 @@ def run_setup(place: Path, repository: str) -> subprocess.CompletedProcess:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("way", ["ZIP", "GitHub"])
-def test_the_set_up_cell_gets_the_course(place: Path, way: str):
-    (place / "content").mkdir()
+def test_the_set_up_cell_gets_the_course_from_a_zip_and_from_a_repository(place: Path):
+    uploaded, cloned = place / "uploaded", place / "cloned"
+    uploaded.mkdir()
+    cloned.mkdir()
     home = place / "origin/ferlib-main"
     (home / "notebooks").mkdir(parents=True)
     (home / "tools").mkdir()
     (home / "notebooks/x.md").write_text("x")
     (home / "tools/colab.py").write_text("import sys; print('called with', sys.argv[1:])")
-    if way == "ZIP":
-        with zipfile.ZipFile(place / "content/ferlib-main.zip", "w") as archive:
-            for path in home.rglob("*.*"):
-                archive.write(path, path.relative_to(home.parent))
-    else:
-        git = ["git", "-c", "user.name=x", "-c", "user.email=x@example.org"]
-        for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "x"]):
-            subprocess.run([*git, *command], cwd=home, check=True)
-    done = run_setup(place, str(home) if way == "GitHub" else str(place / "nowhere"))
+    with zipfile.ZipFile(uploaded / "ferlib-main.zip", "w") as archive:
+        for path in home.rglob("*.*"):
+            archive.write(path, path.relative_to(home.parent))
+    git = ["git", "-c", "user.name=x", "-c", "user.email=x@example.org"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-q", "-m", "x"]):
+        subprocess.run([*git, *command], cwd=home, check=True)
+    done = run_setup(place, {uploaded: str(place / "nowhere"), cloned: str(home)})
     assert done.returncode == 0, done.stderr
-    assert "called with ['install']" in done.stdout
-    assert f"ready in {place / 'content/course/notebooks'}" in done.stdout
+    assert done.stdout.count("called with ['install']") == 2
+    for content in (uploaded, cloned):
+        assert f"ready in {content / 'course/notebooks'}" in done.stdout
 
 
 def test_the_set_up_cell_is_thin_and_says_what_a_kernel_without_ferlib_needs():

@@ -202,18 +202,18 @@ def test_recipes_are_what_the_table_says(name: str):
     assert model_hash(model) == model_hash(recipe.build()[0]), "the seed settles the first weights"
 
 
-@pytest.mark.parametrize("name", TABLE)
-def test_twenty_steps_lower_the_loss(name: str, faces: FaceDataset):
+@pytest.mark.parametrize("name", [name for name in TABLE if name != "long"])  # whose steps are those of "fast"
+def test_ten_steps_lower_the_loss(name: str, faces: FaceDataset):
     recipe = small(recipes.get_recipe(name))
     model, few = recipe.build()[0], faces.subset(range(16))
     config = dataclasses.replace(
-        recipe.config, epochs=10, batch_size=8, precision="fp32", ema=None, mixup=0, patience=None, distill=0,
+        recipe.config, epochs=5, batch_size=8, precision="fp32", ema=None, mixup=0, patience=None, distill=0,
         schedule="constant", progressive=None,
     )  # fmt: skip
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="conv1 has a learning rate but is frozen")
         history = fit(model, few, few.subset(range(8)), config, progress=False).history
-    assert len(history) == 10, "two steps an epoch"
+    assert len(history) == 5, "two steps an epoch"
     assert history["train_loss"].iloc[-1] < history["train_loss"].iloc[0] - 0.1
 
 
@@ -225,7 +225,7 @@ def test_each_recipe_runs_an_epoch_as_it_stands(name: str, faces: FaceDataset):
     teacher = build_model("fernet", widths=(8, 8, 8, 8)) if recipe.config.distill else None
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="conv1 has a learning rate but is frozen")
-        result = fit(model, faces.with_transform(per_image), faces, recipe.config,
+        result = fit(model, faces.with_transform(per_image), faces.subset(range(16)), recipe.config,
                      train_transform=augment, progress=False, teacher=teacher)  # fmt: skip
     assert result.stopped == "finished" and np.isfinite(result.history["train_loss"]).all()
 
@@ -285,21 +285,25 @@ def trained_gray_resnet18(faces: FaceDataset, **config: Any):
     return {name for name in before if not torch.equal(before[name], after[name])}
 
 
-def test_flaw_conv1_has_a_learning_rate_and_does_not_move(faces: FaceDataset):
+@pytest.fixture(scope="module")
+def moved(faces: FaceDataset) -> set[str]:
+    return trained_gray_resnet18(faces)
+
+
+def test_flaw_conv1_has_a_learning_rate_and_does_not_move(moved: set[str]):
     recipe = recipes.get_recipe("gray_resnet18")
     group = optimizer_of(recipe, recipe.build()[0]).param_groups[0]
     assert (group["name"], group["lr"]) == ("conv1", pytest.approx(1e-4))
     assert not any(parameter.requires_grad for parameter in group["params"])
-    moved = trained_gray_resnet18(faces)
     assert "conv1.weight" not in moved and {"layer3.0.conv1.weight", "fc.weight"} <= moved
 
 
-def test_flaw_batchnorm_statistics_of_frozen_layers_move_and_could_be_kept_still(faces: FaceDataset):
+def test_flaw_batchnorm_statistics_of_frozen_layers_move_and_could_be_kept_still(faces: FaceDataset, moved: set[str]):
     frozen = ("bn1.running_mean", "layer1.0.bn1.running_mean", "layer2.1.bn2.running_var")
-    assert set(frozen) <= trained_gray_resnet18(faces)
-    moved = trained_gray_resnet18(faces, freeze_bn=True)
-    assert not [name for name in moved if name.startswith(("bn1", "layer1", "layer2"))]
-    assert "layer3.0.bn1.running_mean" in moved
+    assert set(frozen) <= moved
+    kept_still = trained_gray_resnet18(faces, freeze_bn=True)
+    assert not [name for name in kept_still if name.startswith(("bn1", "layer1", "layer2"))]
+    assert "layer3.0.bn1.running_mean" in kept_still
 
 
 def test_flaw_averaging_the_first_layer_leaves_a_third_of_its_answer(imagenet):

@@ -1,9 +1,6 @@
 """What reaches the network: values of the evaluation transform, the batched augmentation's geometry, seeds, workers."""
 
-import os
 import re
-import subprocess
-import sys
 
 import albumentations as A
 import numpy as np
@@ -384,32 +381,3 @@ def test_arrays_pictures_and_mirrored_views_become_the_same_tensor(faces: torch.
         lambda face: Image.fromarray(face[:, ::-1]), lambda face: torch.from_numpy(face.copy()).flip(1),
     ):  # fmt: skip
         assert torch.equal(apply_transform(give, image), mirrored)
-
-
-def test_batched_augmentation_needs_no_albumentations():
-    code = """
-import sys
-sys.modules["albumentations"] = None
-import torch
-from ferlib import recipes
-from ferlib.transforms import BatchAugment, InputSpec
-assert recipes.get_recipe("fast").build()[2] is None
-print(tuple(BatchAugment(InputSpec())(torch.zeros(2, 1, 48, 48, dtype=torch.uint8)).shape))
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "(2, 1, 48, 48)"
-
-
-def test_a_pipeline_is_built_without_a_question_to_the_network():
-    """Albumentations asks for its newest version when it is imported, unless the environment forbids it."""
-    code = """
-import socket
-def refuse(*args, **kwargs):
-    raise SystemExit(f"an import reached for the network: {args}")
-socket.socket.connect = socket.getaddrinfo = socket.create_connection = refuse
-from ferlib import recipes, transforms
-print(len(transforms.light().transforms), len(recipes.plain_cnn().transforms))
-"""
-    environment = {name: value for name, value in os.environ.items() if name != "NO_ALBUMENTATIONS_UPDATE"}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    assert done.stdout.strip() == "4 3", done.stderr

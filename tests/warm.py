@@ -26,7 +26,8 @@ FERLIB = (
 MODULES = (
     "accelerate", "albumentations", "captum.attr", "cv2", "ipykernel.kernelapp", "ipykernel.ipkernel",
     "matplotlib.pyplot", "pandas", "scipy.stats", "seaborn", "sklearn.linear_model",
-    "sklearn.manifold", "sklearn.metrics", "sklearn.pipeline", "sklearn.svm", "timm", "torch", "torchvision",
+    "sklearn.manifold", "sklearn.metrics", "sklearn.pipeline", "sklearn.svm", "timm.data", "timm.utils", "torch",
+    "torchvision",
     *(f"ferlib.{name}" for name in FERLIB),
 )  # fmt: skip
 # Read at import, so it has to be set before; one thread also leaves nothing behind that a fork would tear apart.

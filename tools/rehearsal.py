@@ -23,6 +23,7 @@ import preflight
 import teach
 from assignments import Assignment, grade_id
 
+LINES = 100_000  # that a paper of huge output prints
 LOOP = "    while True:\n        pass\n"
 DEAF = """    while True:
         try:
@@ -297,8 +298,8 @@ def leaves(paper: Paper) -> tuple[float | None, str]:
 
 
 def huge_output(paper: Paper) -> tuple[float | None, str]:
-    """Prints 20 million characters, in one line and in many."""
-    print_much = "print('x' * 10_000_000)\nfor _ in range(100_000):\n    print('y' * 99)\n"
+    """Prints as much in one line, and again in lines of a hundred characters."""
+    print_much = f"print('x' * {100 * LINES})\nfor _ in range({LINES}):\n    print('y' * 99)\n"
     name = paper.function()
     cells = paper.answers()
     for cell in cells:
