@@ -24,8 +24,12 @@ LONG_FIRST = {
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the modules of long tests first: left for the end, they would keep one process busy while the other waits."""
-    items.sort(key=lambda item: item.module.__name__ not in LONG_FIRST)
+    """Put the modules of long tests first: left for the end, they would keep one process busy while the other waits.
+
+    One comes last: the second process would begin with it, and wait for the faces that the first one draws.
+    """
+    names = {item: item.module.__name__ for item in items}
+    items.sort(key=lambda item: (names[item] not in LONG_FIRST, names[item] == "test_lesson"))
 
 
 def is_local(sock: socket.socket, address: object) -> bool:
