@@ -412,25 +412,15 @@ models.save_model(mine, here.folder / "mine")
 # `widths` are its numbers of maps; `depths` of 0 mean no extra blocks.
 #
 # `build_model` gives a `FaceModel`: a network that knows its classes and how to normalise. Its faces need no transform.
-# The last four settings switch off extras of `fit`, so that it trains much like your loop.
+# Plain Adam and `off` switch off extras of `fit`, so that it trains much like your loop.
 
 # %% tags=["advanced"]
 torch.manual_seed(0)
-fernet = models.build_model(
-    "fernet",
-    classes=faces.classes,
-    drop_rate=0.0,
-    widths=(16, 32, 64, 96),
-    depths=(0, 0, 0),
-)
+layers = {"widths": (16, 32, 64, 96), "depths": (0, 0, 0)}
+fernet = models.build_model("fernet", classes=faces.classes, drop_rate=0, **layers)
+off = {"weight_decay": 0, "clip_norm": None, "label_smoothing": 0}
 config_fernet = TrainConfig(
-    epochs=EPOCHS,
-    batch_size=BATCH,
-    lr=0.003,
-    optimizer="adam",
-    weight_decay=0,
-    clip_norm=None,
-    label_smoothing=0,
+    epochs=EPOCHS, batch_size=BATCH, lr=0.003, optimizer="adam", **off
 )
 fit(fernet, train_set, val_set, config_fernet, progress=False)
 found_fernet = evaluation.predict(fernet, val_set)
