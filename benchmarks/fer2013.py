@@ -65,11 +65,18 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     ),
     "born again": ({}, {"mixup": 0.0, "label_smoothing": 0.0, "epochs": 40}, {}),  # needs --teacher
     "born again with votes": ({}, {"mixup": 0.0, "label_smoothing": 0.0, "epochs": 40}, {}),  # and --votes
+    "born again with votes and mixup": ({}, {"label_smoothing": 0.0}, {}),
+    "continued with votes": (  # from the weights that ship
+        {"weights": "fer2013"},
+        {"label_smoothing": 0.0, "lr": 0.001, "epochs": 30, "progressive": None},
+        {},
+    ),
     "from scratch": ({"weights": None}, {}, {}),
     "no teacher": ({}, {"distill": 0.0, "label_smoothing": 0.1}, {}),
     "no leaked faces": ({}, {}, {}),  # the 703 with a twin in a test split
-    "FER+ votes": ({}, {"mixup": 0.0}, {}),  # soft labels, which mixup does not mix; needs --votes
+    "FER+ votes": ({}, {"mixup": 0.0}, {}),  # two changes: a label is drawn from the votes each time; needs --votes
 }
+BASE_SEEDS = {"long_continued-with-votes": 2, "long_continued-with-votes-mean": 2}  # they go on from a run of this seed
 SHIPS = {
     "long": "fer2013",
     "small_refined-labels": "fer2013-small",
@@ -97,10 +104,10 @@ def train(name: str, seed: int, args: argparse.Namespace) -> None:
         train_set = ferplus.join(train_set, args.votes, how="probability")
     if limit is not None:
         train_set = protocol.take(train_set, limit)
-    if change in ("refined labels", "born again", "born again with votes"):
-        votes = args.votes if change.endswith("votes") else None
-        if not args.teacher or (change.endswith("votes") and not votes):
-            raise SystemExit(f"{name!r} needs --teacher" + " and --votes" * change.endswith("votes"))
+    if change.startswith(("refined labels", "born again", "continued")):
+        votes = args.votes if "votes" in change else None
+        if not args.teacher or ("votes" in change and not votes):
+            raise SystemExit(f"{name!r} needs --teacher" + " and --votes" * ("votes" in change))
         train_set = refined(train_set, models.load_ensemble(args.teacher), votes)
     model, augment, _ = recipe.build()
     folder = RUNS / f"{name.replace(', ', '_').replace(' ', '-')}-{seed}"
@@ -131,7 +138,7 @@ def with_votes(train_set: data.FaceDataset, seen: np.ndarray, votes: Path) -> np
     The student never sees the votes. They tell which labels are likely, and so take noise out of the targets
     (D. Lopez-Paz et al., Unifying distillation and privileged information, ICLR 2016). A logistic regression predicts
     FER2013's label from the votes. Its probabilities and the teacher's are multiplied, each to the power 0.7, because
-    the two are not independent; the shares of the classes, which stand in both, are divided out once.
+    the two are not independent; the shares of the classes, which stand in both, are divided by so that they count once.
     """
     counts = np.log1p(ferplus.votes_by_row(train_set, votes)[0])
     judge = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(counts, train_set.labels)
@@ -248,7 +255,10 @@ def against_base(found: pd.DataFrame, name: object) -> pd.Series:
     base = str(name).partition("_")[0]
     if base == name or base not in scores:
         return pd.Series(dtype=float)
-    return (scores[name] - scores[base]).dropna()
+    before = scores[base]
+    if name in BASE_SEEDS:
+        before = before[BASE_SEEDS[name]]
+    return (scores[name] - before).dropna()
 
 
 def gained(found: pd.DataFrame, name: object) -> str:
@@ -262,7 +272,8 @@ def gained(found: pd.DataFrame, name: object) -> str:
 
 def paired(name: object, seed: int) -> list[float]:
     """A run's gain over its base of the same seed, in points: value, low, high; both answered the same faces."""
-    before, after = read(EVIDENCE / f"{str(name).partition('_')[0]}-{seed}"), read(EVIDENCE / f"{name}-{seed}")
+    before = read(EVIDENCE / f"{str(name).partition('_')[0]}-{BASE_SEEDS.get(str(name), seed)}")
+    after = read(EVIDENCE / f"{name}-{seed}")
     return [*100 * evaluation.compare(before, after).difference.loc["accuracy"]]
 
 

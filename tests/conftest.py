@@ -66,8 +66,8 @@ def sealed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         )  # pytest's processes share what is drawn
         patch.setenv("FERLIB_CACHE", str(shared / "cache"))
         patch.delenv("FERLIB_DATA", raising=False)
-        # Loaders that are left in a cycle wait so long for each of their workers, which then missed the word to end.
-        patch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 1.0)
+        # A loader that is garbage-collected late waits this long for each worker; torch's default is 5 seconds.
+        patch.setattr("torch.utils.data._utils.MP_STATUS_CHECK_INTERVAL", 1.0, raising=False)
         patch.setattr("ferlib.sample.drawn.dataset", drawn_once(shared / "drawn_dataset.pickle"))
         yield
 

@@ -23,7 +23,7 @@ from ferlib.data import FaceDataset, loader
 from ferlib.evaluation import predict
 from ferlib.models import FaceModel, build_model, freeze, load_model, model_hash
 from ferlib.training import TrainConfig, fit
-from ferlib.training.loop import train_one_epoch, validate
+from ferlib.training.loop import _mixup, train_one_epoch, validate
 from ferlib.training.lr_finder import find_lr, suggest_lr
 from ferlib.training.optim import build_optimizer, lr_factor
 from ferlib.training.run import Run, _build_accelerator
@@ -230,6 +230,20 @@ def test_mixup_blends_pairs_of_faces_and_their_labels(faces: FaceDataset, monkey
     assert loss == pytest.approx(want, rel=1e-5)
 
 
+@pytest.mark.parametrize("settings", [{"mixup": 0.4}, {"cutmix": 1.0}, {"mixup": 0.4, "cutmix": 1.0}])
+def test_soft_labels_are_blended_as_hard_ones(settings):
+    torch.manual_seed(0)
+    images, labels = torch.rand(16, 1, 48, 48), torch.randint(7, (16,))
+    for seed in range(4):
+        blended = []
+        for targets in (labels, F.one_hot(labels, 7).float()):
+            np.random.seed(seed)  # noqa: NPY002 - timm draws from it
+            blended.append(_mixup(small(**settings), 7)(images.clone(), targets))
+        torch.testing.assert_close(*(faces for faces, _ in blended))
+        torch.testing.assert_close(*(mixed for _, mixed in blended))
+        assert not torch.equal(blended[0][0], images)
+
+
 def test_distillation_is_hintons_with_the_teacher_held_still(faces: FaceDataset):
     config = small(distill=0.7, distill_temperature=3.0, label_smoothing=0.0, clip_norm=None)
     model, teacher = build_model("plain_cnn", drop_rate=0.0), build_model("fernet", **TINY).eval()
@@ -261,13 +275,14 @@ def test_a_teacher_and_its_share_go_together_and_are_part_of_the_run(faces: Face
             run(faces, small(distill=0.5), teacher=build_model("fernet", **odd, **TINY))
 
 
-def test_soft_labels_are_learned_from_and_not_mixed(faces: FaceDataset):
+@pytest.mark.parametrize("blended", [{}, {"mixup": 0.4, "cutmix": 1.0}])
+def test_soft_labels_are_learned_from_also_when_blended(faces: FaceDataset, blended):
     train = faces.subset("Training")
     targets = np.full((105, 7), 0.05, np.float32)
     targets[np.arange(105), train.labels] = 0.7
     soft = dataclasses.replace(train, targets=targets)
     torch.manual_seed(0)
-    result = fit(build_model("fernet", **TINY), soft, faces.subset("PublicTest"), small(), progress=False)
+    result = fit(build_model("fernet", **TINY), soft, faces.subset("PublicTest"), small(**blended), progress=False)
     least = -(0.7 * np.log(0.7) + 0.3 * np.log(0.05))
     assert result.history["train_loss"].min() > least, "no loss is under the labels' own entropy"
     assert result.history["train_loss"].iloc[-1] < result.history["train_loss"].iloc[0]
@@ -578,6 +593,15 @@ def test_what_a_launcher_left_over_is_a_single_process(monkeypatch, place: dict[
         monkeypatch.setattr(state, "_shared_state", {})  # as in a new process
     accelerator = _build_accelerator(small())
     assert accelerator.num_processes == 1 and accelerator.is_main_process
+
+
+def test_each_process_gets_pairs_of_faces_to_blend(monkeypatch):
+    monkeypatch.setattr(Accelerator, "num_processes", 2)
+    for settings in ({"mixup": 0.2, "batch_size": 36}, {"batch_size": 34}):
+        _build_accelerator(small(**settings))
+    for name in ("mixup", "cutmix"):
+        with pytest.raises(ValueError, match="batch_size is 34; mixup and cutmix need a multiple of 4, two a process"):
+            _build_accelerator(small(batch_size=34, **{name: 0.2}))
 
 
 def test_the_bar_counts_batches(faces: FaceDataset, monkeypatch, capsys):

@@ -298,7 +298,7 @@ def leaves(paper: Paper) -> tuple[float | None, str]:
 
 
 def huge_output(paper: Paper) -> tuple[float | None, str]:
-    """Prints as much in one line, and again in lines of a hundred characters."""
+    """Prints 100 * LINES characters in one line, then LINES lines of 100 characters."""
     print_much = f"print('x' * {100 * LINES})\nfor _ in range({LINES}):\n    print('y' * 99)\n"
     name = paper.function()
     cells = paper.answers()

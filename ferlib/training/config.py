@@ -35,7 +35,7 @@ class TrainConfig:
         label_smoothing: share of each label that is spread over all classes.
         balance: more weight for rare classes, in the `"loss"` or by `"sampling"`.
         mixup: alpha of the Beta distribution that blends pairs of faces (Zhang et al. 2018); 0 for none. As `cutmix`,
-            it needs hard labels and an even `batch_size`.
+            it needs an even `batch_size` in each process.
         cutmix: alpha of the Beta distribution that pastes a box of another face (Yun et al. 2019); 0 for none.
         distill: share of the loss that compares with a teacher's probabilities (Hinton et al. 2015).
         distill_temperature: divides the logits of both models in that loss.

@@ -80,13 +80,24 @@ def train_one_epoch(
     return loss_sum / faces, correct_sum / faces
 
 
-def _mixup(config: TrainConfig, classes: int) -> Any:
-    """Return timm's Mixup, or None where neither mixup nor cutmix is on."""
+def _mixup(config: TrainConfig, classes: int) -> Callable[..., tuple[torch.Tensor, torch.Tensor]] | None:
+    """Return what blends a batch with timm's Mixup, or None where neither mixup nor cutmix is on."""
     if not (config.mixup or config.cutmix):
         return None
     from timm.data import Mixup
 
-    return Mixup(config.mixup, config.cutmix, label_smoothing=0, num_classes=classes)
+    mixup = Mixup(config.mixup, config.cutmix, label_smoothing=0, num_classes=classes)
+
+    def blend(images: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        if targets.ndim == 1:
+            return mixup(images, targets)
+        # with the place of each face as its class, timm gives each face's share of its own blend
+        mixup.num_classes = len(targets)
+        blended, shares = mixup(images, torch.arange(len(targets), device=targets.device))
+        own = shares.diagonal()[:, None]
+        return blended, own * targets + (1 - own) * targets.flip(0)
+
+    return blend
 
 
 def compute_loss(

@@ -215,8 +215,6 @@ def check_run(model: nn.Module, train_set: Any, config: TrainConfig, transform: 
     feed.check_samples(train.dataset)
     count, batch = len(train_set), config.batch_size
     require(count >= batch, f"{count} training faces are fewer than one batch of {batch}; lower batch_size")
-    blends = config.mixup or config.cutmix
-    require(not (train.soft and blends), "mixup and cutmix blend hard labels, and these are soft; set both to 0")
     both = (teacher is None) == (config.distill == 0)
     require(both, f"distill is {config.distill}, teacher is {type(teacher).__name__}; give both or none of them")
     if teacher is not None:
