@@ -234,6 +234,7 @@ def test_mixup_blends_pairs_of_faces_and_their_labels(faces: FaceDataset, monkey
 def test_soft_labels_are_blended_as_hard_ones(settings):
     torch.manual_seed(0)
     images, labels = torch.rand(16, 1, 48, 48), torch.randint(7, (16,))
+    changed = 0
     for seed in range(4):
         blended = []
         for targets in (labels, F.one_hot(labels, 7).float()):
@@ -241,7 +242,8 @@ def test_soft_labels_are_blended_as_hard_ones(settings):
             blended.append(_mixup(small(**settings), 7)(images.clone(), targets))
         torch.testing.assert_close(*(faces for faces, _ in blended))
         torch.testing.assert_close(*(mixed for _, mixed in blended))
-        assert not torch.equal(blended[0][0], images)
+        changed += not torch.equal(blended[0][0], images)  # cutmix may draw a box of no pixels
+    assert changed >= 2
 
 
 def test_distillation_is_hintons_with_the_teacher_held_still(faces: FaceDataset):
