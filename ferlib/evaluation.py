@@ -1,5 +1,6 @@
 """Predict once, then compute metrics with intervals, comparisons and calibration from the `Predictions`."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +16,7 @@ from ferlib.data import loader
 from ferlib.emotions import EMOTIONS, check_classes, match_classes
 from ferlib.models.face_model import check_outputs, device_of, evaluating, unwrap, warn_of_probabilities
 from ferlib.models.feed import feed, without_targets
-from ferlib.utils import require
+from ferlib.utils import check_picks, require
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
 Views = Sequence[Callable[[torch.Tensor], torch.Tensor] | None]  # of a batch; None is the batch as it is
@@ -46,6 +47,9 @@ class Predictions:
             raise ValueError(f"logits {self.logits.shape} do not fit labels {self.labels.shape} from 0 to {k - 1}")
         if diverged := (~np.isfinite(self.logits)).any(1).sum():
             raise ValueError(f"the logits of {diverged} faces are not finite: diverged training?")
+        shares = (self.logits >= 0).all() and np.allclose(self.logits.sum(1), 1, atol=1e-3)
+        if shares and not np.isin(self.logits, (0, 1)).all():
+            warnings.warn("the logits look like probabilities, and a softmax follows; give np.log(p)", stacklevel=3)
 
     @property
     def predicted(self) -> np.ndarray:
@@ -86,7 +90,11 @@ class Predictions:
 
         Args:
             mask: boolean (n,), or positions.
+
+        Raises:
+            ValueError: numbers 0 and 1 stand where a mask is meant.
         """
+        check_picks(np.asarray(mask), len(self.labels))
         return Predictions(self.logits[mask], self.labels[mask], self.classes)
 
 
@@ -154,7 +162,9 @@ def predict(
             labels[part] = targets.argmax(1) if targets.ndim == 2 else targets
             start = part.stop
     assert start == len(dataset), f"{start} of {len(dataset)} faces were predicted"
-    return Predictions(logits, labels, classes)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "the logits look like")  # the network was looked at above
+        return Predictions(logits, labels, classes)
 
 
 def _view_logits(model: torch.nn.Module, batch: torch.Tensor, views: Views) -> torch.Tensor:

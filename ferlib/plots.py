@@ -180,7 +180,7 @@ def plot_confusion(confusion: Any, *, ax: Axes | None = None, classes: Sequence[
     Args:
         confusion: what `evaluation.predict` gives, or counts (k, k), true by predicted.
         ax: where to draw.
-        classes: the k names. None takes those of the predictions, or the seven emotions for a matrix.
+        classes: the k names. None takes those of the predictions; for a matrix the seven emotions in ferlib's order.
 
     >>> ax = plot_confusion(np.eye(7, dtype=int) * 40 + 3)
     """

@@ -19,6 +19,7 @@ from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from ferlib.data import FaceDataset, loading
 from ferlib.emotions import SPLITS, Classes
+from ferlib.utils import require
 
 LEDGER = "sealed_test_ledger.jsonl"
 
@@ -47,11 +48,13 @@ class Audit:
         name: of the dataset.
         table: a row for each image of every split: row, split, hash, blank; no pixels and no labels.
         conflicts: groups of identical images whose labels differ.
+        size: side of the images in pixels when they were compared.
     """
 
     name: str
     table: pd.DataFrame
     conflicts: int
+    size: int = 48
 
     @property
     def splits(self) -> list[str]:
@@ -98,22 +101,23 @@ class Audit:
         return f"{self.name}\n{self.figures().map('{:,}'.format).to_string()}"
 
 
-def audit(source: str | Path = "sample", *, classes: Classes = None) -> Audit:
+def audit(source: str | Path = "sample", *, size: int = 48, classes: Classes = None) -> Audit:
     """Find identical images within and across all splits, conflicting labels, and blank images.
 
     The sealed split is read too, but only counts and hashes leave this function.
 
     Args:
         source: as for `data.load`.
+        size: as for `data.load`; give the size of the faces that the audit is for.
         classes: as for `data.load`.
 
     >>> int(audit("sample").figures()["clean PrivateTest images"])
     1840
     """
-    data = loading.load_with_sealed(source, classes=classes)
+    data = loading.load_with_sealed(source, size=size, classes=classes)
     table = data.table[["row", "split"]].assign(hash=image_hashes(data.images), blank=np.ptp(data.images, (1, 2)) == 0)
     conflicts = int((data.table["label"].groupby(table["hash"]).nunique() > 1).sum())
-    return Audit(data.name, table, conflicts)
+    return Audit(data.name, table, conflicts, size)
 
 
 def drop_leaked(dataset: FaceDataset, audited: Audit) -> FaceDataset:
@@ -122,7 +126,14 @@ def drop_leaked(dataset: FaceDataset, audited: Audit) -> FaceDataset:
     Args:
         dataset: the faces.
         audited: the audit of the same data.
+
+    Raises:
+        ValueError: faces and audit have two sizes, so that no pixels could be equal.
     """
+    side = dataset.images.shape[1]
+    require(
+        side == audited.size, f"the faces have {side} px, the audit {audited.size}; give audit(source, size={side})"
+    )
     leaked = np.isin(image_hashes(dataset.images), audited.table.loc[audited.table["split"] != "Training", "hash"])
     return dataset.subset(~(leaked & (dataset.table["split"] == "Training").to_numpy()))
 
@@ -190,8 +201,9 @@ def _groups(dataset: FaceDataset) -> np.ndarray:
 
 
 def open_sealed(
-    source: str | Path, reason: str, model_hash: str, *, ledger: str | Path = LEDGER, classes: Classes = None
-) -> FaceDataset:
+    source: str | Path, reason: str, model_hash: str, *, ledger: str | Path = LEDGER, size: int = 48,
+    classes: Classes = None,
+) -> FaceDataset:  # fmt: skip
     """Open the sealed `PrivateTest` and write time, data, model and reason to the ledger.
 
     Open it once, when everything has been chosen on other data.
@@ -201,6 +213,7 @@ def open_sealed(
         reason: why it is opened, such as "the final figure".
         model_hash: of the one model to judge: `ferlib.models.model_hash(model)`.
         ledger: the file to write to; the line is written before the faces are returned.
+        size: as for `data.load`.
         classes: as for `data.load`.
 
     Returns:
@@ -212,7 +225,7 @@ def open_sealed(
     """
     if not reason.strip() or not model_hash.strip():
         raise ValueError("opening the sealed test takes a reason and the hash of the model: models.model_hash(model)")
-    test = loading.load_with_sealed(source, classes=classes)
+    test = loading.load_with_sealed(source, size=size, classes=classes)
     if not (test.table["split"] == "PrivateTest").any():
         raise ValueError(f"{test.name} has no PrivateTest images to open")
     if Path(ledger).exists():

@@ -6,6 +6,7 @@ on the model's device; it is faster and needs no Albumentations.
 """
 
 import math
+import operator
 import os
 import random
 from collections.abc import Callable
@@ -46,10 +47,14 @@ class InputSpec:
         for name in ("mean", "std"):
             values = tuple(float(value) for value in np.atleast_1d(getattr(self, name)))
             object.__setattr__(self, name, values * self.channels if len(values) == 1 else values)
+        if hasattr(self.size, "__index__"):  # NumPy's whole numbers, too
+            object.__setattr__(self, "size", operator.index(self.size))
         if not isinstance(self.size, int) or self.size < 1 or self.channels not in (1, 3):
             raise ValueError(f"{self}; size is at least 1, channels 1 or 3")
         if not len(self.mean) == len(self.std) == self.channels or min(self.std) <= 0:
             raise ValueError(f"{self.channels} channels need as many means and positive sds: {self.mean}, {self.std}")
+        scale = "they are on the scale 0 to 1; divide those of pixels by 255"
+        require(max(*map(abs, self.mean), *self.std) <= 1, f"mean is {self.mean}, std is {self.std}; {scale}")
 
 
 @dataclass(frozen=True)
@@ -116,6 +121,9 @@ class BatchAugment:
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         """Return float32 (n, channels, size, size) of uint8 faces (n, 1 or channels, h, w)."""
         _check_batch(batch, self.spec)
+        if min(batch.shape[2:]) >= 2 * self.spec.size:  # a point for each output pixel would miss most of the others
+            sides = (self.spec.size, self.spec.size)
+            batch = F.interpolate(batch.float(), sides, mode="bilinear", antialias=True)
         n, grid = len(batch), self.grid(len(batch), batch.device)
         for axis, side in enumerate((batch.shape[3], batch.shape[2])):
             grid[..., axis].clamp_(1 / side - 1, 1 - 1 / side)  # outside the face its border is repeated
@@ -213,15 +221,16 @@ def apply_transform(transform: Callable[..., Any] | None, image: np.ndarray) -> 
     >>> apply_transform(lambda face: face / 255, np.zeros((48, 48), np.uint8)).dtype
     torch.float32
     """
+    image = image.copy()  # a function may write into it, and the dataset's own must stay
     if transform is None:
-        return torch.from_numpy(image.copy())[None]
+        return torch.from_numpy(image)[None]
     if is_albumentations(transform):
         seed_pipeline(transform)
         return _as_tensor(transform(image=image)["image"])
     if type(transform).__module__.startswith("torchvision.transforms"):
         return _as_tensor(transform(Image.fromarray(image)))
     if isinstance(transform, torch.nn.Module):
-        return _as_tensor(transform(torch.from_numpy(image.copy())[None]))
+        return _as_tensor(transform(torch.from_numpy(image)[None]))
     return _as_tensor(transform(image))
 
 

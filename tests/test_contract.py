@@ -3,6 +3,7 @@
 import functools
 import threading
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,9 @@ from ferlib.apps import export
 from ferlib.apps.recognizer import EmotionRecognizer
 from ferlib.data import FaceDataset
 from ferlib.emotions import EMOTIONS
-from ferlib.models import FaceModel, load_model, save_model
+from ferlib.models import FaceModel, build_model, load_model, save_model
 from ferlib.training import TrainConfig
-from ferlib.transforms import BatchAugment, InputSpec, normalization_of
+from ferlib.transforms import BatchAugment, EvalTransform, InputSpec, normalization_of
 
 NORMALIZE = (0.5,), (0.5,)
 TORCHVISION = v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Normalize([0.5], [0.5])])
@@ -895,3 +896,74 @@ def test_predict_warns_of_probabilities(val: FaceDataset, tmp_path: Path):
     assert load_model(save_model(model, tmp_path), network=constant).classes == val.classes  # a range of 0
     with pytest.warns(UserWarning, match="the network gives probabilities"):
         evaluation.predict(FaceModel(nn.Sequential(constant, nn.Softmax(1)), InputSpec(48), val.classes), val)
+
+
+def test_a_function_that_writes_into_its_face_leaves_the_stored_one(train: FaceDataset):
+    def cut(face: np.ndarray) -> np.ndarray:
+        face[:12] = 0
+        return face
+
+    before = train.images.copy()
+    assert train.with_transform(cut)[0][0][:, :12].max() == 0
+    np.testing.assert_array_equal(train.images, before)
+
+
+def test_a_subclass_gives_its_own_faces_to_a_loader_to_fit_and_to_predict(train: FaceDataset, val: FaceDataset):
+    class Bright(FaceDataset):
+        def __getitem__(self, index: int):
+            image, label = super().__getitem__(index)
+            return torch.full_like(image, 255), label
+
+    faces = Bright(val.images, val.table, classes=val.classes)
+    assert next(iter(data.loader(faces, 8)))[0].min() == 255
+    model = FaceModel(MyNet(), InputSpec(), val.classes)
+    model.eval()
+    with torch.inference_mode():
+        want = model(EvalTransform(InputSpec())(torch.full((1, 1, 48, 48), 255, dtype=torch.uint8)))
+    found = evaluation.predict(model, faces)
+    np.testing.assert_allclose(found.logits, np.tile(want.numpy(), (len(val), 1)), rtol=1e-3, atol=1e-5)
+    np.testing.assert_array_equal(found.labels, val.labels)
+
+
+def test_labels_cannot_be_changed_where_the_change_would_be_lost(train: FaceDataset):
+    with pytest.raises(ValueError, match="read-only"):
+        train.labels[0] = 3
+    changed = replace(train, table=train.table.assign(label=3))
+    assert set(changed.labels) == set(changed.subset([0, 1]).labels) == {3}
+
+
+def test_numbers_of_pixels_are_no_mean_and_sd():
+    for mean, std in ((129.5, 0.25), (0.5, 65.0)):
+        with pytest.raises(ValueError, match="they are on the scale 0 to 1; divide those of pixels by 255"):
+            InputSpec(48, mean=mean, std=std)
+
+
+def test_a_pipeline_of_another_size_than_the_models_is_told(train: FaceDataset, val: FaceDataset):
+    model = build_model("plain_cnn", classes=train.classes)
+    larger = train.with_transform(A.Resize(96, 96))
+    with pytest.warns(UserWarning, match="makes faces of 96 px, and the model's input_spec makes 48 px of them"):
+        evaluation.predict(model, larger)
+
+
+def test_facts_of_a_file_are_copied_with_its_weights_and_end_when_they_change(train: FaceDataset, tmp_path: Path):
+    drawn, model = load_model("drawn"), load_model("fer2013-small")
+    assert load_model(save_model(drawn, tmp_path / "drawn")).about["margin"] == drawn.about["margin"] > 0
+    again = load_model(save_model(model, tmp_path / "copy"))
+    assert again.temperature == model.temperature != 1
+    assert load_model(save_model(model, tmp_path / "other", temperature=1.5)).temperature == 1.5
+    training.fit(again, train.subset(range(40)), train.subset(range(40)), TrainConfig(**QUICK), progress=False)
+    assert again.temperature == 1
+
+
+def test_predictions_of_probabilities_are_told():
+    p = np.array([[0.2, 0.8], [0.6, 0.4]])
+    with pytest.warns(
+        UserWarning, match=r"the logits look like probabilities, and a softmax follows; give np.log\(p\)"
+    ):
+        evaluation.Predictions(p, np.array([0, 1]), ("open", "shut"))
+    np.testing.assert_allclose(evaluation.Predictions(np.log(p), np.array([0, 1]), ("open", "shut")).probabilities, p)
+    evaluation.Predictions(np.eye(2), np.array([0, 1]), ("open", "shut"))  # votes for one class
+
+
+def test_a_mean_of_zero_is_a_mean():
+    assert build_model("plain_cnn", mean=0.0, std=1.0).input_spec == InputSpec(48, mean=0.0, std=1.0)

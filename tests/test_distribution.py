@@ -213,7 +213,7 @@ def test_the_averaged_model_that_is_saved_is_the_one_that_was_validated(launched
     model = models.load_model(launched.folder / "averaged")
     with torch.no_grad():
         logits = model(EvalTransform(model.input_spec)(torch.from_numpy(faces.images)[:, None]))
-    loss = F.cross_entropy(logits, torch.from_numpy(faces.labels)).item()
+    loss = F.cross_entropy(logits, torch.tensor(faces.labels)).item()
     assert launched.history("averaged")["val_loss"].iloc[-1] == pytest.approx(loss, rel=1e-5)
 
 

@@ -477,6 +477,8 @@ def test_a_subset_keeps_logits_with_their_labels(which: np.ndarray):
     some = predictions.subset(which)
     np.testing.assert_array_equal(some.logits, predictions.logits[which])
     np.testing.assert_array_equal(some.labels, predictions.labels[which])
+    with pytest.raises(ValueError, match="numbers 0 and 1, one for each image, are a mask"):
+        predictions.subset(np.array([1, 0, 1, 0, 1]))
 
 
 @pytest.mark.parametrize(

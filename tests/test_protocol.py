@@ -154,7 +154,7 @@ def test_an_audit_of_training_alone_has_no_figures_of_tests(tmp_path: Path):
 
 def test_an_audit_keeps_neither_pixels_nor_labels(csv: Path):
     found = audit(csv)
-    assert {field.name for field in dataclasses.fields(found)} == {"name", "table", "conflicts"}
+    assert {field.name for field in dataclasses.fields(found)} == {"name", "table", "conflicts", "size"}
     assert found.table.columns.tolist() == ["row", "split", "hash", "blank"]
     assert sorted(found.table["row"]) == list(range(17))
     assert not any(isinstance(value, np.ndarray | FaceDataset) for value in vars(found).values())
@@ -334,6 +334,18 @@ def test_an_audit_of_other_classes_finds_what_was_planted(eyes: Path, classes: o
     assert figures["groups of identical images with different labels"] == 1, "b is shut in train and open in test"
     with pytest.raises(ValueError, match="'open eyes' is none of the seven emotions .*classes=\"folders\""):
         audit(eyes)
+
+
+def test_audit_and_sealed_test_have_the_faces_size(eyes: Path, tmp_path: Path):
+    """Hashes of pixels compare nothing between two sizes, and a final figure needs the size that was trained on."""
+    with pytest.warns(UserWarning, match="some faces are equal"):
+        large = load(eyes, size=96, classes="folders")
+    kept = drop_leaked(large, audit(eyes, size=96, classes="folders"))
+    assert (len(large.subset("Training")), len(kept.subset("Training"))) == (4, 2), "a and b have twins"
+    with pytest.raises(ValueError, match=r"the faces have 96 px, the audit 48; give audit\(source, size=96\)"):
+        drop_leaked(large, audit(eyes, classes="folders"))
+    opened = open_sealed(eyes, "the end", "ab", ledger=tmp_path / "ledger.jsonl", size=96, classes="folders")
+    assert opened.images.shape == (2, 96, 96)
 
 
 def test_the_sealed_test_of_other_classes_opens_with_its_line(eyes: Path, tmp_path: Path):

@@ -100,7 +100,7 @@ def test_epoch_means_weigh_every_face_alike(faces: FaceDataset):
     loss, accuracy = validate(model, Accelerator().prepare(batches), EvalTransform(InputSpec()), Accelerator())
     with torch.no_grad():
         logits = model.eval()(EvalTransform(InputSpec())(torch.from_numpy(faces.images)[:, None]))
-    labels = torch.from_numpy(faces.labels)
+    labels = torch.tensor(faces.labels)
     assert loss == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)
     assert accuracy == (logits.argmax(1) == labels).sum().item() / 140
 
@@ -734,7 +734,7 @@ def test_validation_sees_what_its_own_transform_gives(faces: FaceDataset):
     result = fit(model, train, black, small(epochs=1), progress=False)
     with torch.no_grad():
         logits = model(EvalTransform(InputSpec())(torch.zeros(35, 1, 48, 48, dtype=torch.uint8)))
-    want = F.cross_entropy(logits, torch.from_numpy(val.labels)).item()
+    want = F.cross_entropy(logits, torch.tensor(val.labels)).item()
     assert result.history["val_loss"].iloc[0] == pytest.approx(want, rel=1e-5)
 
 

@@ -46,7 +46,7 @@ class EmotionRecognizer:
     has none). The temperature was fitted for one view of a face; averaged views are a little less sure.
 
     Args:
-        model: a FaceModel.
+        model: a FaceModel. It gets gray faces, also if it was trained on colour: three equal channels.
         detector: "yunet", "haar", "whole" (faces that are already cut out), a YuNet file (.onnx), or a detector.
         margin: share of a box's side that is added on each side; None takes that of the model's file, else 0, which
             frames a face as FER2013 does. `save_model(model, path, margin=0.2)` notes another framing. A face is also

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import pandas as pd
@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler, get_wor
 from ferlib.data.words import SPLIT_WORDS
 from ferlib.emotions import EMOTIONS, SPLITS, check_classes, match_classes
 from ferlib.transforms import apply_transform, check_transform
-from ferlib.utils import require
+from ferlib.utils import check_picks, require
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,8 +35,8 @@ class FaceDataset(Dataset):
         classes: the names of the classes, in the order of the indices.
 
     Raises:
-        ValueError: the images are not uint8 (n, h, w), lengths differ, labels are outside of the classes, or two
-            classes have one name.
+        ValueError: the images are not uint8 (n, h, w), lengths differ, labels are outside of the classes, targets are
+            no shares, or two classes have one name.
     """
 
     images: np.ndarray
@@ -73,6 +73,10 @@ class FaceDataset(Dataset):
         due = (len(self), len(self.classes))
         if self.targets is not None and self.targets.shape != due:
             raise ValueError(f"targets is {self.targets.shape}; due is {due}, the shares of the classes of each face")
+        if self.targets is not None:
+            right = (self.targets >= 0).all(1) & (abs(self.targets.sum(1) - 1) < 1e-3)  # NaN is not
+            row = int(right.argmin()) if len(right) else 0
+            require(right.all(), f"targets[{row}] is no row of shares; they are at least 0 and sum to 1")
 
     @classmethod
     def from_arrays(
@@ -83,7 +87,8 @@ class FaceDataset(Dataset):
         Args:
             images: uint8 (n, h, w).
             labels: class indices (n,).
-            classes: the names of the classes, the seven emotions unless told.
+            classes: the names of the classes, the seven emotions unless told. An `ImageFolder` counts its labels in
+                another order: give its `classes`.
             **fields: other fields of the dataset.
 
         >>> faces = FaceDataset.from_arrays(np.zeros((2, 48, 48), np.uint8), [0, 1], classes=("open", "shut"))
@@ -115,8 +120,13 @@ class FaceDataset(Dataset):
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """The class index of each image, (n,) int64."""
-        return np.array(self.table["label"], dtype=np.int64)
+        """The class index of each image, (n,) int64, read-only.
+
+        To change labels, make a new dataset: `dataclasses.replace(faces, table=faces.table.assign(label=...))`.
+        """
+        labels = np.array(self.table["label"], dtype=np.int64)
+        labels.setflags(write=False)
+        return labels
 
     def counts(self) -> pd.DataFrame:
         """Count the images of each split (rows) and class (columns).
@@ -193,8 +203,7 @@ class FaceDataset(Dataset):
         require(fits, f"a mask of {len(picks)} was given for a dataset of {len(self)} images")
         if isinstance(which, pd.Series) and picks.dtype == bool and not which.index.equals(self.table.index):
             raise ValueError("the mask's index is not the table's, in its order; give a mask made from faces.table")
-        if picks.dtype.kind in "iu" and len(picks) == len(self) > 2 and set(picks.tolist()) <= {0, 1}:
-            raise ValueError("numbers 0 and 1, one for each image, are a mask; give it as bool: mask.astype(bool)")
+        check_picks(picks, len(self))
         images, table = self.images[picks], self.table.iloc[picks].reset_index(drop=True)
         return replace(self, images=images, table=table, targets=None if self.targets is None else self.targets[picks])
 
@@ -249,11 +258,17 @@ def loader(
         require(len(weights) == count and shuffle, f"{given}; give {count} and shuffle=True")
         draws = torch.Generator().manual_seed(torch.initial_seed())
         sampler = WeightedRandomSampler(torch.as_tensor(weights).tolist(), count, generator=draws)
+    whole = _Batches(dataset) if gives_stored_faces(dataset) else None
     return DataLoader(
-        _Batches(dataset) if isinstance(dataset, FaceDataset) else dataset, batch_size, sampler=sampler,
-        shuffle=shuffle and sampler is None, drop_last=shuffle, num_workers=workers, generator=generator,
-        collate_fn=_collate if isinstance(dataset, FaceDataset) else None, pin_memory=torch.cuda.is_available(),
+        whole or dataset, batch_size, sampler=sampler, shuffle=shuffle and sampler is None, drop_last=shuffle,
+        num_workers=workers, generator=generator, collate_fn=_collate if whole else None,
+        pin_memory=torch.cuda.is_available(),
     )  # fmt: skip
+
+
+def gives_stored_faces(dataset: object) -> TypeGuard[FaceDataset]:
+    """Return whether this is a `FaceDataset` that takes faces as ferlib does; a subclass may do more."""
+    return isinstance(dataset, FaceDataset) and type(dataset).__getitem__ is FaceDataset.__getitem__
 
 
 def _collate(batch: Any) -> tuple[torch.Tensor, ...]:

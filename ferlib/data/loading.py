@@ -79,14 +79,15 @@ def load(source: str | Path = "sample", *, size: int = 48, classes: Classes = No
     return dataset
 
 
-def load_with_sealed(source: str | Path, *, classes: Classes = None) -> FaceDataset:
+def load_with_sealed(source: str | Path, *, size: int = 48, classes: Classes = None) -> FaceDataset:
     """Load all splits, PrivateTest last: for `ferlib.protocol`, which writes each opening down.
 
     Args:
         source: see `load`.
+        size: see `load`.
         classes: see `load`.
     """
-    return _load(source, 48, classes, ("open", "sealed"))
+    return _load(source, size, classes, ("open", "sealed"))
 
 
 def all_counts(source: str | Path = "sample", *, classes: Classes = None) -> pd.DataFrame:

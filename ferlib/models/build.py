@@ -18,7 +18,7 @@ from ferlib.utils import require
 def build_model(
     name: str, *, classes: Sequence[str] | None = None, in_chans: int = 1, size: int | None = None,
     small_stem: bool | None = None, weights: str | Path | None = None, gray: str = "sum",
-    mean: tuple[float, ...] | None = None, std: tuple[float, ...] | None = None, **options: Any,
+    mean: float | tuple[float, ...] | None = None, std: float | tuple[float, ...] | None = None, **options: Any,
 ) -> FaceModel:  # fmt: skip
     """Build `"fernet"`, `"plain_cnn"` or any model that timm knows.
 
@@ -70,8 +70,10 @@ def build_model(
         if in_chans == 1 and gray == "mean":
             average_colours(network)
         config = vars(network)["pretrained_cfg"]
-        mean, std = mean or _by_channel(config["mean"], in_chans), std or _by_channel(config["std"], in_chans)
-    spec = InputSpec(size, in_chans, mean or (0.5077,) * in_chans, std or (0.2550,) * in_chans)
+        mean = _by_channel(config["mean"], in_chans) if mean is None else mean
+        std = _by_channel(config["std"], in_chans) if std is None else std
+    known = {name: value for name, value in (("mean", mean), ("std", std)) if value is not None}
+    spec = InputSpec(size, in_chans, **known)  # one number stands for all channels
     architecture = network_options(options) | {"weights": None if weights is None else str(weights)}
     model = FaceModel(network, spec, names, architecture=architecture)
     if donor is not None:

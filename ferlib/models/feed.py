@@ -2,6 +2,7 @@
 
 import hashlib
 import operator
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +13,7 @@ from torch import nn
 from torch.utils.data import ConcatDataset, Dataset, Subset
 
 from ferlib.data import FaceDataset, classes_of, labels_of
+from ferlib.data.dataset import gives_stored_faces
 from ferlib.emotions import match_classes
 from ferlib.models.face_model import FaceModel, check_outputs, unwrap
 from ferlib.transforms import EvalTransform, InputSpec, is_albumentations, normalization_of, seed_pipeline
@@ -90,13 +92,18 @@ def feed(
         if transform is None:
             raise ValueError(f"{role} gives uint8 faces, which a bare network does not know how to normalise; add "
                              "A.Normalize and ToTensorV2, or give FaceModel(network, spec, classes)")  # fmt: skip
+        if isinstance(dataset, FaceDataset) and spec is not None:
+            given, stored = tuple(faces.shape[2:]), dataset.images.shape[1:]
+            if given not in (stored, (spec.size, spec.size)):
+                warnings.warn(f"{role}'s transform makes faces of {given[0]} px, and the model's input_spec makes "
+                              f"{spec.size} px of them; build it with size={given[0]}", stacklevel=4)  # fmt: skip
         shape = tuple(transform(faces).shape[1:])
     else:
         require(transform is None, f"train_transform prepares uint8 faces, and {role}'s own transform gives floats")
         if spec is not None:
             _check_input(checked, shape, values, spec)
     checked.check_labels(check_outputs(network, shape, names))
-    fed = dataset if isinstance(dataset, FaceDataset) else checked
+    fed = dataset if gives_stored_faces(dataset) else checked
     return Feed(fed, transform or nn.Identity(), shape, names, raw, bool(checked.soft), spec, values)
 
 

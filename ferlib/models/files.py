@@ -35,7 +35,7 @@ def save_model(model: nn.Module, folder: str | Path, *, half: bool = False, **fa
         model: what `build_model` gives, or `FaceModel(network, InputSpec(...), classes)`.
         folder: made if it is missing.
         half: write weights of two or more axes in 16 bits, which halves the file; they are loaded as float32.
-        **facts: further facts for the file's header, such as `temperature`.
+        **facts: further facts for the file's header. A model's `temperature` and `margin` are kept unless given.
 
     Returns:
         The file's path.
@@ -49,7 +49,9 @@ def save_model(model: nn.Module, folder: str | Path, *, half: bool = False, **fa
     >>> save_model(build_model("plain_cnn"), tempfile.mkdtemp()).name
     'model.safetensors'
     """
-    model = with_rebuildable(face_model(model, "a file"))
+    own = face_model(model, "a file")
+    facts = {name: own.about[name] for name in ("temperature", "margin") if name in own.about} | facts
+    model = with_rebuildable(own)
     path = Path(folder) / WEIGHTS_FILE
     if path.exists():
         try:

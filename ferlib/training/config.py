@@ -1,7 +1,9 @@
 """The settings of a training run."""
 
 from dataclasses import dataclass
-from typing import Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import numpy as np
 
 from ferlib.utils import require
 
@@ -39,7 +41,7 @@ class TrainConfig:
         cutmix: alpha of the Beta distribution that pastes a box of another face (Yun et al. 2019); 0 for none.
         distill: share of the loss that compares with a teacher's probabilities (Hinton et al. 2015).
         distill_temperature: divides the logits of both models in that loss.
-        progressive: `(36, 0.5)` trains on faces of 36 px for the first half of the epochs.
+        progressive: `(36, 0.5)` trains on faces of 36 px for the first half of the epochs; the share is from 0 to 1.
         freeze_bn: whether BatchNorm layers of frozen parts keep their statistics.
         ema: decay per step of averaged weights, which are then validated and kept (such as 0.998); None for none.
         patience: epochs without a better validation accuracy before the run stops; None never stops.
@@ -82,6 +84,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name, hint in get_type_hints(TrainConfig).items():
+            object.__setattr__(self, name, _plain(getattr(self, name)))
             if get_origin(hint) is Literal:
                 value, choices = getattr(self, name), get_args(hint)
                 require(value in choices, f"{name} is {value!r}; allowed are {', '.join(choices)}")
@@ -90,5 +93,17 @@ class TrainConfig:
                 value = getattr(self, name)
                 if value is not None or name not in OPTIONAL:
                     require(isinstance(value, kind) and is_valid(value), f"{name} is {value!r}; it must be {words}")
+        if self.progressive is not None:
+            given = self.progressive if isinstance(self.progressive, tuple) else ()
+            fits = len(given) == 2 and isinstance(given[0], int) and given[0] >= 1 and 0 <= given[1] <= 1
+            require(fits, f"progressive is {self.progressive!r}; it must be a size in px and a share of the epochs, "
+                    "0 to 1, such as (36, 0.5)")  # fmt: skip
         even = self.batch_size % 2 == 0 or not (self.mixup or self.cutmix)
         require(even, f"batch_size is {self.batch_size}; mixup and cutmix need an even one")
+
+
+def _plain(value: Any) -> Any:
+    """Return a setting without NumPy's numbers, which a state file could not give back."""
+    if isinstance(value, tuple | list):
+        return tuple(map(_plain, value))
+    return value.item() if isinstance(value, np.generic) else value

@@ -65,7 +65,8 @@ def fit(
         train_set: a `FaceDataset`, or any map-style dataset of (tensor, label). Its own transform is used; uint8 faces
             are then prepared by `train_transform`, else by the FaceModel's input_spec. Each epoch has a new order and
             leaves out the last, smaller batch.
-        val_set: the same for validation; of soft labels the largest share counts.
+        val_set: the same for validation. A `FaceDataset` is judged by its `labels`, soft labels of another dataset by
+            their largest share.
         config: the settings; by default `TrainConfig()`.
         train_transform: maps a uint8 batch to the network's input, as `BatchAugment` does.
         teacher: a model with the same input and classes, for `config.distill`.
@@ -95,6 +96,8 @@ def fit(
     check_workers([train.dataset, val.dataset], config.workers)
     files = None if out is None else Checkpoint(out, resume, model, train, val, train_transform, teacher)
     run = Run(model, train, val, config, teacher)
+    if isinstance(model, FaceModel):
+        model.about.clear()  # a temperature and the like are those of other weights
     if files is not None and resume:
         files.resume(run)
     if files is not None:

@@ -301,7 +301,7 @@ groups = [
 ]
 optimizer = torch.optim.Adam(groups)
 first = copy.deepcopy(network.state_dict())
-loss = F.cross_entropy(network(gray), torch.from_numpy(test_set.labels[:64]))
+loss = F.cross_entropy(network(gray), torch.tensor(test_set.labels[:64]))
 loss.backward()
 optimizer.step()
 tensors = ("conv1.weight", "bn1.running_mean", "fc.weight")
