@@ -1,4 +1,4 @@
-"""Settings, optimisers and their groups, schedules against torch, class weights, the choice of precision."""
+"""Settings, optimizers and their groups, schedules against torch, class weights, the choice of precision."""
 
 import dataclasses
 import math
@@ -54,7 +54,7 @@ def test_onecycle_is_torchs(steps: int, warmup: float):
             theirs.step()
 
 
-def test_vectors_are_not_decayed_and_optimisers_are_the_ones_named():
+def test_vectors_are_not_decayed_and_optimizers_are_the_ones_named():
     model = build_model("fernet", **TINY)
     for name, kind in (("adamw", torch.optim.AdamW), ("adam", torch.optim.Adam), ("sgd", torch.optim.SGD)):
         optimizer = build_optimizer(model, small(optimizer=name, weight_decay=0.05))
@@ -65,7 +65,7 @@ def test_vectors_are_not_decayed_and_optimisers_are_the_ones_named():
     assert optimizer.param_groups[0]["nesterov"] is True
 
 
-def test_frozen_parameters_stay_out_of_the_optimiser():
+def test_frozen_parameters_stay_out_of_the_optimizer():
     model = build_model("fernet", **TINY)
     model.network.stem.requires_grad_(False)
     count = sum(len(group["params"]) for group in build_optimizer(model, small()).param_groups)

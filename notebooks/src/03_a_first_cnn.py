@@ -19,7 +19,7 @@
 # ## The faces
 #
 # We train on `Training`. To choose between models we need other faces, the *validation* faces: here 1,000 clean faces
-# of `PublicTest`. The chosen model then needs a fresh test.
+# of `PublicTest`. A final figure needs other faces (lesson 02).
 
 # %% tags=["parameters"]
 # these numbers set how long the lesson runs
@@ -71,7 +71,8 @@ answers = {"pixels": evaluation.Predictions(scores, val_set.labels, faces.classe
 here.guess(my_guess, 100 * answers["pixels"].correct.mean())
 
 # %%
-same = np.tile(np.bincount(train_set.labels), (len(val_set), 1))  # highest wins
+# the counts of the training faces are the scores of each face; the highest wins
+same = np.tile(np.bincount(train_set.labels), (len(val_set), 1))
 answers["majority"] = evaluation.Predictions(same, val_set.labels, faces.classes)
 
 # %% [markdown]
@@ -92,8 +93,8 @@ figure = plots.face_grid(pixels, faces.classes, columns=7, title="Weights of pix
 # ## Edges instead of pixels
 #
 # The next baseline uses a *histogram of oriented gradients* (HOG). It cuts the face into cells of 8 by 8 pixels. In
-# each cell it counts the edges in nine directions. Neighbouring cells are normalised together, against differences of
-# light. Then comes logistic regression again. How many points better will it be?
+# each cell it counts the edges in nine directions. Neighbouring cells are normalised together, so that lighting matters
+# less. Then comes logistic regression again. How many points better will it be?
 
 # %%
 my_guess = ...  # points; put yours here
@@ -113,7 +114,7 @@ gain = answers["HOG"].correct.mean() - answers["pixels"].correct.mean()
 here.guess(my_guess, 100 * gain, "points")
 
 # %% [markdown]
-# People invented HOG by hand. A CNN *learns* its features from the faces.
+# People designed HOG by hand. A CNN *learns* its features from the faces.
 #
 # ## Your network
 #
@@ -148,8 +149,8 @@ class FirstCNN(nn.Module):
 
 
 # %% [markdown]
-# A network takes *batches* of normalised faces. `Normalize` and `ToTensorV2` prepare a face; a `DataLoader` makes the
-# batches. Send one batch through: wrong shapes show at once.
+# A network takes *batches* of normalised faces. `Normalize` and `ToTensorV2` prepare each face; a
+# `DataLoader` makes the batches. Send one batch through: wrong shapes show at once.
 
 # %%
 import albumentations as A
@@ -194,8 +195,8 @@ def train_step(model, optimizer, images, labels):
 # %% [markdown]
 # ## The test with 32 faces
 #
-# Before you train for long, repeat the step on 32 faces. The network has 85,000 parameters and must be able to learn
-# these faces by heart. If it cannot, the code is wrong.
+# Before you train for long, overfit 32 faces: repeat the step on them. The network has 85,000 parameters and must
+# be able to learn these faces by heart. If it cannot, the code is wrong.
 #
 # Here is a usual mistake. The outputs should be probabilities, so somebody adds a softmax at the end. No error appears.
 # How many of the 32 faces are right after 80 steps?
@@ -223,7 +224,7 @@ def learn_by_heart(kind):
 correct, mistake = learn_by_heart(FirstCNN), learn_by_heart(SoftmaxCNN)
 here.guess(my_guess, mistake["right"].iloc[-1], "faces")
 
-# %% alt="Loss over the steps on 32 faces, with logits and with a softmax too many"
+# %% alt="Loss over the steps on 32 faces, with logits and with one softmax too many"
 import matplotlib.pyplot as plt
 
 figure, ax = plt.subplots(figsize=(6.5, 3.5), layout="constrained")
@@ -235,8 +236,8 @@ _ = ax.legend(loc=(0.66, 0.22))
 
 # %% [markdown]
 # `F.cross_entropy` applies the softmax itself. With the mistake it is applied twice, to numbers from 0 to 1. Even a
-# perfect answer, 1 and six times 0, then costs -ln(e / (e + 6)) = 1.165. A sure and wrong answer costs
-# 2.165, 1 more. There the inner softmax is flat, the gradient almost 0, and the face stays wrong. So the dashed
+# perfect answer, 1 and six times 0, then costs -ln(e / (e + 6)) = 1.165. A confident wrong answer costs 2.165, 1 more.
+# For such a face the gradient of the inner softmax is almost 0, so it stays wrong. So the dashed
 # curve ends above 1.165 by about the share of wrong faces. On all faces it looks like slow learning.
 #
 # ## One epoch, and validation
@@ -270,7 +271,7 @@ def validate(model, batches):
 # %% [markdown]
 # - `train()` and `eval()` switch layers that behave differently in training. Dropout is one. BatchNorm, below, is
 #   another: in training it uses the batch's mean, after `eval()` a running mean. `FirstCNN` has no such layer
-#   yet. Write both lines always.
+#   yet. Always write both lines.
 # - The last batch is smaller. A mean of batch means would be wrong, so we add up over faces.
 #
 # Now train for eight epochs: how many validation faces will be right?
@@ -333,7 +334,7 @@ figure = plots.history_grid(result.history)
 
 # %% [markdown]
 # The right plot shows the rate at the first step of each epoch. In the left plot the validation loss is often far below
-# the training loss: label smoothing counts only in training.
+# the training loss: only training smooths labels.
 #
 # ## Few faces, many epochs
 #
@@ -379,7 +380,7 @@ _ = ax.set(title=f"{len(val_set):,} faces", xlabel="accuracy (%)", ylabel="model
 # Was it worth the work? On the drawn faces the largest step is from pixels to HOG, about 25 points; the first CNN adds
 # a few. With BatchNorm and `fit` it is near 78%, more than 10 points above HOG.
 #
-# The lines, 95% intervals, show the luck of the faces. They say nothing about other seeds.
+# The lines, 95% intervals, show how much other test faces would change, not other seeds.
 #
 # ## The confusion matrix
 #
@@ -395,7 +396,7 @@ _ = plots.plot_confusion(answers["BatchNorm + fit"])
 # %% [markdown]
 # ## Keep your network
 #
-# A file needs the parameters, the size of a face, the mean and standard deviation for normalising, and the classes. A
+# A saved model needs its parameters, the size of a face, the mean and standard deviation, and the classes. A
 # `FaceModel` holds them. To load it, give your network again:
 # `models.load_model(path, network=FirstCNN(norm=nn.BatchNorm2d))`.
 
@@ -412,7 +413,7 @@ models.save_model(mine, here.folder / "mine")
 # `widths` are its numbers of maps; `depths` of 0 mean no extra blocks.
 #
 # `build_model` gives a `FaceModel`: a network that knows its classes and how to normalise. Its faces need no transform.
-# Plain Adam and `off` switch off extras of `fit`, so that it trains much like your loop.
+# `off` switches off what `fit` adds; with plain Adam it then trains much like your loop.
 
 # %% tags=["advanced"]
 torch.manual_seed(0)
@@ -428,8 +429,8 @@ print(f"{found_fernet.correct.mean():.1%} of the validation faces are right")
 _ = here.keep(fernet)  # for later lessons
 
 # %% [markdown] tags=["advanced"]
-# Here are twelve faces. On drawn ones, such networks, trained with ten seeds, mostly named the first seven right and
-# the last five wrong. A single network can differ a little: how many does this one miss?
+# We chose twelve faces. On drawn ones, networks like this, trained with ten seeds, mostly named the first seven right
+# and the last five wrong. How many does this one miss?
 
 # %% tags=["advanced"] alt="Twelve validation faces with their emotion and FerNet's answer, wrong answers in red"
 twelve = public.subset(here.twelve(public))
@@ -465,8 +466,9 @@ def my_loss(logits, labels):
 
 # %% tags=["solution"]
 def solution_1(logits, labels):
-    probabilities = logits.exp() / logits.exp().sum(1, keepdim=True)
-    return -probabilities[torch.arange(len(labels)), labels].log().mean()
+    # the logarithm of exp(logit) / sum; logsumexp stays finite for large logits
+    log_p = logits - logits.logsumexp(1, keepdim=True)
+    return -log_p[torch.arange(len(labels)), labels].mean()
 
 
 def summed(logits, labels):

@@ -100,7 +100,7 @@ print(f"training mode:   {strength(norm.train()(averaged)) / expected:.0%}")
 # ## BatchNorm learns without labels
 #
 # For each channel, BatchNorm remembers a running mean and a running variance. Each batch in training mode renews
-# them: nine tenths of the old value, one tenth of the batch's. No label is needed, no gradient and no optimiser.
+# them: nine tenths of the old value, one tenth of the batch's. No label is needed, no gradient and no optimizer.
 #
 # We show the network 40 batches of new faces in training mode. The weights stay. How many points does
 # that gain?
@@ -283,7 +283,7 @@ _ = ax.legend()
 # %% [markdown]
 # ## A part that learns nothing
 #
-# PyTorch's optimisers take *groups* of parameters, each with its own learning rate. A published student project
+# PyTorch's optimizers take *groups* of parameters, each with its own learning rate. A published student project
 # gives `conv1` of a ResNet a rate, and freezes it. We build the same mistake in small. One step: how many of the
 # three tensors below will change?
 
@@ -312,7 +312,7 @@ here.guess(my_guess, len(different), "tensors")
 print(different)
 
 # %% [markdown]
-# `conv1` has a learning rate and does not move. `bn1` has none and moves. PyTorch says nothing: an optimiser skips
+# `conv1` has a learning rate and does not move. `bn1` has none and moves. PyTorch says nothing: an optimizer skips
 # parameters without a gradient. (`ferlib` warns.) So compare weights before and after your first epoch, as
 # above.
 

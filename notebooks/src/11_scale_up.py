@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Scale up
 #
-# *Advanced.* What changes with 28,709 photographs, a GPU, 16 bits or two processes? And which piece of a large recipe
-# is worth its place?
+# *Advanced.* What changes with 28,709 photographs, a GPU, 16 bits or two processes? And which pieces of a large
+# recipe really help?
 #
 # {colab}
 #
@@ -105,7 +105,7 @@ def train_step(model, optimizer, images, labels, dtype):
 # %% [markdown]
 # ## How fast is it?
 #
-# A GPU works while Python already goes on. So a simple clock stops too early. Here `loss.item()` waits for the GPU.
+# Python does not wait for a GPU. So a simple clock stops too early. Here `loss.item()` waits for the GPU.
 
 # %%
 import timeit
@@ -121,7 +121,7 @@ def speed(model, batch_size, dtype, size=48):
     labels = torch.randint(7, (batch_size,), device=device)
     names = {"step": train_step, "inputs": (model, optimizer, images, labels, dtype)}
     once = "step(*inputs)"  # to warm up, then STEPS times
-    seconds = timeit.timeit(once, once, number=STEPS, globals=names)
+    seconds = timeit.timeit(stmt=once, setup=once, number=STEPS, globals=names)
     return STEPS * batch_size / seconds
 
 
@@ -176,13 +176,13 @@ pd.DataFrame(plan, index=["epochs", "precision", "faces a second", "minutes"]).T
 # These are minutes of *your* device, with batches of at most 32, without augmentation and validation. The real run of
 # `long` was on another machine, and its 24 epochs at 36 pixels were cheaper.
 #
-# Is the result more than your session? Take fewer epochs. Is your training on a GPU much slower than this? Then use
-# `BatchAugment`, or more `workers`: the loader is too slow. Nobody has run the recipe `gpu` to its end.
+# Is the result longer than your Colab session? Take fewer epochs. Is your training on a GPU much slower than this? Then
+# use `BatchAugment`, or more `workers`: the loader is too slow. Nobody has run the recipe `gpu` to its end.
 
 # %% [markdown]
-# ## What 16 bits round away
+# ## What is lost in 16 bits
 #
-# Why not keep the weights in 16 bits, too? Take a weight of 1 that the optimiser moves up by 0.003, a thousand times.
+# Why not keep the weights in 16 bits, too? Take a weight of 1 that the optimizer moves up by 0.003, a thousand times.
 # The exact end is 4. Where does it end in `bfloat16`?
 
 # %% alt="A weight over a thousand steps in three number formats: one reaches 4, one goes beyond it, one never moves"
@@ -212,7 +212,7 @@ _ = ax.set(xlabel="step", ylabel="weight")
 # gradients before the step. No scaler is needed for `bfloat16`: its range is as wide as that of 32 bits.
 
 # %% [markdown]
-# How many of the test faces get another name in `bfloat16`?
+# How many of the test faces get another answer in `bfloat16`?
 
 # %%
 my_guess = ...  # faces; put yours here
@@ -231,7 +231,7 @@ here.guess(my_guess, renamed.sum(), f"of {len(test_set)} faces")
 print(f"right: {full.correct.mean():.1%} in 32 bits, {half.correct.mean():.1%} in 16")
 
 # %% [markdown]
-# A few faces get another name; the accuracy is about the same.
+# A few faces get another answer; the accuracy is about the same.
 #
 # ## Several processes
 #
@@ -306,14 +306,14 @@ print(f"largest difference of a loss: {apart:.1e} of it")
 pd.concat({"one": asked[losses], "two": pair[losses]}, axis=1)
 
 # %% [markdown]
-# The two runs are one run, up to rounding. `ferlib.training` does three things for this. A batch of 32 stays 32 over
+# Both give the same losses, up to rounding. `ferlib.training` does three things for this. A batch of 32 stays 32 over
 # *all* processes. The order of faces is the same in all. And each validation face counts once, though 99 is odd.
 #
 # Our network has *group normalisation*: it takes its mean within one face. BatchNorm takes its mean over the faces of
 # one process, so two processes give other numbers. So does random augmentation.
 
 # %% [markdown]
-# ## Which piece is worth its place?
+# ## Which pieces help?
 #
 # An *ablation* takes one piece out of a recipe, or changes it, and trains again. Here the base is `third`: a small
 # network, 40 epochs on a third of FER2013. Nine changes of it were run, with one seed each. We compare their answers on
@@ -342,7 +342,7 @@ for folder in sorted(runs.glob("third_[!b]*-0")):
     by_faces = 1.96 * gap.std() / len(gap) ** 0.5
     by_both = (by_faces**2 + 2 * (1.96 * seeds_sd) ** 2) ** 0.5
     # "third_no-mixup-0" is the change "no mixup"
-    change = folder.name[6:-2].replace("-", " ")
+    change = folder.name.removeprefix("third_").removesuffix("-0").replace("-", " ")
     gaps[change] = {"gap": gap.mean(), "faces": by_faces, "both": by_both}
 ablation = 100 * pd.DataFrame(gaps).T.sort_values("gap")
 ablation.round(1)
@@ -361,7 +361,7 @@ _ = ax.set(title=title, xlabel="change", ylabel="gap (points)")
 
 # %% [markdown]
 # A row "no ..." takes something out. **None of these five rows shows its piece to help.** All five even look a little
-# better. But all share one base run. If its seed was unlucky, all move up together.
+# better. But all are compared with one base run. If its seed was unlucky, all five look better.
 #
 # The thick line shows how much the gap may change with other test faces. The thin line adds other seeds: the three
 # seeds of `long` have a standard deviation of 0.4 points. (They are few, and of a larger network: a rough figure.)
@@ -511,7 +511,7 @@ here.check(my_minutes, solution_1, wrong_1, on=examples_1)
 
 # %% [markdown]
 # **Exercise 2.** Each of several processes sends `each` faces through at a time, and accumulates `parts` of these
-# before a step. How many steps has an epoch? What is left over at the end is dropped.
+# before a step. How many steps are in an epoch? What is left over at the end is dropped.
 
 
 # %% tags=["exercise"]

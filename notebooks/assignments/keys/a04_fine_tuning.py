@@ -288,7 +288,7 @@ def moved__flags(model, step):
 
 
 def moved__gradients(model, step):
-    """A gradient is no step: the optimiser may not hold the parameter."""
+    """A gradient is no step: the optimizer may not hold the parameter."""
     step()
     return sorted(name for name, one in model.named_parameters() if one.grad is not None)
 

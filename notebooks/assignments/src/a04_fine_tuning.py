@@ -319,7 +319,7 @@ def tried(names, done, place):
         if done == "other order":
             model[3].weight.data = model[3].weight.data.flip(0)
             return
-        learning = model if done == "everything" else model[3]  # what the optimiser gets
+        learning = model if done == "everything" else model[3]  # what the optimizer gets
         optimizer = torch.optim.SGD(learning.parameters(), lr=0.1)
         loss = F.cross_entropy(model(batch), torch.tensor([0, 1, 2, 0]))
         if done not in ("evaluation", "statistics alone"):
@@ -340,7 +340,7 @@ credit(tried, CASES, points=3)
 # `DataLoader`. For each batch, in this order:
 #
 # 1. `model(images)` gives the scores (n, classes). The loss is their mean cross-entropy.
-# 2. Clear the old gradients, compute new ones, take a step of the optimiser.
+# 2. Clear the old gradients, compute new ones, take a step of the optimizer.
 # 3. Take a step of the schedule. `OneCycleLR` and others change the learning rate after each batch.
 #
 # Return the mean loss over all *faces* of the epoch, a Python float. The last batch may be smaller.
@@ -381,7 +381,7 @@ weight = model.weight[0].item()
 assert weight != 0, "nothing moved: zero_grad, then backward, then step"
 # The slope is p - 1. First p = 0.5: by 1.0 * 0.5. Then p = e / (e + 1) = 0.7311: by 0.5 * 0.2689.
 assert not same(weight, 0.8845), "the first gradient counts twice: zero_grad for each batch"
-assert same(weight, 0.6345), "first the optimiser's step, then the schedule's"
+assert same(weight, 0.6345), "first the optimizer's step, then the schedule's"
 assert isinstance(loss, float), "a Python float: .item()"
 assert not same(loss, 0.5032), "the mean of the two batches: three faces count as one"
 assert same(loss, 0.5982), "(3 * 0.6931 + 0.3133) / 4"
