@@ -2,6 +2,7 @@
 
     python benchmarks/fer2013.py train long --seeds 0 1 2 --data data/fer2013.csv      # runs/fer2013/long-0, ...
     python benchmarks/fer2013.py train "small, refined labels" --teacher runs/fer2013/long-0 runs/fer2013/long-1
+    python benchmarks/fer2013.py average long_continued-with-votes-0 long_continued-with-votes-1      # ...-mean-0
     python benchmarks/fer2013.py measure --data data/fer2013.csv --votes fer2013new.csv      # into benchmarks/fer2013/
     python benchmarks/fer2013.py table                                # from these alone: the tables, and ablation.png
     python benchmarks/fer2013.py ship long small_refined-labels          # the median seed of each, into ferlib/weights/
@@ -46,6 +47,7 @@ CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "no mixup": ({}, {"mixup": 0.0}, {}),
     "cutmix too": ({}, {"cutmix": 1.0}, {}),
     "no erasing": ({}, {}, {"erase": 0.0}),
+    "more erasing": ({}, {}, {"erase": 0.5}),
     "default augmentation": ({}, {}, {"rotate": 10, "scale": 0.12, "shift": 0.08}),
     "flips alone": ({}, {}, {"rotate": 0, "scale": 0, "shift": 0, "brightness": 0, "contrast": 0, "erase": 0}),
     "no averaged weights": ({}, {"ema": None}, {}),
@@ -147,6 +149,18 @@ def with_votes(train_set: data.FaceDataset, seen: np.ndarray, votes: Path) -> np
     return both / both.sum(1, keepdims=True)
 
 
+def average(names: list[str]) -> None:
+    """Write the mean of the weights of runs that go on from one network, as a run of its own, without a history.
+
+    (M. Wortsman et al., Model soups, ICML 2022.)
+    """
+    members = [models.load_model(RUNS / name) for name in names]
+    states = [member.network.state_dict() for member in members]
+    members[0].network.load_state_dict({key: sum(state[key] for state in states) / len(states) for key in states[0]})
+    facts = {key: members[0].about[key] for key in ("training", "epoch")}
+    print(models.save_model(members[0], RUNS / f"{names[0].rpartition('-')[0]}-mean-0", **facts))
+
+
 def measure(source: str, names: list[str], votes: Path | None) -> None:
     """Logits of each run on PublicTest, one array for each kind of views; and its history.
 
@@ -172,7 +186,8 @@ def measure(source: str, names: list[str], votes: Path | None) -> None:
         if folder.name.startswith("third"):  # of the ablation's runs with fewer views, only which class they named
             kept |= {name: (kept[name] == 0).astype(np.int8) - 1 for name in ("single_view", "flip_averaged")}
         np.savez_compressed(target / "logits.npz", **kept)
-        pd.read_csv(folder / "history.csv").round(5).to_csv(target / "history.csv", index=False)
+        if (folder / "history.csv").exists():  # the mean of some runs has none
+            pd.read_csv(folder / "history.csv").round(5).to_csv(target / "history.csv", index=False)
         facts = about["training"] | {"parameters": models.count_parameters(model)[0]}
         (target / "run.json").write_text(json.dumps(facts | {"model_sha256": models.model_hash(model)}, indent=1))
         print(folder.name, *(f"{name} {100 * (found[name].argmax(1) == faces.labels).mean():.2f}" for name in found))
@@ -326,7 +341,7 @@ def ship(run: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("verb", choices=("train", "measure", "table", "ship"))
+    parser.add_argument("verb", choices=("train", "average", "measure", "table", "ship"))
     parser.add_argument(
         "names",
         nargs="*",
@@ -345,6 +360,8 @@ def main() -> None:
         for seed in args.seeds:
             for name in args.names:
                 train(name, seed, args)
+    elif args.verb == "average":
+        average(args.names)
     elif args.verb == "measure":
         measure(args.data, args.names, args.votes)
     elif args.verb == "table":
