@@ -140,7 +140,7 @@ def with_votes(train_set: data.FaceDataset, seen: np.ndarray, votes: Path) -> np
     The student never sees the votes. They tell which labels are likely, and so take noise out of the targets
     (D. Lopez-Paz et al., Unifying distillation and privileged information, ICLR 2016). A logistic regression predicts
     FER2013's label from the votes. Its probabilities and the teacher's are multiplied, each to the power 0.7, because
-    the two are not independent; the shares of the classes, which stand in both, are divided by so that they count once.
+    the two are not independent. Both contain the shares of the classes; one division makes them count once.
     """
     counts = np.log1p(ferplus.votes_by_row(train_set, votes)[0])
     judge = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(counts, train_set.labels)
@@ -265,7 +265,7 @@ def told(values: pd.Series, sign: str = "") -> str:
 
 
 def against_base(found: pd.DataFrame, name: object) -> pd.Series:
-    """Accuracy with 18 views less that of the base with the same seed, in points, for the seeds that both have."""
+    """Accuracy with 18 views less that of the base with the same seed (or that of BASE_SEEDS), in points."""
     scores = found.set_index(["run", "seed"])["shift_flip_averaged"]
     base = str(name).partition("_")[0]
     if base == name or base not in scores:
@@ -286,7 +286,7 @@ def gained(found: pd.DataFrame, name: object) -> str:
 
 
 def paired(name: object, seed: int) -> list[float]:
-    """A run's gain over its base of the same seed, in points: value, low, high; both answered the same faces."""
+    """A run's gain over its base, paired by the faces, in points: value, low, high."""
     before = read(EVIDENCE / f"{str(name).partition('_')[0]}-{BASE_SEEDS.get(str(name), seed)}")
     after = read(EVIDENCE / f"{name}-{seed}")
     return [*100 * evaluation.compare(before, after).difference.loc["accuracy"]]
@@ -308,11 +308,10 @@ def draw(found: pd.DataFrame) -> Any:
             ax.plot(paired(name, gains.index[0])[1:], [place] * 2, color="#0072B2", linewidth=1)
     ax.axvline(0, color="#666666", linewidth=1)
     ax.set_yticks(range(len(order)), [shown(name) for name in order])
-    ax.set_xlabel("PublicTest accuracy, 18 views, less that of the unchanged recipe\nwith the same seed (points)")
-    ax.set_title(
-        "What each piece is worth on FER2013: a dot a seed, a bar their mean,\na line one seed's paired interval (95%)",
-        fontsize=11,
-    )
+    told_below = "less that of the unchanged recipe\nwith the same seed, or with the one continued (points)"
+    ax.set_xlabel(f"PublicTest accuracy, 18 views, {told_below}")
+    words = "a dot a seed, a bar their mean, a line one seed's paired interval (95%)"
+    figure.suptitle(f"What each piece is worth on FER2013\n{words}", fontsize=11)
     ax.grid(axis="x", alpha=0.3)
     return figure
 

@@ -6,7 +6,7 @@ on the model's device; it is faster and needs no Albumentations.
 """
 
 import math
-import operator
+import numbers
 import os
 import random
 from collections.abc import Callable
@@ -47,8 +47,9 @@ class InputSpec:
         for name in ("mean", "std"):
             values = tuple(float(value) for value in np.atleast_1d(getattr(self, name)))
             object.__setattr__(self, name, values * self.channels if len(values) == 1 else values)
-        if hasattr(self.size, "__index__"):  # NumPy's whole numbers, too
-            object.__setattr__(self, "size", operator.index(self.size))
+        for name in ("size", "channels"):
+            if isinstance(value := getattr(self, name), numbers.Integral):  # NumPy's, too
+                object.__setattr__(self, name, int(value))
         if not isinstance(self.size, int) or self.size < 1 or self.channels not in (1, 3):
             raise ValueError(f"{self}; size is at least 1, channels 1 or 3")
         if not len(self.mean) == len(self.std) == self.channels or min(self.std) <= 0:
@@ -83,7 +84,8 @@ class EvalTransform:
 class BatchAugment:
     """Augment and normalise a uint8 batch for training.
 
-    One affine map does the geometry and the resizing together, so that a face is interpolated once. Random numbers are
+    One affine map does the geometry and the resizing together, so that a face is interpolated once (one of twice the
+    size or more is shrunk first). Random numbers are
     drawn on the CPU, so that a seed gives the same faces on every device.
 
     Args:

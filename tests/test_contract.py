@@ -923,6 +923,10 @@ def test_a_subclass_gives_its_own_faces_to_a_loader_to_fit_and_to_predict(train:
     found = evaluation.predict(model, faces)
     np.testing.assert_allclose(found.logits, np.tile(want.numpy(), (len(val), 1)), rtol=1e-3, atol=1e-5)
     np.testing.assert_array_equal(found.labels, val.labels)
+    seen = []
+    model.network.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].std().item()))
+    training.fit(model, faces, faces, TrainConfig(**QUICK | {"epochs": 1}), progress=False)
+    assert max(seen[-2:]) < 1e-3, "all pixels are equal"
 
 
 def test_labels_cannot_be_changed_where_the_change_would_be_lost(train: FaceDataset):
@@ -941,7 +945,7 @@ def test_numbers_of_pixels_are_no_mean_and_sd():
 def test_a_pipeline_of_another_size_than_the_models_is_told(train: FaceDataset, val: FaceDataset):
     model = build_model("plain_cnn", classes=train.classes)
     larger = train.with_transform(A.Resize(96, 96))
-    with pytest.warns(UserWarning, match="makes faces of 96 px, and the model's input_spec makes 48 px of them"):
+    with pytest.warns(UserWarning, match="makes faces of 96x96 px, and the model's input_spec shrinks them to 48"):
         evaluation.predict(model, larger)
 
 
@@ -951,8 +955,12 @@ def test_facts_of_a_file_are_copied_with_its_weights_and_end_when_they_change(tr
     again = load_model(save_model(model, tmp_path / "copy"))
     assert again.temperature == model.temperature != 1
     assert load_model(save_model(model, tmp_path / "other", temperature=1.5)).temperature == 1.5
-    training.fit(again, train.subset(range(40)), train.subset(range(40)), TrainConfig(**QUICK), progress=False)
-    assert again.temperature == 1
+    with torch.no_grad():
+        model.network.head.weight.mul_(2)  # as a loop of one's own changes weights
+    assert load_model(save_model(model, tmp_path / "changed")).temperature == 1
+    few = train.subset(range(40))
+    training.fit(drawn, few, few, TrainConfig(**QUICK | {"epochs": 1}), progress=False)
+    assert drawn.about == {}
 
 
 def test_predictions_of_probabilities_are_told():
@@ -966,4 +974,5 @@ def test_predictions_of_probabilities_are_told():
 
 
 def test_a_mean_of_zero_is_a_mean():
-    assert build_model("plain_cnn", mean=0.0, std=1.0).input_spec == InputSpec(48, mean=0.0, std=1.0)
+    for start in ({"name": "plain_cnn"}, {"name": "fernet", "weights": "fer2013"}):
+        assert build_model(**start, mean=0.0, std=1.0).input_spec == InputSpec(48, mean=0.0, std=1.0)

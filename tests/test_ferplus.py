@@ -198,8 +198,8 @@ def test_targets_are_checked():
         ValueError, match=r"targets is \(1, 7\); due is \(2, 7\), the shares of the classes of each face"
     ):
         FaceDataset(images, frame, "x", targets=good[:1])
-    for wrong in (np.nan, -0.5, 3.0):
+    for wrong in ((np.nan, 1), (-0.5, 1.5), (3, 1)):
         bad = good.copy()
-        bad[1, 0] = wrong
+        bad[1, :2] = wrong
         with pytest.raises(ValueError, match=r"targets\[1\] is no row of shares; they are at least 0 and sum to 1"):
             FaceDataset(images, frame, "x", targets=bad)

@@ -182,6 +182,7 @@ def test_settings_are_given_by_name():
         ({"lr": "1e-3"}, "lr is '1e-3'; it must be a number"),
         ({"batch_size": None}, "batch_size is None; it must be a whole number"),
         ({"progressive": (36, 24)}, r"progressive is \(36, 24\); it must be a size in px and a share of the epochs"),
+        ({"progressive": (36, None)}, r"progressive is \(36, None\); it must be a size"),
         ({"progressive": 36}, "progressive is 36; it must be a size in px and a share"),
         ({"progressive": (0.5, 36)}, r"progressive is \(0.5, 36\); it must be a size"),
     ],
@@ -198,7 +199,8 @@ def test_numpys_numbers_become_pythons():
     )
     assert config == small(lr=0.01, epochs=2, lr_scales=(("head", 0.5),), progressive=(36, 0.5))
     assert [type(value) for value in (config.lr, config.epochs, config.lr_scales[0][1])] == [float, int, float]
-    assert type(InputSpec(np.int64(64)).size) is int
+    spec = InputSpec(np.int64(64), channels=np.int64(1))
+    assert (type(spec.size), type(spec.channels)) == (int, int)
 
 
 def test_precision_is_chosen_by_rule(monkeypatch: pytest.MonkeyPatch):

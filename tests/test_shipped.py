@@ -101,12 +101,15 @@ def test_the_evidence_is_whole_and_counted_as_official():
     assert len(figures) == len(runs)
     for run in runs:
         name, seed = run.name.rsplit("-", 1)
-        facts, history = json.loads((run / "run.json").read_text()), pd.read_csv(run / "history.csv")
-        assert len(history) == facts["epochs"] and facts["seed"] == int(seed)
+        facts = json.loads((run / "run.json").read_text())
+        assert facts["seed"] == int(seed)
         for views in evaluation.VIEWS:
             found = evidence(run.name, views)
             assert figures.loc[(name, int(seed)), views] == pytest.approx(100 * found.correct.mean(), abs=1e-3)
-        single = 100 * evidence(run.name, "single_view").correct.mean()
+        if name.endswith("-mean"):  # of the weights of two runs: nothing was trained
+            continue
+        history, single = pd.read_csv(run / "history.csv"), 100 * evidence(run.name, "single_view").correct.mean()
+        assert len(history) == facts["epochs"]
         assert 100 * history["val_accuracy"].iloc[-1] == pytest.approx(single, abs=0.3), "bf16 against fp32"
 
 

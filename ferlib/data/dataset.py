@@ -122,7 +122,8 @@ class FaceDataset(Dataset):
     def labels(self) -> np.ndarray:
         """The class index of each image, (n,) int64, read-only.
 
-        To change labels, make a new dataset: `dataclasses.replace(faces, table=faces.table.assign(label=...))`.
+        To change labels, make a new dataset: `dataclasses.replace(faces, table=faces.table.assign(label=...))`. For
+        a tensor, copy them: `torch.tensor(faces.labels)`.
         """
         labels = np.array(self.table["label"], dtype=np.int64)
         labels.setflags(write=False)

@@ -56,7 +56,8 @@ def build_model(
     if donor is not None:
         fed = donor.input_spec
         require(fed.channels == in_chans, f"{weights} takes {fed.channels} channels; give in_chans={fed.channels}")
-        mean, std, size = mean or fed.mean, std or fed.std, size or fed.size
+        mean, std = fed.mean if mean is None else mean, fed.std if std is None else std
+        size = fed.size if size is None else size
         classes = donor.classes if classes is None else classes
         known = donor.architecture or {}
         if known.get("name") == name:

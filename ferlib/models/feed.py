@@ -94,9 +94,9 @@ def feed(
                              "A.Normalize and ToTensorV2, or give FaceModel(network, spec, classes)")  # fmt: skip
         if isinstance(dataset, FaceDataset) and spec is not None:
             given, stored = tuple(faces.shape[2:]), dataset.images.shape[1:]
-            if given not in (stored, (spec.size, spec.size)):
-                warnings.warn(f"{role}'s transform makes faces of {given[0]} px, and the model's input_spec makes "
-                              f"{spec.size} px of them; build it with size={given[0]}", stacklevel=4)  # fmt: skip
+            if given != stored and min(given) > spec.size:
+                warnings.warn(f"{role}'s transform makes faces of {given[0]}x{given[1]} px, and the model's input_spec "
+                              f"shrinks them to {spec.size}; build it with size={given[0]}", stacklevel=3)  # fmt: skip
         shape = tuple(transform(faces).shape[1:])
     else:
         require(transform is None, f"train_transform prepares uint8 faces, and {role}'s own transform gives floats")
@@ -234,7 +234,7 @@ def seed_pipelines(dataset: Any) -> None:
     """Seed a user's Albumentations pipelines from torch's generator, as a `FaceDataset` seeds its own."""
     for part in parts_of(dataset):
         for value in getattr(part, "__dict__", {}).values():
-            if is_albumentations(value) and not isinstance(part, FaceDataset):
+            if is_albumentations(value) and not gives_stored_faces(part):
                 seed_pipeline(value)
 
 

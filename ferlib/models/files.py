@@ -35,7 +35,8 @@ def save_model(model: nn.Module, folder: str | Path, *, half: bool = False, **fa
         model: what `build_model` gives, or `FaceModel(network, InputSpec(...), classes)`.
         folder: made if it is missing.
         half: write weights of two or more axes in 16 bits, which halves the file; they are loaded as float32.
-        **facts: further facts for the file's header. A model's `temperature` and `margin` are kept unless given.
+        **facts: further facts for the file's header. A model's `margin` is kept unless given, and so is its
+            `temperature` while the weights are those that it was loaded with.
 
     Returns:
         The file's path.
@@ -50,7 +51,11 @@ def save_model(model: nn.Module, folder: str | Path, *, half: bool = False, **fa
     'model.safetensors'
     """
     own = face_model(model, "a file")
-    facts = {name: own.about[name] for name in ("temperature", "margin") if name in own.about} | facts
+    tensors = _on_cpu(own.network.state_dict())
+    old = own.about.get("weights_sha256")
+    same = old is None or old in (_hash(tensors), _hash(_halved(tensors)))
+    kept = ("margin", "temperature") if same else ("margin",)  # a temperature fits its own weights alone
+    facts = {name: own.about[name] for name in kept if name in own.about} | facts
     model = with_rebuildable(own)
     path = Path(folder) / WEIGHTS_FILE
     if path.exists():
@@ -76,10 +81,8 @@ def write_model(model: FaceModel, folder: str | Path, weights: Weights, *, half:
     """
     path = Path(folder) / WEIGHTS_FILE
     path.parent.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
-    for name, tensor in tensors.items():
-        if half and tensor.is_floating_point() and tensor.ndim > 1:
-            tensors[name] = tensor.half()
+    tensors = _on_cpu(weights)
+    tensors = _halved(tensors) if half else tensors
     answers = fixed_answers(model.network, _shape(model.input_spec), tensors)
     about = facts | {
         "built_with": model.architecture, "input_spec": dataclasses.asdict(model.input_spec), "classes": model.classes,
@@ -88,6 +91,16 @@ def write_model(model: FaceModel, folder: str | Path, weights: Weights, *, half:
     }  # fmt: skip
     content = save(tensors, {"ferlib": json.dumps(about)})
     return write_whole(path, lambda scratch: scratch.write_bytes(content))
+
+
+def _on_cpu(weights: Weights) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
+
+
+def _halved(tensors: Weights) -> dict[str, torch.Tensor]:
+    """Return weights of two or more axes in 16 bits."""
+    matrices = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point() and tensor.ndim > 1}
+    return {**tensors, **{name: tensor.half() for name, tensor in matrices.items()}}
 
 
 def with_rebuildable(model: FaceModel) -> FaceModel:

@@ -84,7 +84,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name, hint in get_type_hints(TrainConfig).items():
-            object.__setattr__(self, name, _plain(getattr(self, name)))
+            object.__setattr__(self, name, plain(getattr(self, name)))
             if get_origin(hint) is Literal:
                 value, choices = getattr(self, name), get_args(hint)
                 require(value in choices, f"{name} is {value!r}; allowed are {', '.join(choices)}")
@@ -95,15 +95,16 @@ class TrainConfig:
                     require(isinstance(value, kind) and is_valid(value), f"{name} is {value!r}; it must be {words}")
         if self.progressive is not None:
             given = self.progressive if isinstance(self.progressive, tuple) else ()
-            fits = len(given) == 2 and isinstance(given[0], int) and given[0] >= 1 and 0 <= given[1] <= 1
+            fits = len(given) == 2 and isinstance(given[0], int) and given[0] >= 1 and isinstance(given[1], int | float)
+            fits = fits and 0 <= given[1] <= 1
             require(fits, f"progressive is {self.progressive!r}; it must be a size in px and a share of the epochs, "
                     "0 to 1, such as (36, 0.5)")  # fmt: skip
         even = self.batch_size % 2 == 0 or not (self.mixup or self.cutmix)
         require(even, f"batch_size is {self.batch_size}; mixup and cutmix need an even one")
 
 
-def _plain(value: Any) -> Any:
-    """Return a setting without NumPy's numbers, which a state file could not give back."""
+def plain(value: Any) -> Any:
+    """Return a setting without NumPy's numbers, which a state file could not give back, and lists as tuples."""
     if isinstance(value, tuple | list):
-        return tuple(map(_plain, value))
+        return tuple(map(plain, value))
     return value.item() if isinstance(value, np.generic) else value

@@ -15,7 +15,7 @@ from torch import nn
 from ferlib.models.face_model import FaceModel, alike, fixed_answers, unwrap
 from ferlib.models.feed import Feed, describe_data, in_all, normalizations
 from ferlib.models.files import WEIGHTS_FILE, model_hash, with_rebuildable, write_model
-from ferlib.training.config import require
+from ferlib.training.config import plain, require
 from ferlib.training.optim import supports
 from ferlib.training.run import HISTORY, Run
 from ferlib.transforms import InputSpec
@@ -114,7 +114,7 @@ class Checkpoint:
             old, done = state["settings"], len(state["history"])
         except Exception as error:  # torch raises many kinds
             raise ValueError(f"{path} is damaged ({error!s:.200}); remove it to begin again") from error
-        differs = [name for name in now if name not in MAY_DIFFER and now[name] != old.get(name)]
+        differs = [name for name in now if name not in MAY_DIFFER and plain(now[name]) != plain(old.get(name))]
         changes = ", ".join(f"{name} {old.get(name)!r:.200} -> {now[name]!r:.200}" for name in differs)
         require(not differs, f"{folder} was trained with other settings ({changes:.500}); give those, or another out")
         require(done <= epochs, f"{folder} has {done} epochs, and epochs is {epochs}; give {done} or more")

@@ -61,7 +61,7 @@ def fit(
 
     Args:
         model: a `FaceModel`, or any `nn.Module` that gives logits (n, classes). It is trained in place, on the GPU
-            where there is one.
+            where there is one, and loses the facts in its `about`.
         train_set: a `FaceDataset`, or any map-style dataset of (tensor, label). Its own transform is used; uint8 faces
             are then prepared by `train_transform`, else by the FaceModel's input_spec. Each epoch has a new order and
             leaves out the last, smaller batch.
@@ -96,12 +96,12 @@ def fit(
     check_workers([train.dataset, val.dataset], config.workers)
     files = None if out is None else Checkpoint(out, resume, model, train, val, train_transform, teacher)
     run = Run(model, train, val, config, teacher)
-    if isinstance(model, FaceModel):
-        model.about.clear()  # a temperature and the like are those of other weights
     if files is not None and resume:
         files.resume(run)
     if files is not None:
         files.save(run, anew=True)  # so that a model is never without its state, nor another run's
+    if isinstance(model, FaceModel):
+        model.about.clear()  # a temperature and the like are those of the old weights
     try:
         with _note_ctrl_c(run):
             stopped = _train_epochs(run, files, progress and run.accelerator.is_main_process)

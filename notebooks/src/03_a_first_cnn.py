@@ -380,7 +380,7 @@ _ = ax.set(title=f"{len(val_set):,} faces", xlabel="accuracy (%)", ylabel="model
 # Was it worth the work? On the drawn faces the largest step is from pixels to HOG, about 25 points; the first CNN adds
 # a few. With BatchNorm and `fit` it is near 78%, more than 10 points above HOG.
 #
-# The lines, 95% intervals, show how much other test faces would change, not other seeds.
+# The lines, 95% intervals, show what other faces might change. They leave out other seeds.
 #
 # ## The confusion matrix
 #
@@ -429,8 +429,8 @@ print(f"{found_fernet.correct.mean():.1%} of the validation faces are right")
 _ = here.keep(fernet)  # for later lessons
 
 # %% [markdown] tags=["advanced"]
-# We chose twelve faces. On drawn ones, networks like this, trained with ten seeds, mostly named the first seven right
-# and the last five wrong. How many does this one miss?
+# Here are twelve faces. The drawn ones are chosen: such networks, trained with ten seeds, mostly named the first seven
+# right and the last five wrong. How many does this one miss?
 
 # %% tags=["advanced"] alt="Twelve validation faces with their emotion and FerNet's answer, wrong answers in red"
 twelve = public.subset(here.twelve(public))

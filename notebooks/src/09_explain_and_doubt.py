@@ -106,11 +106,11 @@ figure = plots.explanation_grid(images[:4], overlays, names[:4], boxes=people[:4
 # These are tempting pictures. If a map lies on the mouth, we believe it. If not, we invent an explanation. But the maps
 # of *one* network contradict each other.
 #
-# ## Does the map tell the truth?
+# ## Does the map find what moved?
 #
 # `explain.region_masks` marks the parts (brows, eyes, nose, mouth) that move in this expression; on a neutral face, all
 # but the nose. The *energy* of a map is the share of it that lies inside. Two rivals use no network: the same value
-# everywhere, and the *edges* of the picture. What energy has Grad-CAM at the last layer?
+# everywhere, and the *edges* of the picture. What is Grad-CAM's energy at the last layer?
 
 # %%
 my_guess = ...  # percent; put yours here
@@ -141,10 +141,10 @@ ax = plots.plot_intervals(above)
 _ = ax.set(title="Energy above that of the edges", xlabel="points", ylabel="map")
 
 # %% [markdown]
-# Grad-CAM at the last layer lies *below* the edges: a filter that never saw a label points better. At 12 by 12 cells it
+# Grad-CAM at the last layer lies *below* the edges: a filter that never saw a label scores higher. At 12 by 12 cells it
 # is worse, at 6 by 6 it wins by 6 points. HiResCAM and occlusion win by 11. The last layer's 3 by 3 cells are too
-# coarse for these masks. At 12 by 12 the mean gradient forgets *where*. (A network may use cheeks, too; our masks leave
-# them out.)
+# coarse for these masks. At 12 by 12 the mean gradient forgets *where*. (The masks show what moved, not what
+# the network used.)
 #
 # ## A shortcut
 #
@@ -156,7 +156,7 @@ faces = data.load("sample")
 train_set = protocol.take(faces.subset("Training"), TRAIN)
 clean = protocol.audit("sample").clean("PublicTest")  # no twin in Training
 test_set = protocol.take(faces.subset("PublicTest").subset(clean), 800)
-watch, happy = test_set.subset(range(50)), classes.index("happy")
+watch, happy = train_set.subset(range(50)), classes.index("happy")
 
 
 def with_mark(pixels, some):
@@ -215,7 +215,7 @@ ahead = result.loc["cheat, as in training"] - result.loc["honest, as in training
 here.guess(my_guess, ahead["accuracy"], "points")
 
 # %% [markdown]
-# By that test the cheat is ahead. A third or more of its lead is the honest networks' loss: the square disturbs them
+# By that test the cheat is ahead. At least a third of its lead comes from honest networks that the square confuses
 # (last two rows of the next table). Take the mark away:
 
 # %%
@@ -346,7 +346,7 @@ figure = plots.face_grid(five, np.repeat([*drawn], 5), columns=5, title=title)
 # Some neutral faces are called sad or happy already: they have small movements, too. The network names movements. That
 # a frown is anger was *our* word, in `sample.PROTOTYPES`. L. F. Barrett et al. (2019) reviewed the evidence. People
 # scowl when angry more often than by chance, but far from always. And the same movement goes with several feelings, or
-# with none. FER2013's labels are no better: somebody judged a picture, and nobody asked the person.
+# with none. FER2013's labels are no better: search words that people checked; nobody asked the person.
 
 # %% [markdown]
 # In the European Union, AI systems that infer emotions *at the workplace and in education* are prohibited, except for
@@ -472,11 +472,12 @@ def surest(p, labels):
 
 
 wrong_3 = [
-    (least_own, "the lowest probability of the label may be a network that is lost"),
+    (least_own, "a low probability alone may mean that the network is unsure"),
     (surest, "that is the surest answer; it may agree with the label"),
 ]
-toy_p = np.array([[0.08, 0.47, 0.45], [0.15, 0.05, 0.80], [0.05, 0.10, 0.85]])
-examples_3 = [(toy_p, np.array([0, 0, 2]))]
+toy_p = np.array([[8, 47, 45], [15, 5, 80], [5, 10, 85], [34, 33, 33]]) / 100
+toy_q = np.array([[0.6, 0.3, 0.1], [0.5, 0.4, 0.1]])
+examples_3 = [(toy_p, np.array([0, 0, 2, 0])), (toy_q, np.array([0, 0]))]
 
 # %%
 here.check(my_suspect, solution_3, wrong_3, on=examples_3)
@@ -547,7 +548,7 @@ figure = plots.filters_grid(
 
 # %% [markdown] tags=["advanced"]
 # With 4 by 4 pixels, no filter can look like an eye. A few are edges. Most look like nothing that we can name. A later
-# layer gives 48 channels. Here are twelve of them for one face. To look at these is to guess.
+# layer gives 48 channels. Here are twelve of them for one face. Reading meaning into them is guessing.
 
 # %% tags=["advanced"] alt="Twelve channels of the 12 by 12 layer for one face"
 channels = explain.activations(model, batch[:1], "stages.0")[0]
@@ -559,7 +560,8 @@ figure = plots.activations_grid(
 # %% [markdown] tags=["advanced"]
 # ## Advanced: a network that has learned nothing
 #
-# J. Adebayo et al. (2018) ask for a further test: a network with random weights. Its map should be worse.
+# J. Adebayo et al. (2018) compare with random weights: a map that hardly changes does not show what was learned. We
+# compare the energies:
 
 # %% tags=["advanced"]
 torch.manual_seed(1000)

@@ -335,8 +335,8 @@ def right(run):
 # how much a seed moves the accuracy
 seeds_sd = np.std([right(f"long-{seed}").mean() for seed in range(3)], ddof=1)
 base, gaps = right("third-0"), {}
-# not "born again", which changes several pieces
-for folder in sorted(runs.glob("third_[!b]*-0")):
+# not those that begin with b, c or m: runs of a later search
+for folder in sorted(runs.glob("third_[!bcm]*-0")):
     gap = right(folder.name) - base  # for each face: -1, 0 or 1
     # half the width of a 95% interval: over faces; over faces and two seeds
     by_faces = 1.96 * gap.std() / len(gap) ** 0.5
