@@ -86,6 +86,19 @@ def build_network__changes_colour(name, classes, colour):
     return model
 
 
+def build_network__old_head(name, classes, colour):
+    """The first rows of ImageNet's head are other classes."""
+    model = timm.create_model(name, num_classes=classes, in_chans=1)
+    first = model.pretrained_cfg["first_conv"] + ".weight"
+    head = model.pretrained_cfg["classifier"] + "."
+    body = {
+        key: tensor[:classes] if key.startswith(head) else tensor for key, tensor in colour.items()
+    }
+    body[first] = body[first].sum(1, keepdim=True)
+    model.load_state_dict(body)
+    return model
+
+
 # ---- pipelines
 def cases_pipelines(rng):
     """Arguments of each hidden case, by its name."""
@@ -105,6 +118,29 @@ def pipelines__one_for_both(size, mean, std):
     fixed = [A.Resize(size, size), A.Normalize((mean,), (std,)), ToTensorV2()]
     train = A.Compose([A.HorizontalFlip(), A.Rotate((-10, 10)), *fixed])
     return train, train
+
+
+def pipelines__thirty_degrees(size, mean, std):
+    """Ten degrees are asked for."""
+    fixed = [A.Resize(size, size), A.Normalize((mean,), (std,)), ToTensorV2()]
+    return A.Compose([A.HorizontalFlip(), A.Rotate((-30, 30)), *fixed]), A.Compose(fixed)
+
+
+def pipelines__one_way(size, mean, std):
+    """Either way is asked for."""
+    fixed = [A.Resize(size, size), A.Normalize((mean,), (std,)), ToTensorV2()]
+    return A.Compose([A.HorizontalFlip(), A.Rotate((0, 10)), *fixed]), A.Compose(fixed)
+
+
+def pipelines__cropped(size, mean, std):
+    """Cuts the border of the face off, in place of resizing it."""
+    fixed = [
+        A.PadIfNeeded(size, size),
+        A.CenterCrop(size, size),
+        A.Normalize((mean,), (std,)),
+        ToTensorV2(),
+    ]
+    return A.Compose([A.HorizontalFlip(), A.Rotate((-10, 10)), *fixed]), A.Compose(fixed)
 
 
 def pipelines__no_normalize(size, mean, std):

@@ -95,7 +95,7 @@ def train_step(model, batch, labels, optimizer):
 
 # %% nbgrader={"grade": true, "grade_id": "train_step_seen", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 model = torch.nn.Linear(1, 2, bias=False)
-torch.nn.init.zeros_(model.weight)
+_ = torch.nn.init.zeros_(model.weight)
 model.weight.grad = torch.ones(2, 1)  # left over from somewhere
 optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
 batch, labels = torch.ones(2, 1), torch.tensor([0, 0])  # two equal faces, each the number 1

@@ -99,7 +99,9 @@ def tried(name, classes):
     expected[first] = colour[first].sum(1, keepdim=True)
     wrong = [key for key in expected if not torch.allclose(own[key], expected[key], atol=1e-5)]
     unchanged = all(torch.equal(given[key], colour[key]) for key in colour)
-    return list(model(torch.zeros(2, 1, 64, 64)).shape), wrong, unchanged
+    head, old = (weights[config["classifier"] + ".weight"] for weights in (own, colour))
+    random_head = bool(head.std() > 0) and not torch.equal(head, old[:classes])
+    return list(model(torch.zeros(2, 1, 64, 64)).shape), wrong, unchanged, random_head
 
 
 ### BEGIN HIDDEN TESTS
@@ -147,6 +149,11 @@ draws = [fixed(image=quarters)["image"] for _ in range(20)]
 assert all(torch.equal(draws[0], one) for one in draws), "validation: the same each time"
 draws = [train(image=quarters)["image"][0] for _ in range(80)]
 assert all(one[:12].mean() > one[12:].mean() + 0.5 for one in draws), "a face stays upright"
+level = np.array([[255], [0]], np.uint8).repeat(20, 0).repeat(40, 1)  # white above black
+leveled = [train(image=level)["image"][0] for _ in range(80)]
+tilts = [(one[:, :12].mean() - one[:, 12:].mean()).item() for one in leveled]
+assert max(map(abs, tilts)) < 0.4, "a rotation of at most 10 degrees gives 0.36 here"
+assert min(tilts) < -0.03 and max(tilts) > 0.03, "either way"
 flipped = sum((one[:, :12].mean() < one[:, 12:].mean()).item() for one in draws)
 assert 20 <= flipped <= 60, "about half of the 80 draws are flipped from left to right"
 assert len({str(one.tolist()) for one in draws}) > 4, "and some are rotated a little"
@@ -160,12 +167,20 @@ def tried(looked_at, size, mean, std, shape, grays):
     pipeline, half = (train if "training" in looked_at else fixed), size // 2
     tensors = [pipeline(image=np.full(shape, gray, np.uint8))["image"] for gray in grays]
     if "values" in looked_at:
-        return [(list(one.shape), str(one.dtype), one[0, half, half].item()) for one in tensors]
+        framed = np.pad(np.zeros((44, 44), np.uint8), 8, constant_values=255)
+        tensors.append(pipeline(image=framed)["image"])
+        return [
+            (list(one.shape), str(one.dtype), one[0, half, half].item(), one[0, 0, half].item())
+            for one in tensors
+        ]
     quarters = np.array([[250, 150], [100, 0]], np.uint8).repeat(20, 0).repeat(20, 1)
     draws = [pipeline(image=quarters)["image"][0].float() for _ in range(80)]
     if "rotation" in looked_at:
         upright = all((one[:half].mean() > one[half:].mean() + 0.4).item() for one in draws)
-        return upright, len({str(one.tolist()) for one in draws}) > 4
+        level = np.array([[255], [0]], np.uint8).repeat(20, 0).repeat(40, 1)
+        draws = [pipeline(image=level)["image"][0].float() for _ in range(80)]
+        tilts = [255 * std * (one[:, :half].mean() - one[:, half:].mean()).item() for one in draws]
+        return upright, max(map(abs, tilts)) < 25.5, min(tilts) < -2, max(tilts) > 2
     flipped = sum((one[:, :half].mean() < one[:, half:].mean()).item() for one in draws)
     return "none" if flipped == 0 else "half" if 20 <= flipped <= 60 else "wrong"
 
@@ -221,7 +236,7 @@ expected = block | {"bn1.weight", "bn1.bias", "fc.weight", "fc.bias"}
 assert learning(model) == expected, "all that is in the named modules, and nothing else"
 assert model.training and model.layer2.training, "dropout needs training mode"
 before = {name: norm.running_mean.clone() for name, norm in batchnorms(model).items()}
-model(torch.linspace(-1, 1, 4 * 32 * 32).view(4, 1, 32, 32))
+_ = model(torch.linspace(-1, 1, 4 * 32 * 32).view(4, 1, 32, 32))
 norms = batchnorms(model)
 updated = {name for name in norms if not torch.equal(before[name], norms[name].running_mean)}
 assert "layer2.0.bn1" not in updated, "a frozen BatchNorm moved: it needs evaluation mode"
@@ -368,7 +383,7 @@ def train_one_epoch(model, batches, optimizer, schedule):
 
 # %% nbgrader={"grade": true, "grade_id": "train_one_epoch_seen", "locked": true, "points": 2, "schema_version": 3, "solution": false, "task": false}
 model = nn.Linear(1, 2, bias=False)
-nn.init.zeros_(model.weight)
+_ = nn.init.zeros_(model.weight)
 optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
 schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)  # halves the rate
 one = torch.tensor([[1.0]])
