@@ -13,10 +13,11 @@ from scipy import optimize, special, stats
 from sklearn.metrics import precision_recall_fscore_support
 
 from ferlib.data import loader
+from ferlib.data.dataset import check_picks
 from ferlib.emotions import EMOTIONS, check_classes, match_classes
 from ferlib.models.face_model import check_outputs, device_of, evaluating, unwrap, warn_of_probabilities
 from ferlib.models.feed import feed, without_targets
-from ferlib.utils import check_picks, require
+from ferlib.utils import require
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
 Views = Sequence[Callable[[torch.Tensor], torch.Tensor] | None]  # of a batch; None is the batch as it is
@@ -46,10 +47,14 @@ class Predictions:
         if self.logits.shape != (*self.labels.shape, k) or not np.isin(self.labels, range(k)).all():
             raise ValueError(f"logits {self.logits.shape} do not fit labels {self.labels.shape} from 0 to {k - 1}")
         if diverged := (~np.isfinite(self.logits)).any(1).sum():
-            raise ValueError(f"the logits of {diverged} faces are not finite: diverged training?")
+            zeros = np.isneginf(self.logits).sum() == (~np.isfinite(self.logits)).sum()
+            cause = "logarithms of 0? give np.log(p.clip(1e-12))" if zeros else "diverged training?"
+            raise ValueError(f"the logits of {diverged} faces are not finite: {cause}")
         shares = (self.logits >= 0).all() and np.allclose(self.logits.sum(1), 1, atol=1e-3)
         if shares and not np.isin(self.logits, (0, 1)).all():
-            warnings.warn("the logits look like probabilities, and a softmax follows; give np.log(p)", stacklevel=3)
+            warnings.warn(
+                "the logits look like probabilities, and a softmax follows; give np.log(p.clip(1e-12))", stacklevel=3
+            )
 
     @property
     def predicted(self) -> np.ndarray:

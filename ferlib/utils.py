@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 
 def user_path(text: str | Path) -> Path:
     """Return a path that a user gave, with `~` as the home folder.
@@ -172,9 +170,3 @@ def require(condition: object, message: str) -> None:
     """
     if not condition:
         raise ValueError(message)
-
-
-def check_picks(picks: np.ndarray, count: int) -> None:
-    """Raise `ValueError` if numbers 0 and 1 stand where a mask of `count` faces is meant."""
-    numbers = picks.dtype.kind in "iu" and len(picks) == count > 2 and set(picks.tolist()) <= {0, 1}
-    require(not numbers, "numbers 0 and 1, one for each image, are a mask; give it as bool: mask.astype(bool)")

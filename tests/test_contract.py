@@ -966,7 +966,7 @@ def test_facts_of_a_file_are_copied_with_its_weights_and_end_when_they_change(tr
 def test_predictions_of_probabilities_are_told():
     p = np.array([[0.2, 0.8], [0.6, 0.4]])
     with pytest.warns(
-        UserWarning, match=r"the logits look like probabilities, and a softmax follows; give np.log\(p\)"
+        UserWarning, match=r"the logits look like probabilities, and a softmax follows; give np.log\(p.clip"
     ):
         evaluation.Predictions(p, np.array([0, 1]), ("open", "shut"))
     np.testing.assert_allclose(evaluation.Predictions(np.log(p), np.array([0, 1]), ("open", "shut")).probabilities, p)

@@ -17,7 +17,7 @@ from ferlib.apps.export import interleaved, load_onnx, parity, predict_onnx, qua
 from ferlib.data import FaceDataset
 from ferlib.emotions import EMOTIONS
 from ferlib.models import FaceModel, build_model, load_ensemble, model_hash, save_model
-from ferlib.transforms import EvalTransform
+from ferlib.transforms import EvalTransform, InputSpec
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -296,6 +296,23 @@ def test_models_that_cannot_be_a_file_are_refused(tmp_path: Path):
     with pytest.raises(ValueError, match="ONNX cannot hold FerNet: .*linalg"):
         to_onnx(odd, tmp_path / "model.onnx")
     assert not any(tmp_path.iterdir())
+
+
+class Counting(nn.Module):
+    """Takes the size of the batch as a plain number, which tracing writes into the file as it is."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = nn.Linear(48 * 48, 7)
+
+    def forward(self, x):
+        return self.last(x.reshape(len(x), -1))
+
+
+def test_a_network_whose_file_would_hold_one_batch_size_alone_is_refused(tmp_path: Path):
+    with pytest.raises(ValueError, match="1 faces.*; in forward take x.flatten"):
+        to_onnx(FaceModel(Counting(), InputSpec(), EMOTIONS), tmp_path / "a.onnx")
+    assert not [*tmp_path.iterdir()]
 
 
 class Inverse(nn.Module):

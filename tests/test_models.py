@@ -806,6 +806,9 @@ def test_an_ensemble_averages_probabilities(tmp_path: Path):
             models.load_ensemble([paths[0], odd])
     with pytest.raises(ValueError, match="give the path of one or more"):
         models.load_ensemble([])
+    framed = [save_model(fresh(seed=seed), tmp_path / f"m{seed}", margin=0.22, temperature=2 + seed) for seed in (0, 1)]
+    assert models.load_ensemble(framed).about == {"margin": 0.22} and models.load_ensemble(framed).temperature == 1
+    assert models.load_ensemble([framed[0], paths[0]]).about == {}
     for member in both.network.members:  # so sure that a probability underflows
         member.head.weight.data *= 1e4
     assert logits(both).isfinite().all()

@@ -8,6 +8,7 @@ normalisation), "temperature" and "model_hash" (`models.model_hash` of the model
 
 import copy
 import dataclasses
+import importlib.util
 import json
 import tempfile
 import time
@@ -77,6 +78,8 @@ def to_onnx(model: nn.Module, path: str | Path) -> Path:
         graph = onnx.load(temporary)
         onnx.helper.set_model_props(graph, {name: json.dumps(fact) for name, fact in facts.items()})
         onnx.save(graph, temporary)
+        if importlib.util.find_spec("onnxruntime"):
+            _check_batches(model, temporary)
 
     with warnings.catch_warnings():
         # They call this exporter legacy, though it needs no further package, and say that the size is fixed.
@@ -86,6 +89,22 @@ def to_onnx(model: nn.Module, path: str | Path) -> Path:
             return write_whole(path, write)
         except RuntimeError as error:
             raise ValueError(f"ONNX cannot hold {type(model.network).__name__}: {str(error)[:150]}") from error
+
+
+def _check_batches(model: FaceModel, path: Path) -> None:
+    """Raise `ValueError` if a file answers otherwise than its model for one face or for three: two were traced."""
+    size, cure = model.input_spec.size, "in forward take x.flatten(1) or x.shape[0], not len(x)"
+    faces = np.random.default_rng(0).integers(0, 256, (3, 1, size, size), np.uint8)
+    with torch.inference_mode():
+        want = _EndToEnd(copy.deepcopy(model)).cpu().eval()(torch.from_numpy(faces))[1].numpy()
+    session, _ = load_onnx(path)
+    for count in (1, 3):
+        try:
+            found = _run(session, faces[:count], count)[1]
+        except Exception as error:  # onnxruntime's errors have no other base
+            raise ValueError(f"the file cannot take {count} faces ({error!s:.100}); {cure}") from error
+        same = np.allclose(found, want[:count], atol=1e-2)
+        require(same, f"the file answers otherwise than the model for {count} faces; {cure}")
 
 
 def quantise(onnx_path: str | Path, faces: np.ndarray, out: str | Path) -> Path:

@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 
 from ferlib.data.pixels import to_array
+from ferlib.data.sources import walk
 from ferlib.data.words import IMAGES
 from ferlib.utils import matching, require
 
@@ -188,7 +189,7 @@ def _list_files(path: Path, recursive: bool) -> list[Path]:
     if not path.is_dir():
         require(path.is_file(), f"{path} is no ordinary file; give the path of an image, a video or a folder of images")
         return [path]
-    everything = sorted(path.rglob("*") if recursive else path.iterdir())
+    everything = [path / name for name in walk(path)] if recursive else sorted(path.iterdir())
     content = [file for file in everything if not re.search(r"(^|[/\\])\.", str(file.relative_to(path)))]
     folders = [file.name for file in content if file.is_dir() and not recursive]  # not read
     files = [file for file in content if file.is_file()]
@@ -258,8 +259,11 @@ def camera_frames(device: int = 0) -> Iterator[np.ndarray]:
     capture = cv2.VideoCapture(device)
     try:
         require(capture.isOpened(), f"this computer has no camera {device}; on Colab call capture_on_colab()")
-        while (frame := capture.read()[1]) is not None:
+        frame = capture.read()[1]
+        require(frame is not None, f"camera {device} gives no picture; does another program use it?")
+        while frame is not None:
             yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+            frame = capture.read()[1]
     finally:
         capture.release()
 

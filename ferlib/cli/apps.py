@@ -109,44 +109,51 @@ def run_explain(args: argparse.Namespace) -> None:
     require(args.faces >= 1, f"--faces is {args.faces}; give 1 or more")
     reader = recognizer.EmotionRecognizer.load(args.model, detector=args.detector)
     note_drawn(reader.model)
-    images, labels = _photo_faces(args, reader) if args.paths else _dataset_faces(args, reader.model.classes)
-    names = [f"{reader.model.classes[row.argmax()]} {row.max():.0%}" for row in reader.probabilities(images)]
+    images, found, labels = _photo_faces(args, reader) if args.paths else _dataset_faces(args, reader)
+    names = [f"{reader.model.classes[row.argmax()]} {row.max():.0%}" for row in found]
     titles = [name + label for name, label in zip(names, labels, strict=True)]
-    batch = reader.batch(images)
-    maps = {"Grad-CAM": explain.grad_cam(reader.model, batch), "occlusion": explain.occlusion(reader.model, batch)}
+    seen = reader.model, reader.batch(images), found.argmax(1).tolist()  # the maps are of the class in the title
+    maps = {"Grad-CAM": explain.grad_cam(*seen), "occlusion": explain.occlusion(*seen)}
     overlays = {name: explain.overlay(images, heat) for name, heat in maps.items()}
     print(f"wrote {save_plot(args.out, plots.explanation_grid(images, overlays, titles))}")
     print("on faces whose truth is known, occlusion is much nearer to it than Grad-CAM (lesson 09)")
 
 
-def _photo_faces(args: argparse.Namespace, reader: Any) -> tuple[Any, list[str]]:
-    """Cut the first faces out of photos, uint8 (n, size, size); they have no labels."""
+def _photo_faces(args: argparse.Namespace, reader: Any) -> tuple[Any, Any, list[str]]:
+    """Find the first faces of photos as `predict` does: uint8 (n, size, size), probabilities (n, k), no labels."""
     import numpy as np
 
     from ferlib.apps import pictures
+    from ferlib.apps.recognizer import CROP
 
     crops: list[np.ndarray] = []
+    found: list[np.ndarray] = []
     for shot in pictures.read_shots(args.paths):
         if shot.image is None:
             note(shot.error)
             continue
-        crops += [reader.crop(shot.image, box) for box in reader.detector.detect(shot.image)]
+        table = reader.predict(shot.image, no_face="drop")
+        crops += [reader.crop(shot.image, box) for box in table[CROP].to_numpy()]
+        found += [*table[[*reader.model.classes]].to_numpy()]
         if len(crops) >= args.faces:
             break
     require(crops, "no face was found in these pictures; --detector whole takes each picture as a face")
-    return np.stack(crops[: args.faces]), [""] * min(len(crops), args.faces)
+    return np.stack(crops[: args.faces]), np.stack(found[: args.faces]), [""] * min(len(crops), args.faces)
 
 
-def _dataset_faces(args: argparse.Namespace, classes: tuple[str, ...]) -> tuple[Any, list[str]]:
-    """Take PublicTest faces: the first of each class, then the second of each, and so on."""
+def _dataset_faces(args: argparse.Namespace, reader: Any) -> tuple[Any, Any, list[str]]:
+    """Take PublicTest faces with their probabilities: the first of each class, then the second of each, and so on."""
     import pandas as pd
 
     from ferlib import data
 
-    faces = data.load(args.data, classes=args.classes).subset("PublicTest").with_classes(classes)
+    classes = reader.model.classes
+    dataset = data.load(args.data, size=args.face_size, classes=args.classes)
+    faces = dataset.subset("PublicTest").with_classes(classes)
     rank = pd.Series(faces.labels).groupby(faces.labels).cumcount()
     order = rank.sort_values(kind="stable").index[: args.faces]
-    return faces.images[order], [f", labelled {classes[label]}" for label in faces.labels[order]]
+    images, labels = faces.images[order], [f", labelled {classes[label]}" for label in faces.labels[order]]
+    return images, reader.probabilities(images), labels
 
 
 def run_export(args: argparse.Namespace) -> None:
@@ -159,7 +166,8 @@ def run_export(args: argparse.Namespace) -> None:
     from ferlib.apps import export
 
     check_output(args.out, ".onnx", inputs=[args.model, data_file(args.data)], force=args.force)
-    model, dataset = models.load_model(args.model), data.load(args.data, classes=args.classes)
+    model = models.load_model(args.model)
+    dataset = data.load(args.data, size=args.face_size, classes=args.classes)
     test = dataset.subset("PublicTest")
     if args.int8:
         faces = dataset.subset("Training").images

@@ -5,21 +5,21 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from ferlib.cli.options import CLASSES, DATA, SOURCE, add_verb, data_file, path_given, source_given
+from ferlib.cli.options import CLASSES, FACES, PIXELS, SOURCE, add_verb, data_file, path_given, source_given
 
 
 def add_verbs(verbs: Any) -> None:
     """Add the verbs of this file."""
     add_verb(verbs, "doctor", run_doctor)
-    more = add_verb(verbs, "data", run_data, DATA, CLASSES).add_subparsers(metavar="fetch | export")
+    more = add_verb(verbs, "data", run_data, *FACES).add_subparsers(metavar="fetch | export")
     add = add_verb(more, "fetch", run_fetch).add_argument
     add("name", choices=("fer2013",), help="fer2013")
     add("--to", type=path_given, default=Path("data"), metavar="FOLDER", help="where to write (default: data)")
     add("--source", choices=("auto", "kaggle", "mirror"), default="auto", help="default: auto, Kaggle, then the mirror")
-    add = add_verb(more, "export", run_export, CLASSES).add_argument
+    add = add_verb(more, "export", run_export, CLASSES, PIXELS).add_argument
     add("data", type=source_given, metavar="SOURCE", help=SOURCE)
     add("to", type=path_given, metavar="OUT", help="a new folder")
-    add_verb(verbs, "audit", run_audit, DATA, CLASSES)
+    add_verb(verbs, "audit", run_audit, *FACES)
 
 
 def run_doctor(args: argparse.Namespace) -> int:
@@ -43,7 +43,7 @@ def run_data(args: argparse.Namespace) -> None:
     """
     from ferlib import data
 
-    dataset = data.load(args.data, classes=args.classes)
+    dataset = data.load(args.data, size=args.face_size, classes=args.classes)
     print(f"{dataset.name}: {len(dataset):,} faces, {dataset.images.shape[1]}x{dataset.images.shape[2]} px")
     print(dataset.counts().to_string())
     total = int(data.all_counts(args.data, classes=args.classes).to_numpy().sum())
@@ -79,7 +79,7 @@ def run_export(args: argparse.Namespace) -> None:
     args.to = args.to.resolve()  # so that "." and links to folders are folders
     if data_file(args.data).resolve() in args.to.parents:
         raise ValueError(f"{args.to} lies in {args.data}, whose faces would then be there twice; give another folder")
-    dataset = data.load(args.data, classes=args.classes)
+    dataset = data.load(args.data, size=args.face_size, classes=args.classes)
     path = export_faces(dataset, args.to)
     counts = ", ".join(f"{split} {total:,}" for split, total in dataset.counts().sum(axis=1).items())
     print(f"wrote {len(dataset):,} faces ({counts}) to {path}; a sealed PrivateTest stays out")
@@ -95,4 +95,4 @@ def run_audit(args: argparse.Namespace) -> None:
     """
     from ferlib import protocol
 
-    print(protocol.audit(args.data, classes=args.classes))
+    print(protocol.audit(args.data, size=args.face_size, classes=args.classes))

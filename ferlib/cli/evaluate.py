@@ -31,7 +31,7 @@ def run_evaluate(args: argparse.Namespace) -> None:
     _check_outputs(args, args.model, ".json", ".png")
     model, name = models.load_ensemble(args.model), " + ".join(map(str, args.model))
     digest = models.model_hash(model)
-    faces, parts = _open_faces(args, digest), _parts_of(args)
+    faces, parts = _open_faces(args, model.classes, digest), _parts_of(args)
     if faces.name != "sample":
         note_drawn(model)
     results: dict[str, Any] = {"model": name, "model_sha256": digest, "data": faces.name, "split": args.split}
@@ -95,14 +95,20 @@ def _check_outputs(args: argparse.Namespace, inputs: list[Any], *suffixes: str) 
         check_output(path, suffix, inputs=[data_file(args.data), *inputs], force=args.force)
 
 
-def _open_faces(args: argparse.Namespace, digest: str) -> Any:
-    """Load the faces of `--split`; the sealed test opens only for a reason."""
-    from ferlib import protocol
+def _open_faces(args: argparse.Namespace, classes: tuple[str, ...], digest: str) -> Any:
+    """Load the faces of `--split`; the sealed test opens only for a reason, and for a model of its classes."""
+    from ferlib import data, protocol
+    from ferlib.data.sources import split_named
+    from ferlib.emotions import match_classes
 
     if args.open_sealed_test is None:
         return _load_split(args)
+    args.split = split_named(args.split, "--split")
     require(args.split == "PrivateTest", f"--open-sealed-test goes with --split PrivateTest; --split is {args.split}")
-    faces = protocol.open_sealed(args.data, args.open_sealed_test, digest, classes=args.classes)
+    known = data.load(args.data, size=args.face_size, classes=args.classes)
+    match_classes(classes, known.classes, known.name)  # before the ledger gets its line
+    options = {"size": args.face_size, "classes": args.classes}
+    faces = protocol.open_sealed(args.data, args.open_sealed_test, digest, **options)
     print(f"PrivateTest opened; {Path(protocol.LEDGER).resolve()} says when, why and for which model")
     return faces
 
@@ -116,14 +122,14 @@ def _load_split(args: argparse.Namespace) -> Any:
     if args.split == "PrivateTest":
         command = "ferlib evaluate --split PrivateTest --open-sealed-test REASON"
         raise ValueError(f"PrivateTest stays sealed; when all choices are made, run: {command}")
-    return data.load(args.data, classes=args.classes).subset(args.split)
+    return data.load(args.data, size=args.face_size, classes=args.classes).subset(args.split)
 
 
 def _parts_of(args: argparse.Namespace) -> dict[str, Any]:
     """Return masks of all faces and, except in Training, of those without a twin in an earlier split."""
     from ferlib import protocol
 
-    clean = protocol.audit(args.data, classes=args.classes).clean(args.split)
+    clean = protocol.audit(args.data, size=args.face_size, classes=args.classes).clean(args.split)
     return {"all": slice(None)} | ({"clean": clean} if args.split != "Training" and clean.any() else {})
 
 

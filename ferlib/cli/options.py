@@ -2,6 +2,7 @@
 
 import argparse
 import inspect
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,8 @@ def source_given(text: str) -> str:
     paths = matching(path_given(text))
     if len(paths) > 1:
         raise argparse.ArgumentTypeError(f"{text} matches {len(paths)} files; give one of them, such as {paths[0]}")
-    return str(paths[0])
+    path = str(paths[0])
+    return os.path.abspath(path) if path != text and path in ("sample", "fer2013") else path  # ./fer2013 is no name
 
 
 def class_names(text: str) -> Any:
@@ -69,13 +71,16 @@ FINDERS = "yunet, haar, whole (no search) or a YuNet file (default: yunet)"
 DATA = option("--data", type=source_given, default="sample", metavar="SOURCE", help=f"{SOURCE} (default: sample)")
 # SUPPRESS: with a default, `data --classes NAMES export` would lose the names. The main parser sets None.
 CLASSES = option("--classes", type=class_names, default=argparse.SUPPRESS, metavar="NAMES", help=NAMES)
+PIXELS = option("--face-size", type=int, default=argparse.SUPPRESS, metavar="PX",
+                help="side at which pictures of folders are read (default: 48)")  # fmt: skip
 MODEL = option("--model", type=source_given, default="fer2013", help=f"{A_MODEL} (default: fer2013)")
 DETECTOR = option("--detector", type=source_given, default="yunet", metavar="NAME", help=FINDERS)
 SPLIT = option("--split", default="PublicTest", help="the faces to predict (default: PublicTest)")
 TTA = option("--tta", action="store_true", help="average 18 views of each face, flipped and shifted")
 JSON = option("--json", type=path_given, metavar="FILE", help="write the results here; evaluate adds a .png beside it")
 FORCE = option("--force", action="store_true", help="replace output files that are there already")
-FACES, MEASURED = (DATA, CLASSES), (DATA, CLASSES, SPLIT, TTA, JSON, FORCE)
+FACES = (DATA, CLASSES, PIXELS)
+MEASURED = (*FACES, SPLIT, TTA, JSON, FORCE)
 
 
 def data_file(source: str | Path) -> Path:

@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0, 1 if a check failed or a file was unreadable, 2 for a user's mistake, 130 for Ctrl-C.
     """
     parser = Parser(prog="ferlib", description="Facial expression recognition, taught and measured honestly.")
-    parser.set_defaults(classes=None)
+    parser.set_defaults(classes=None, face_size=48)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for module in (data, train, evaluate, apps):
         module.add_verbs(verbs)

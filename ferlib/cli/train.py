@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ferlib.cli.options import CLASSES, DATA, add_verb, path_given, source_given
+from ferlib.cli.options import FACES, add_verb, path_given, source_given
 from ferlib.cli.output import note
 from ferlib.utils import require
 
@@ -16,7 +16,7 @@ def add_verbs(verbs: Any) -> None:
     """Add the verbs of this file."""
     add = add_verb(verbs, "recipes", run_recipes).add_argument
     add("name", nargs="?", help="the recipe to describe (default: list all)")
-    add = add_verb(verbs, "train", run_train, DATA, CLASSES).add_argument
+    add = add_verb(verbs, "train", run_train, *FACES).add_argument
     add("--recipe", default="cpu", help="the recipe's name (default: cpu); see ferlib recipes")
     add("--model", metavar="NAME", help="another network, from scratch: fernet, or any of timm's names")
     add("--size", type=int, metavar="PX", help="side of the network's input")
@@ -32,7 +32,7 @@ def add_verbs(verbs: Any) -> None:
     add("--drop-leaked", action="store_true", help="leave out Training faces with a twin in a test split")
     add("--votes", type=path_given, metavar="FILE", help="train on FER+ labels: its table, fer2013new.csv")
     uses = ("majority", "probability", "cross_entropy")
-    add("--votes-as", choices=uses, default="cross_entropy", help="use of the ten votes (default: cross_entropy)")
+    add("--votes-as", choices=uses, help="use of the ten votes of --votes (default: cross_entropy)")
 
 
 def run_recipes(args: argparse.Namespace) -> None:
@@ -62,12 +62,13 @@ def run_train(args: argparse.Namespace) -> int:
     from ferlib import data, models, training
 
     _check_out(args.out, Path(args.data), args.resume)
-    recipe, dataset = _changed_recipe(args), data.load(args.data, classes=args.classes)
+    recipe, dataset = _changed_recipe(args), data.load(args.data, size=args.face_size, classes=args.classes)
     train_set, val_set = _choose_faces(args, dataset, recipe.config.seed)
     model, augment, per_image = recipe.build(dataset.classes)
     start = f"from {recipe.model['weights']} weights" if recipe.model.get("weights") else "from scratch"
     print(f"{recipe.name}: {recipe.model['name']}, {models.count_parameters(model)[0]:,} parameters, {start}; ", end="")
-    print(f"{len(train_set):,} faces at {model.input_spec.size} px, {recipe.config.epochs} epochs")
+    stored = "" if model.input_spec.size <= args.face_size else f" (read at {args.face_size} px: --face-size)"
+    print(f"{len(train_set):,} faces at {model.input_spec.size} px{stored}, {recipe.config.epochs} epochs")
     teacher = models.load_ensemble(args.teacher) if args.teacher else None
     options = {"train_transform": augment, "teacher": teacher, "out": args.out, "resume": args.resume}
     result = training.fit(model, train_set.with_transform(per_image), val_set, recipe.config, **options)
@@ -117,6 +118,7 @@ def _choose_faces(args: argparse.Namespace, dataset: Any, seed: int) -> tuple[An
     from ferlib import protocol
     from ferlib.data import ferplus
 
+    require(args.votes is not None or args.votes_as is None, "--votes-as goes with --votes FILE; add it")
     train_set = dataset.subset("Training")
     if args.val_share is not None:
         train_set, val_set = protocol.split(train_set, share=args.val_share, seed=seed)
@@ -125,8 +127,10 @@ def _choose_faces(args: argparse.Namespace, dataset: Any, seed: int) -> tuple[An
     else:
         raise ValueError(f"{dataset.name} has no PublicTest to validate on; add --val-share 0.1")
     if args.drop_leaked:
-        train_set = protocol.drop_leaked(train_set, protocol.audit(args.data, classes=args.classes))
+        train_set = protocol.drop_leaked(
+            train_set, protocol.audit(args.data, size=args.face_size, classes=args.classes)
+        )
     if args.votes is not None:
-        train_set = ferplus.join(train_set, args.votes, how=args.votes_as)
+        train_set = ferplus.join(train_set, args.votes, how=args.votes_as or "cross_entropy")
         print(train_set.notes[-1])
     return train_set if args.limit is None else protocol.take(train_set, args.limit), val_set

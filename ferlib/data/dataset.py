@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler, get_wor
 from ferlib.data.words import SPLIT_WORDS
 from ferlib.emotions import EMOTIONS, SPLITS, check_classes, match_classes
 from ferlib.transforms import apply_transform, check_transform
-from ferlib.utils import check_picks, require
+from ferlib.utils import require
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,6 +212,12 @@ class FaceDataset(Dataset):
         lines = [f"{self.name}: {len(self):,} faces of {self.images.shape[1]}x{self.images.shape[2]} px"]
         lines += [f"  {split}: {int(total):,}" for split, total in self.counts().sum(axis=1).items()]
         return "\n".join(lines + [f"  note: {note}" for note in self.notes])
+
+
+def check_picks(picks: np.ndarray, count: int) -> None:
+    """Raise `ValueError` if numbers 0 and 1 stand where a mask of `count` faces is meant."""
+    numbers = picks.dtype.kind in "iu" and len(picks) == count > 2 and set(picks.tolist()) <= {0, 1}
+    require(not numbers, "numbers 0 and 1, one for each image, are a mask; give it as bool: mask.astype(bool)")
 
 
 def count_faces(table: pd.DataFrame, classes: Sequence[str] = EMOTIONS) -> pd.DataFrame:

@@ -110,7 +110,7 @@ def all_counts(source: str | Path = "sample", *, classes: Classes = None) -> pd.
 def _load(source: str | Path, size: int, classes: Classes, parts: tuple[str, ...]) -> FaceDataset:
     """Return parts of a source, "open" and "sealed", from the cache; where it lacks them, decode the source first."""
     require(1 <= size <= 1024, f"size is {size}; give the side of an image in pixels, 1 to 1024")
-    path = None if str(source) == "sample" else find(source)
+    path = None if source == "sample" else find(source)
     if path is None and (classes is not None or size != 48):
         raise ValueError("the faces of sample are 48 px and of the seven emotions; leave size= and classes= out")
     name = "sample" if path is None else path.resolve().name

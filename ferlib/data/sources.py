@@ -60,7 +60,7 @@ def find(source: str | Path) -> Path:
     Raises:
         FileNotFoundError: it is not there; the message says where it was looked for.
     """
-    if str(source) != "fer2013":
+    if source != "fer2013":
         path = user_path(source)
         if not os.path.isfile(path) and not os.path.isdir(path):
             raise FileNotFoundError(f"{path} does not exist; give 'sample', 'fer2013', or the path of a CSV or folder")

@@ -51,12 +51,12 @@ def save_model(model: nn.Module, folder: str | Path, *, half: bool = False, **fa
     'model.safetensors'
     """
     own = face_model(model, "a file")
+    model = with_rebuildable(own)
     tensors = _on_cpu(own.network.state_dict())
     old = own.about.get("weights_sha256")
     same = old is None or old in (_hash(tensors), _hash(_halved(tensors)))
     kept = ("margin", "temperature") if same else ("margin",)  # a temperature fits its own weights alone
     facts = {name: own.about[name] for name in kept if name in own.about} | facts
-    model = with_rebuildable(own)
     path = Path(folder) / WEIGHTS_FILE
     if path.exists():
         try:
@@ -239,7 +239,8 @@ def load_ensemble(paths: Sequence[str | Path]) -> FaceModel:
         paths: what `load_model` takes, one or more.
 
     Returns:
-        A `FaceModel`; that of the file itself for one path.
+        A `FaceModel`; that of the file itself for one path. The mean is not calibrated: its temperature is 1. What all
+        files note, such as one `margin`, it has too.
 
     Raises:
         ValueError: there is no path, or the models differ in their input or classes.
@@ -255,7 +256,11 @@ def load_ensemble(paths: Sequence[str | Path]) -> FaceModel:
     require(len(inputs) == 1, f"an ensemble's members need the same input and classes; these have {[*inputs]}")
     spec, classes = inputs.pop()
     architecture = {"name": "ensemble", "members": [member.architecture for member in members]}
-    return FaceModel(Ensemble([member.network for member in members]), spec, classes, architecture=architecture).eval()
+    known = [{name: str(each.about.get(name)) for name in ("margin", "source")} for each in members]
+    about = {name: fact for name, fact in members[0].about.items() if all(name in each for each in known)
+             and len({each[name] for each in known}) == 1}  # fmt: skip
+    network = Ensemble([member.network for member in members])
+    return FaceModel(network, spec, classes, architecture=architecture, about=about).eval()
 
 
 def model_hash(model: nn.Module) -> str:
