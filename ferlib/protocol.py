@@ -19,7 +19,6 @@ from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 
 from ferlib.data import FaceDataset, loading
 from ferlib.emotions import SPLITS, Classes
-from ferlib.utils import require
 
 LEDGER = "sealed_test_ledger.jsonl"
 

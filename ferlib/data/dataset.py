@@ -215,7 +215,15 @@ class FaceDataset(Dataset):
 
 
 def check_picks(picks: np.ndarray, count: int) -> None:
-    """Raise `ValueError` if numbers 0 and 1 stand where a mask of `count` faces is meant."""
+    """Check that positions are no mask of numbers.
+
+    Args:
+        picks: a mask or positions.
+        count: number of the faces to pick from.
+
+    Raises:
+        ValueError: numbers 0 and 1, one for each face, are given.
+    """
     numbers = picks.dtype.kind in "iu" and len(picks) == count > 2 and set(picks.tolist()) <= {0, 1}
     require(not numbers, "numbers 0 and 1, one for each image, are a mask; give it as bool: mask.astype(bool)")
 
