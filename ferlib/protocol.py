@@ -130,9 +130,8 @@ def drop_leaked(dataset: FaceDataset, audited: Audit) -> FaceDataset:
         ValueError: faces and audit have two sizes, so that no pixels could be equal.
     """
     side = dataset.images.shape[1]
-    require(
-        side == audited.size, f"the faces have {side} px, the audit {audited.size}; give audit(source, size={side})"
-    )
+    if side != audited.size:
+        raise ValueError(f"the faces have {side} px, the audit {audited.size}; give audit(source, size={side})")
     leaked = np.isin(image_hashes(dataset.images), audited.table.loc[audited.table["split"] != "Training", "hash"])
     return dataset.subset(~(leaked & (dataset.table["split"] == "Training").to_numpy()))
 
