@@ -84,9 +84,9 @@ class EvalTransform:
 class BatchAugment:
     """Augment and normalise a uint8 batch for training.
 
-    One affine map does the geometry and the resizing together, so that a face is interpolated once (one of twice the
-    size or more is shrunk first). Random numbers are
-    drawn on the CPU, so that a seed gives the same faces on every device.
+    One affine map does the geometry and the resizing together, so that a face is interpolated once. Faces of twice the
+    size or more are shrunk first. Random numbers are drawn on the CPU, so that a seed gives the same faces on every
+    device.
 
     Args:
         spec: the network's input.
@@ -123,7 +123,7 @@ class BatchAugment:
     def __call__(self, batch: torch.Tensor) -> torch.Tensor:
         """Return float32 (n, channels, size, size) of uint8 faces (n, 1 or channels, h, w)."""
         _check_batch(batch, self.spec)
-        if min(batch.shape[2:]) >= 2 * self.spec.size:  # a point for each output pixel would miss most of the others
+        if min(batch.shape[2:]) >= 2 * self.spec.size:  # one point for each output pixel would skip most pixels
             sides = (self.spec.size, self.spec.size)
             batch = F.interpolate(batch.float(), sides, mode="bilinear", antialias=True)
         n, grid = len(batch), self.grid(len(batch), batch.device)

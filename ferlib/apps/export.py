@@ -92,7 +92,7 @@ def to_onnx(model: nn.Module, path: str | Path) -> Path:
 
 
 def _check_batches(model: FaceModel, path: Path) -> None:
-    """Raise `ValueError` if a file answers otherwise than its model for one face or for three: two were traced."""
+    """Raise `ValueError` if a file and its model differ on a batch of one or of three faces; two were traced."""
     size, cure = model.input_spec.size, "in forward take x.flatten(1) or x.shape[0], not len(x)"
     faces = np.random.default_rng(0).integers(0, 256, (3, 1, size, size), np.uint8)
     with torch.inference_mode():
@@ -102,9 +102,9 @@ def _check_batches(model: FaceModel, path: Path) -> None:
         try:
             found = _run(session, faces[:count], count)[1]
         except Exception as error:  # onnxruntime's errors have no other base
-            raise ValueError(f"the file cannot take {count} faces ({error!s:.100}); {cure}") from error
+            raise ValueError(f"the file cannot take a batch of {count} ({error!s:.100}); {cure}") from error
         same = np.allclose(found, want[:count], atol=1e-2)
-        require(same, f"the file answers otherwise than the model for {count} faces; {cure}")
+        require(same, f"file and model differ on a batch of {count}; {cure}")
 
 
 def quantise(onnx_path: str | Path, faces: np.ndarray, out: str | Path) -> Path:

@@ -256,9 +256,8 @@ def load_ensemble(paths: Sequence[str | Path]) -> FaceModel:
     require(len(inputs) == 1, f"an ensemble's members need the same input and classes; these have {[*inputs]}")
     spec, classes = inputs.pop()
     architecture = {"name": "ensemble", "members": [member.architecture for member in members]}
-    known = [{name: str(each.about.get(name)) for name in ("margin", "source")} for each in members]
-    about = {name: fact for name, fact in members[0].about.items() if all(name in each for each in known)
-             and len({each[name] for each in known}) == 1}  # fmt: skip
+    facts = {name: [member.about.get(name) for member in members] for name in ("margin", "source")}
+    about = {name: of_all[0] for name, of_all in facts.items() if None not in of_all and len({*of_all}) == 1}
     network = Ensemble([member.network for member in members])
     return FaceModel(network, spec, classes, architecture=architecture, about=about).eval()
 

@@ -144,9 +144,9 @@ def _build_accelerator(config: TrainConfig) -> Accelerator:
     accelerator = Accelerator(mixed_precision="no", gradient_accumulation_steps=1, dataloader_config=loading)
     joined = launched <= accelerator.num_processes
     require(joined, "the launched processes do not know each other; without GPUs set ACCELERATE_USE_CPU=true")
-    pairs = 2 * accelerator.num_processes if config.mixup or config.cutmix else 1
-    fits = config.batch_size % pairs == 0
-    require(fits, f"batch_size is {config.batch_size}; mixup and cutmix need a multiple of {pairs}, two a process")
+    step = 2 * accelerator.num_processes if config.mixup or config.cutmix else 1  # timm blends the faces in pairs
+    fits = config.batch_size % step == 0
+    require(fits, f"batch_size is {config.batch_size}; mixup and cutmix need a multiple of {step}, two a process")
     return accelerator
 
 
