@@ -275,8 +275,8 @@ def loader(
         sampler = WeightedRandomSampler(torch.as_tensor(weights).tolist(), count, generator=draws)
     whole = _Batches(dataset) if gives_stored_faces(dataset) else None
     return DataLoader(
-        whole or dataset, batch_size, sampler=sampler, shuffle=shuffle and sampler is None, drop_last=shuffle,
-        num_workers=workers, generator=generator, collate_fn=_collate if whole else None,
+        dataset if whole is None else whole, batch_size, sampler=sampler, shuffle=shuffle and sampler is None,
+        drop_last=shuffle, num_workers=workers, generator=generator, collate_fn=None if whole is None else _collate,
         pin_memory=torch.cuda.is_available(),
     )  # fmt: skip
 
